@@ -1,0 +1,3 @@
+//! Experiments: events, sessions, units, variants.
+
+pub mod event;

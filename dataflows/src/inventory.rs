@@ -1,0 +1,3 @@
+//! Inventory: facts, the ledger, availability.
+
+pub mod fact;

@@ -1,0 +1,59 @@
+//! The outside world as traits: a clock, a disk, a log. Production and simulation implement them; nothing here does.
+
+use std::io;
+
+use crate::time::TimeMs;
+
+/// Where `now_ms` of a live binding comes from.
+pub trait Clock: Send {
+    /// The wall clock.
+    fn now_ms(&self) -> TimeMs;
+}
+
+/// Files by name, appended to and synchronised. A crash loses what was not synchronised, whole or in part.
+pub trait Disk: Send {
+    /// The whole file, or `None` where there is none.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// Appends to the file, which is made if there is none.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts the file to `length` bytes.
+    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()>;
+    /// Returns once everything appended to the file survives a crash.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+}
+
+/// A durable sequence of entries with one writer.
+pub trait Log: Send {
+    /// Every entry, from the first. A torn tail (an append that a crash cut short) is cut off; anything else that is not
+    /// as it was written is an error that says where.
+    fn read(&mut self) -> Result<Vec<Vec<u8>>, LogError>;
+    /// Appends an entry. It is durable only after the next [`Log::sync`].
+    fn append(&mut self, entry: &[u8]) -> Result<(), LogError>;
+    /// Returns once every appended entry survives a crash.
+    fn sync(&mut self) -> Result<(), LogError>;
+}
+
+/// What a log could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk refused.
+    #[error("could not {doing} {name}")]
+    Disk {
+        /// Which file.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody changed the file, or the disk did.
+    #[error("{name} is damaged at byte {offset}: {what}; restore the file from a copy, or start again with --fresh")]
+    Damaged {
+        /// Which file.
+        name: String,
+        /// Where the damaged entry begins.
+        offset: u64,
+        /// What does not hold.
+        what: String,
+    },
+}

@@ -1,0 +1,118 @@
+//! What release has to know of a record, and the batches in which readers hand records over.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{MINUS_INFINITY, TimeMs};
+use crate::topology::GroupId;
+
+/// A decoded record, as the dataflow carries it.
+pub trait Record: Clone + Debug + Ord + Send + Sync + Serialize + for<'de> Deserialize<'de> + 'static {}
+impl<R: Clone + Debug + Ord + Send + Sync + Serialize + for<'de> Deserialize<'de> + 'static> Record for R {}
+
+/// What release judges a record by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Header {
+    /// The watermark that the record feeds.
+    pub group: GroupId,
+    /// Which lane of its partition and group; 0 where a group has one lane a partition.
+    pub lane: u128,
+    /// When it happened.
+    pub event_time_ms: TimeMs,
+    /// What makes it the same record as another.
+    pub identity: Identity,
+}
+
+/// What makes two records the same one. Both forms include the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Identity {
+    /// 128 bits of the record's id, and 64 of its content: same id with other content is a conflict.
+    Id {
+        /// Of the tenant and the id.
+        id: u128,
+        /// Of every other field.
+        content: u64,
+    },
+    /// A place in a gap-free stream, remembered for ever as an interval.
+    Sequence {
+        /// Of (tenant, node, source, epoch).
+        stream: u128,
+        /// The place.
+        sequence: u64,
+    },
+}
+
+/// Why a record was not accepted: a stable code, then words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rejection {
+    /// A stable code such as `not_json`; `docs/events.md` lists them.
+    pub code: Cow<'static, str>,
+    /// What was wrong with this one.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A rejection with a fixed code.
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Rejection { code: Cow::Borrowed(code), detail: detail.into() }
+    }
+}
+
+/// Turns the bytes of one record into a record: a pure function of them and of the configuration.
+pub trait Decode: Send + 'static {
+    /// What it decodes to.
+    type Record: Record;
+    /// Decodes one line, without its line ending.
+    fn decode(&mut self, line: &[u8]) -> Result<(Header, Self::Record), Rejection>;
+}
+
+/// The longest raw text of a dead letter that is kept, in bytes.
+pub const RAW_BYTES_MAX: usize = 64 * 1024;
+
+/// One record of a batch, or why it is none.
+#[derive(Clone, Debug)]
+pub struct Item<R> {
+    /// Its offset in the partition.
+    pub offset: u64,
+    /// Its length in bytes, without the line ending.
+    pub length: u32,
+    /// Its line in the file, from 1; 0 where there are no lines.
+    pub line: u64,
+    /// What became of it.
+    pub outcome: Result<(Header, R), (Rejection, Vec<u8>)>,
+}
+
+/// Consecutive records of one partition, from one file.
+#[derive(Clone, Debug)]
+pub struct Batch<R> {
+    /// The offset after the last record: where the next batch begins.
+    pub end_offset: u64,
+    /// How many bytes of the input it stands for.
+    pub bytes: u64,
+    /// Where the records came from, for a person: a file's name.
+    pub origin: Arc<str>,
+    /// The records in offset order.
+    pub items: Vec<Item<R>>,
+    /// The raw text of the items, from offset `text_offset`; empty where there is none.
+    pub text: Arc<[u8]>,
+    /// The offset at which `text` begins.
+    pub text_offset: u64,
+}
+
+impl<R> Batch<R> {
+    /// The greatest event time of its decoded records.
+    pub fn greatest_event_time_ms(&self) -> TimeMs {
+        let times = self.items.iter().filter_map(|item| item.outcome.as_ref().ok());
+        times.map(|(header, _)| header.event_time_ms).max().unwrap_or(MINUS_INFINITY)
+    }
+
+    /// The raw bytes of an item, at most [`RAW_BYTES_MAX`] of them.
+    pub fn raw(&self, offset: u64, length: u32) -> Vec<u8> {
+        let from = offset.saturating_sub(self.text_offset) as usize;
+        let upto = from + (length as usize).min(RAW_BYTES_MAX);
+        self.text.get(from..upto.min(self.text.len())).unwrap_or_default().to_vec()
+    }
+}

@@ -1,0 +1,67 @@
+//! Where records come from: the contract of a reader, and the bounded queue between it and release.
+
+use crate::record::{Batch, Record};
+
+/// A partition of the input log that can be read again from any offset it still holds.
+///
+/// A reader is a state machine: `poll` never blocks for long and never waits for anybody. Who drives it (a thread, or a
+/// seeded scheduler) is not its business.
+pub trait Source: Send {
+    /// What its records decode to.
+    type Record: Record;
+    /// Reads on from `offset`; called once before the first `poll` and after a restart.
+    fn seek(&mut self, offset: u64) -> Result<(), SourceError>;
+    /// The next records, at most about `bytes_max` of input (one record at least, if there is one).
+    fn poll(&mut self, bytes_max: usize) -> Result<Polled<Self::Record>, SourceError>;
+}
+
+/// The answer of a [`Source`].
+#[derive(Debug)]
+pub enum Polled<R> {
+    /// Records, with ascending offsets.
+    Batch(Batch<R>),
+    /// Nothing yet; says nothing of the end.
+    Nothing,
+    /// Evidence that the log ended at this offset when it was asked.
+    CaughtUp(u64),
+    /// The partition has ended for ever at this offset.
+    Ended(u64),
+}
+
+/// What a source could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing is lost: the same read may succeed later.
+    #[error("could not read {origin}")]
+    Unreachable {
+        /// The file or topic.
+        origin: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The log is not what was recorded of it; to go on is a person's decision.
+    #[error("{origin} is not the file that was recorded when the run began: {difference}; put the old file back, or start again with --fresh")]
+    Changed {
+        /// The file or topic.
+        origin: String,
+        /// What differs.
+        difference: String,
+    },
+    /// What is asked for is not there.
+    #[error("{origin} ends at offset {end}, but offset {wanted} was asked for")]
+    Truncated {
+        /// The file or topic.
+        origin: String,
+        /// Where reading was to go on.
+        wanted: u64,
+        /// Where it ends.
+        end: u64,
+    },
+}
+
+impl SourceError {
+    /// Whether the same read may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, SourceError::Unreachable { .. })
+    }
+}
