@@ -301,9 +301,8 @@ pub struct Availability {
     pub fresh_through_ms: Option<TimeMs>,
 }
 
-/// A row of any view.
+/// A row of any view. Between workers it travels with its tag; [`Row::to_json`] leaves the tag out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
 pub enum Row {
     /// Of `session_minutes`.
     SessionMinute(SessionMinute),
@@ -336,6 +335,21 @@ impl Row {
             Row::Stock(_) => View::Stock,
             Row::Availability(_) => View::Availability,
         }
+    }
+
+    /// The row as one JSON object, fields in their canonical order: what sinks and subscribers receive.
+    pub fn to_json(&self) -> String {
+        let text = match self {
+            Row::SessionMinute(row) => serde_json::to_string(row),
+            Row::VariantMinute(row) => serde_json::to_string(row),
+            Row::VariantTotal(row) => serde_json::to_string(row),
+            Row::LateEvent(row) => serde_json::to_string(row),
+            Row::DeadLetter(row) => serde_json::to_string(row),
+            Row::SourceHealth(row) => serde_json::to_string(row),
+            Row::Stock(row) => serde_json::to_string(row),
+            Row::Availability(row) => serde_json::to_string(row),
+        };
+        text.expect("rows are structs of strings, integers and booleans, which JSON can always hold")
     }
 }
 
