@@ -1,3 +1,8 @@
 //! Experiments: events, sessions, units, variants.
 
+pub mod decode;
 pub mod event;
+pub mod measures;
+pub mod rollups;
+pub mod sessions;
+pub mod units;

@@ -1,3 +1,7 @@
 //! Inventory: facts, the ledger, availability.
 
+pub mod availability;
+pub mod decode;
 pub mod fact;
+pub mod ledger;
+pub mod stock;

@@ -2,7 +2,16 @@
 //!
 //! Nothing here does I/O but `run`. `experiment` and `inventory` never import each other.
 
+pub mod catalog;
+mod digest;
+pub mod document;
 pub mod experiment;
+pub mod graph;
 pub mod inventory;
+pub mod limits;
 pub mod names;
+pub mod publish;
+#[cfg(feature = "run")]
+pub mod run;
+pub mod serve;
 pub mod views;

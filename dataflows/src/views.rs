@@ -94,8 +94,6 @@ pub struct SessionMinute {
     pub unit: Name,
     /// The minute's first millisecond.
     pub minute_ms: TimeMs,
-    /// Whether the session's first event lies in this minute.
-    pub started: bool,
     /// What happened in it.
     pub measures: Measures,
 }

@@ -3,10 +3,33 @@
 //! What this crate must not know: the retailer's domain, and any I/O. Clocks, disks, logs, sources and sinks are traits
 //! here and implementations elsewhere, so that a seeded scheduler can run a whole cluster inside one test.
 
+pub mod binding;
+pub mod bindings;
+pub mod clock;
+pub mod combine;
 pub mod disk;
+pub mod emit;
+pub mod feed;
+pub mod fold;
+pub mod framed_log;
+pub mod health;
+pub mod holdings;
+pub mod identity;
+pub mod index;
+pub mod judge;
+pub mod memory_disk;
+pub mod minter;
 pub mod record;
+pub mod release;
+pub mod resolve;
+pub mod route;
+pub mod retain;
 pub mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod sink;
 pub mod source;
 pub mod time;
+pub mod timekeeper;
 pub mod topology;
+pub mod watermark;

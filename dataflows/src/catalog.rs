@@ -1,0 +1,214 @@
+//! The names that decoders and views need, built from the configuration and never changed while it holds.
+//!
+//! Numbers are places in the lists, so two runs with the same configuration number everything alike.
+
+use std::collections::BTreeMap;
+
+use methods::assignment::Assigner;
+use operators::record::Rejection;
+use operators::topology::GroupId;
+
+use crate::document::shorten;
+use crate::names::{Name, TenantId};
+
+/// A retailer's banner or customer; whatever belongs to one is never seen by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name in records and views.
+    pub name: Name,
+}
+
+/// Which units count into an experiment's totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Population {
+    /// Every unit that the assignment gives a variant.
+    Assigned,
+    /// Only those of them with an exposure event.
+    Exposed,
+}
+
+/// One arm of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// Its name in views.
+    pub name: Name,
+    /// Its share of the experiment's units, relative to the other variants.
+    pub weight: u32,
+}
+
+/// One experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experiment {
+    /// Whose experiment.
+    pub tenant: TenantId,
+    /// Its name, unique within the tenant.
+    pub name: Name,
+    /// Its layer: experiments of one layer whose ranges of traffic do not overlap share no unit.
+    pub layer: Name,
+    /// What decides the variants; a new seed shuffles the units anew.
+    pub seed: Name,
+    /// The layer's buckets that it has, `[from, upto)` in parts per million.
+    pub traffic: (u32, u32),
+    /// Its variants; a variant's number is its place here.
+    pub variants: Vec<Variant>,
+    /// Which units count.
+    pub population: Population,
+}
+
+/// How far a source of facts is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FactSourceSpec {
+    /// Decides between absolute facts of one instant: less is better.
+    pub rank: u16,
+    /// Whether its snapshots set stock. Otherwise they are evidence.
+    pub authority_for_snapshots: bool,
+    /// Whether even its counts are only evidence.
+    pub class_b: bool,
+    /// How wrong its clock may be; widens the window of its counts.
+    pub epsilon_ms: i64,
+}
+
+impl Default for FactSourceSpec {
+    fn default() -> Self {
+        FactSourceSpec { rank: 100, authority_for_snapshots: false, class_b: false, epsilon_ms: 0 }
+    }
+}
+
+/// All names of a configuration. Made by [`Catalog::new`] and not changed afterwards: assignments are prepared from it.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// By [`TenantId`].
+    pub tenants: Vec<Tenant>,
+    /// By the number that [`Event::experiment`](crate::experiment::event::Event::experiment) holds.
+    pub experiments: Vec<Experiment>,
+    /// By the source's name; others have the default.
+    pub fact_sources: BTreeMap<String, FactSourceSpec>,
+    assigners: Vec<Assigner>,
+    experiments_by_tenant: Vec<Vec<u16>>,
+}
+
+impl Catalog {
+    /// A catalog of what the configuration declares. The configuration has already checked it: names are unique, every
+    /// experiment's tenant exists, and some variant has a weight.
+    pub fn new(
+        tenants: Vec<Tenant>,
+        experiments: Vec<Experiment>,
+        fact_sources: BTreeMap<String, FactSourceSpec>,
+    ) -> Self {
+        let mut experiments_by_tenant = vec![Vec::new(); tenants.len()];
+        let mut assigners = Vec::with_capacity(experiments.len());
+        for (number, experiment) in (0u16..).zip(&experiments) {
+            let tenant = usize::from(experiment.tenant);
+            experiments_by_tenant[tenant].push(number);
+            let weights: Vec<u32> = experiment.variants.iter().map(|variant| variant.weight).collect();
+            assigners.push(Assigner::new(
+                &tenants[tenant].name,
+                &experiment.layer,
+                &experiment.seed,
+                experiment.traffic,
+                &weights,
+            ));
+        }
+        Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant }
+    }
+
+    /// The tenant of that name. They are so few that looking at each is faster than a hash.
+    pub fn tenant_of(&self, name: &str) -> Option<TenantId> {
+        (0..).zip(&self.tenants).find(|(_, tenant)| tenant.name == name).map(|(number, _)| number)
+    }
+
+    /// The tenant of that name, of those that a source declares; a source that declares none may have any.
+    pub(crate) fn declared_tenant(&self, name: &str, declared: Option<&[TenantId]>) -> Result<TenantId, Rejection> {
+        let Some(tenant) = self.tenant_of(name) else {
+            return Err(Rejection::new("unknown_tenant", format!("there is no tenant `{}`", shorten(name))));
+        };
+        match declared {
+            Some(declared) if !declared.contains(&tenant) => {
+                Err(Rejection::new("undeclared_tenant", format!("tenant `{name}` is not declared here")))
+            }
+            _ => Ok(tenant),
+        }
+    }
+
+    /// A tenant's name.
+    pub fn tenant_name(&self, tenant: TenantId) -> &Name {
+        &self.tenants[usize::from(tenant)].name
+    }
+
+    /// The numbers of a tenant's experiments, ascending.
+    pub fn experiments_of(&self, tenant: TenantId) -> &[u16] {
+        &self.experiments_by_tenant[usize::from(tenant)]
+    }
+
+    /// The number of a tenant's experiment of that name.
+    pub fn experiment_of(&self, tenant: TenantId, name: &str) -> Option<u16> {
+        let mut numbers = self.experiments_of(tenant).iter().copied();
+        numbers.find(|number| self.experiments[usize::from(*number)].name == name)
+    }
+
+    /// The variant that the experiment gives the unit; none where the unit is outside of its traffic or unknown (empty).
+    pub fn variant_of(&self, experiment: u16, unit: &str) -> Option<u16> {
+        self.assigners[usize::from(experiment)].variant_of(unit)
+    }
+
+    /// How far a source of facts is believed.
+    pub fn fact_source(&self, source: &str) -> FactSourceSpec {
+        self.fact_sources.get(source).copied().unwrap_or_default()
+    }
+
+    /// The watermark group of a tenant's experiment events.
+    pub fn event_group(&self, tenant: TenantId) -> GroupId {
+        GroupId(2 * tenant)
+    }
+
+    /// The watermark group of a tenant's facts.
+    pub fn fact_group(&self, tenant: TenantId) -> GroupId {
+        GroupId(2 * tenant + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let tenants = ["north", "süd"].map(|name| Tenant { name: name.into() }).to_vec();
+        let experiment = |tenant, name: &str, traffic| Experiment {
+            tenant,
+            name: name.into(),
+            layer: "search".into(),
+            seed: name.into(),
+            traffic,
+            variants: ["control", "treatment"].map(|name| Variant { name: name.into(), weight: 1 }).to_vec(),
+            population: Population::Exposed,
+        };
+        let experiments = vec![
+            experiment(1, "ranker", (0, 500_000)),
+            experiment(0, "ranker", (0, 1_000_000)),
+            experiment(1, "badges", (500_000, 1_000_000)),
+        ];
+        let depot = FactSourceSpec { rank: 1, authority_for_snapshots: true, ..FactSourceSpec::default() };
+        Catalog::new(tenants, experiments, BTreeMap::from([("depot".to_owned(), depot)]))
+    }
+
+    #[test]
+    fn names_are_found_within_their_tenant() {
+        let catalog = catalog();
+        assert_eq!((catalog.tenant_of("süd"), catalog.tenant_of("south")), (Some(1), None));
+        assert_eq!(catalog.experiments_of(1), [0, 2]);
+        assert_eq!((catalog.experiment_of(0, "ranker"), catalog.experiment_of(0, "badges")), (Some(1), None));
+        assert_eq!((catalog.event_group(1), catalog.fact_group(1)), (GroupId(2), GroupId(3)));
+        assert_eq!((catalog.fact_source("depot").rank, catalog.fact_source("till").rank), (1, 100));
+    }
+
+    #[test]
+    fn experiments_that_share_a_layer_share_no_unit() {
+        let catalog = catalog();
+        for unit in (0..1_000).map(|unit| format!("unit-{unit}")) {
+            let variants = (catalog.variant_of(0, &unit), catalog.variant_of(2, &unit));
+            assert!(variants.0.is_some() != variants.1.is_some(), "{unit}: {variants:?}");
+            assert!(catalog.variant_of(1, &unit).is_some());
+        }
+        assert_eq!(catalog.variant_of(1, ""), None);
+    }
+}

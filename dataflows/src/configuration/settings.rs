@@ -1,0 +1,333 @@
+//! A checked configuration, with every default filled in.
+//!
+//! It has two halves. [`Meaning`] decides what the outputs are, is recorded in the remap log and may not change between a
+//! run and its restart. [`Operation`] decides where and how fast they are computed, and may.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use operators::topology::{LaneParameters, ReleaseId};
+
+use super::mistake::Position;
+use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
+use crate::names::{Name, TenantId};
+use crate::views::View;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where and how fast.
+    pub operation: Operation,
+    /// What.
+    pub meaning: Meaning,
+    /// Which files each source has, by its place in [`Meaning::sources`].
+    pub files: Vec<SourceFiles>,
+}
+
+impl Settings {
+    /// The names that decoders and views need.
+    pub fn catalog(&self) -> Catalog {
+        self.meaning.catalog()
+    }
+}
+
+/// What may differ between two runs of equal outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The data folder, relative to the working directory.
+    pub data_dir: String,
+    /// The most that it may hold.
+    pub data_bytes_max: u64,
+    /// Where views are served.
+    pub listen: SocketAddr,
+    /// A tick is due this long after the last one.
+    pub tick_ms: i64,
+    /// The most input of a tick.
+    pub tick_bytes: u64,
+    /// The most ticks that are worked on at once.
+    pub in_flight: usize,
+    /// How far back views can be read, of every view.
+    pub history: BTreeMap<View, History>,
+}
+
+/// How far back a view can be read: to whichever bound comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// In ticks.
+    pub ticks: u64,
+    /// In bytes of memory.
+    pub bytes: u64,
+}
+
+/// Which files a source has. What they turn out to be is recorded, not how they were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFiles {
+    /// A glob, relative to the configuration file's folder.
+    pub pattern: String,
+    /// Whether each file is a partition.
+    pub parallel: bool,
+    /// Where the glob stands in the configuration.
+    pub position: Position,
+}
+
+impl SourceFiles {
+    /// The files of each partition, from all files in any order.
+    pub fn partitioned<F: AsRef<str>>(&self, mut files: Vec<F>, path: impl Fn(&F) -> String) -> Vec<Vec<F>> {
+        files.sort_by_key(&path);
+        if self.parallel { files.into_iter().map(|file| vec![file]).collect() } else { vec![files] }
+    }
+}
+
+/// What decides the outputs, apart from the files and the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meaning {
+    /// By [`TenantId`]: those of `[[tenants]]`, then those that sources name.
+    pub tenants: Vec<Name>,
+    /// In the order of the configuration.
+    pub sources: Vec<SourceSettings>,
+    /// In the order of the configuration.
+    pub experiments: Vec<ExperimentSettings>,
+    /// By the name in facts.
+    pub fact_sources: BTreeMap<String, FactSourceSettings>,
+    /// How long behind the watermark a session's state is kept.
+    pub session_keep_ms: i64,
+    /// How stock becomes availability.
+    pub inventory: InventorySettings,
+    /// All views.
+    pub views: BTreeMap<View, ViewSettings>,
+}
+
+impl Meaning {
+    /// The names that decoders and views need.
+    pub fn catalog(&self) -> Catalog {
+        let tenants = self.tenants.iter().map(|name| Tenant { name: name.clone() }).collect();
+        let experiments = self.experiments.iter().map(|experiment| Experiment {
+            tenant: self.tenant_of(&experiment.tenant).expect("a checked configuration declares its experiments' tenants"),
+            name: experiment.name.clone(),
+            layer: experiment.layer.clone(),
+            seed: experiment.seed.clone(),
+            traffic: experiment.traffic,
+            variants: experiment
+                .variants
+                .iter()
+                .map(|variant| Variant { name: variant.name.clone(), weight: variant.weight })
+                .collect(),
+            population: match experiment.population {
+                PopulationSetting::Assigned => Population::Assigned,
+                PopulationSetting::Exposed => Population::Exposed,
+            },
+        });
+        let fact_sources = self.fact_sources.iter().map(|(name, source)| {
+            let spec = FactSourceSpec {
+                rank: source.rank,
+                authority_for_snapshots: source.authority,
+                class_b: source.class == FactClass::B,
+                epsilon_ms: source.epsilon_ms,
+            };
+            (name.clone(), spec)
+        });
+        Catalog::new(tenants, experiments.collect(), fact_sources.collect())
+    }
+
+    /// The number of a tenant.
+    pub fn tenant_of(&self, name: &str) -> Option<TenantId> {
+        (0..).zip(&self.tenants).find(|(_, tenant)| *tenant == name).map(|(number, _)| number)
+    }
+
+    /// The numbers of a source's tenants, ascending.
+    pub fn tenants_of(&self, source: &SourceSettings) -> Vec<TenantId> {
+        let mut numbers: Vec<TenantId> = source.tenants.iter().filter_map(|name| self.tenant_of(name)).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// What is kept and written of a view.
+    pub fn view(&self, view: View) -> ViewSettings {
+        self.views.get(&view).copied().unwrap_or_else(|| ViewSettings::default_of(view))
+    }
+}
+
+/// What a source's records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// Experiment events.
+    Experiment,
+    /// Inventory facts.
+    Inventory,
+}
+
+impl SourceKind {
+    /// The release that judges its records.
+    pub fn release(self) -> ReleaseId {
+        match self {
+            SourceKind::Experiment => ReleaseId(0),
+            SourceKind::Inventory => ReleaseId(1),
+        }
+    }
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSettings {
+    /// Its name, unique.
+    pub name: String,
+    /// What its records are.
+    pub kind: SourceKind,
+    /// The tenants whose records it may have; all, where it names none.
+    pub tenants: Vec<Name>,
+    /// The fact sources whose facts it may have; `None` is any.
+    pub fact_sources: Option<Vec<String>>,
+    /// Its partitions' share of a tick's bytes.
+    pub weight: u32,
+    /// A record this far behind its lane's newest is on time.
+    pub lateness_ms: i64,
+    /// The longest that a lane which speaks holds the watermark back.
+    pub hold_ms: i64,
+    /// The longest that a silent lane holds the watermark back.
+    pub idle_ms: i64,
+    /// The furthest that an event time may lie ahead.
+    pub skew_max_ms: i64,
+    /// What is promised. `None` until a plan knows all partitions and decides it.
+    pub identity_fixes_partition: Option<bool>,
+}
+
+impl SourceSettings {
+    /// How much disorder and silence its partitions may have.
+    pub fn lanes(&self, inventory: &InventorySettings) -> LaneParameters {
+        LaneParameters {
+            lateness_ms: self.lateness_ms,
+            hold_ms: self.hold_ms,
+            idle_ms: self.idle_ms,
+            skew_max_ms: self.skew_max_ms,
+            dedup_horizon_ms: match self.kind {
+                SourceKind::Experiment => 0,
+                SourceKind::Inventory => inventory.dedup_horizon_ms,
+            },
+        }
+    }
+}
+
+/// Which units count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PopulationSetting {
+    /// All with a variant.
+    Assigned,
+    /// Those of them with an exposure event.
+    Exposed,
+}
+
+/// One experiment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentSettings {
+    /// Whose.
+    pub tenant: Name,
+    /// Its name, unique within the tenant.
+    pub name: Name,
+    /// Which units count.
+    pub population: PopulationSetting,
+    /// Its layer.
+    pub layer: Name,
+    /// What decides the variants.
+    pub seed: Name,
+    /// The layer's buckets that it has, `[from, upto)` in parts per million.
+    pub traffic: (u32, u32),
+    /// Its variants.
+    pub variants: Vec<VariantSettings>,
+}
+
+/// One variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantSettings {
+    /// Its name, unique within the experiment.
+    pub name: Name,
+    /// Its share of the units.
+    pub weight: u32,
+}
+
+/// Whether a fact source's counts set stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FactClass {
+    /// They do.
+    A,
+    /// They are evidence only.
+    B,
+}
+
+/// How far a fact source is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactSourceSettings {
+    /// Less is better.
+    pub rank: u16,
+    /// Whether its counts set stock.
+    pub class: FactClass,
+    /// Whether its snapshots set stock.
+    pub authority: bool,
+    /// How wrong its clock may be.
+    pub epsilon_ms: i64,
+}
+
+/// How stock becomes availability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InventorySettings {
+    /// Pieces that are never promised.
+    pub safety_stock: i64,
+    /// A count older than this makes nothing available.
+    pub count_trusted_ms: i64,
+    /// How long behind the watermark an identity is remembered.
+    pub dedup_horizon_ms: i64,
+}
+
+/// What a view's sink receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkSetting {
+    /// Every change.
+    Changes,
+    /// Rows once their minute is sealed.
+    Sealed,
+    /// Nothing: there is no sink.
+    None,
+}
+
+/// What is kept and written of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewSettings {
+    /// Whether there is such a view.
+    pub enabled: bool,
+    /// How far behind the watermark rows leave; `None` where they stay.
+    pub retention_ms: Option<i64>,
+    /// What its sink receives.
+    pub sink: SinkSetting,
+    /// The number of its sink's outputs.
+    pub shards: u32,
+}
+
+impl ViewSettings {
+    /// What holds where nothing is said.
+    pub fn default_of(view: View) -> Self {
+        const DAY_MS: i64 = 86_400_000;
+        let retention_ms = match view {
+            View::SessionMinutes => Some(DAY_MS),
+            View::VariantMinutes => Some(30 * DAY_MS),
+            View::LateEvents | View::DeadLetters => Some(7 * DAY_MS),
+            View::VariantTotals | View::SourceHealth | View::Stock | View::Availability => None,
+        };
+        ViewSettings { enabled: true, retention_ms, sink: SinkSetting::Changes, shards: 1 }
+    }
+}
+
+/// Whether a view's rows are of minutes, which are sealed.
+pub(super) fn is_of_minutes(view: View) -> bool {
+    matches!(view, View::SessionMinutes | View::VariantMinutes)
+}

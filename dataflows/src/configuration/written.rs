@@ -1,0 +1,196 @@
+//! The configuration as it is written. These comments are the manual: `docs/configuration.md` repeats them word for word,
+//! and a test compares the two.
+//!
+//! Everything is optional to the parser, so that what is missing is reported together with what is wrong.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+/// A value, if one is given, and where.
+pub(super) type Given<T> = Option<Spanned<T>>;
+
+/// The file as a whole. Only one source with one tenant is needed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenFile {
+    /// Where everything that Aisle writes goes, relative to the working directory. Default: `"./aisle-data"`.
+    pub(super) data_dir: Given<String>,
+    /// The most that the data folder may hold, in bytes, at least 1048576. Default: 4294967296, which is 4 GiB.
+    pub(super) data_bytes_max: Given<i64>,
+    /// The address and port where views are served. Default: `"127.0.0.1:7171"`.
+    pub(super) listen: Given<String>,
+    /// Ticks, and how much disorder and silence sources may have.
+    pub(super) time: Option<IgnoredAny>,
+    /// Where records come from, up to 1000 sources. Their order numbers the partitions.
+    pub(super) sources: Option<IgnoredAny>,
+    /// Tenants that no source names, and those whose order matters; up to 1000 in all.
+    pub(super) tenants: Option<IgnoredAny>,
+    /// Up to 100 experiments of each tenant, and 65535 in all.
+    pub(super) experiments: Option<IgnoredAny>,
+    /// How far each source of facts is believed, by the name that facts give in `source`. One that is not listed has rank
+    /// 100, class A, no authority and an exact clock.
+    pub(super) fact_sources: Option<IgnoredAny>,
+    /// How long sessions are kept together.
+    pub(super) sessions: Option<IgnoredAny>,
+    /// How stock becomes availability.
+    pub(super) inventory: Option<IgnoredAny>,
+    /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
+    /// `dead_letters`, `source_health`, `stock`, `availability`.
+    pub(super) views: Option<IgnoredAny>,
+}
+
+/// When ticks are minted, and how much disorder and silence is allowed. The last four hold for every source that does not
+/// say otherwise; they, and how ticks are minted, may change at a restart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenTime {
+    /// A tick is minted this long after the last one, if there is anything to read; 1 to 1000. Default: 100.
+    pub(super) tick_ms: Given<i64>,
+    /// The most input of one tick, shared among the partitions by weight; 4096 to 1073741824. Default: 2097152.
+    pub(super) tick_bytes: Given<i64>,
+    /// How many ticks may be worked on at once; 1 to 64. Default: 4.
+    pub(super) in_flight: Given<i64>,
+    /// A record this far behind the newest of its lane is still on time. A lane is a tenant's records in one partition; of
+    /// facts, each fact source's. Default: 600000, which is 10 minutes.
+    pub(super) lateness_ms: Given<i64>,
+    /// A lane whose records keep coming, but whose clock stands still, holds the watermark back for no longer than this.
+    /// Default: 1800000, which is 30 minutes.
+    pub(super) hold_ms: Given<i64>,
+    /// A lane that is silent for this long no longer holds the watermark back. Default: 3600000, which is 1 hour.
+    pub(super) idle_ms: Given<i64>,
+    /// An event time this far ahead of the clock (files: of when the run first started) is a dead letter. Default: 60000.
+    pub(super) skew_max_ms: Given<i64>,
+}
+
+/// One source: files of newline-delimited JSON, plain or compressed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenSource {
+    /// Its name in views and errors; its partitions are `name/0`, `name/1` and so on. Required.
+    pub(super) name: Given<String>,
+    /// What its records are: `"experiment"` (events) or `"inventory"` (facts). Required.
+    pub(super) kind: Given<String>,
+    /// Its files, as a glob relative to the configuration file's folder. Together they are one partition, read one after the
+    /// other in the order of their names. Required.
+    pub(super) files: Given<String>,
+    /// Whether each file is a partition of its own, read beside the others. Default: false.
+    pub(super) parallel: Given<bool>,
+    /// The tenants whose records it has, at least one; records of others are dead letters. Tenants named here are declared
+    /// by that. Default: every tenant of the configuration.
+    pub(super) tenants: Given<Vec<Spanned<String>>>,
+    /// The fact sources whose facts it has, at least one, only of kind `"inventory"`; facts of others are dead letters. Each
+    /// one holds the watermark back until it speaks or is idle. Default: any.
+    pub(super) fact_sources: Given<Vec<Spanned<String>>>,
+    /// The share of a tick's bytes that each of its partitions gets, relative to others; 1 to 1000000. Default: 1.
+    pub(super) weight: Given<i64>,
+    /// As under `[time]`, for this source. Default: what `[time]` says.
+    pub(super) lateness_ms: Given<i64>,
+    /// As under `[time]`, for this source. Default: what `[time]` says.
+    pub(super) hold_ms: Given<i64>,
+    /// As under `[time]`, for this source. Default: what `[time]` says.
+    pub(super) idle_ms: Given<i64>,
+    /// As under `[time]`, for this source. Default: what `[time]` says.
+    pub(super) skew_max_ms: Given<i64>,
+    /// A promise that an id which occurs in one of its partitions never occurs in another partition, of any source, so that
+    /// duplicates are found without an exchange. A broken promise counts records twice. Default: true if each of its tenants
+    /// has exactly one partition of this kind in the whole configuration, else false.
+    pub(super) identity_fixes_partition: Given<bool>,
+}
+
+/// A retailer's banner or customer; whatever belongs to one is never seen by another.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenTenant {
+    /// Its name in records and views. Required.
+    pub(super) name: Given<String>,
+}
+
+/// One experiment. Units are assigned by a hash, the same in the engine and in any SDK.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenExperiment {
+    /// Whose experiment it is: a tenant that a source names or `[[tenants]]` declares. Required.
+    pub(super) tenant: Given<String>,
+    /// Its name, unique within the tenant. Required.
+    pub(super) name: Given<String>,
+    /// The units that count: `"assigned"` (all that have a variant) or `"exposed"` (those of them with an exposure event).
+    /// Default: `"assigned"`.
+    pub(super) population: Given<String>,
+    /// Experiments of one layer share its traffic: no unit is in two of them. Default: the experiment's own name.
+    pub(super) layer: Given<String>,
+    /// What shuffles units among the variants; another seed shuffles them anew. Default: the experiment's name.
+    pub(super) seed: Given<String>,
+    /// The part of the layer that it has, in parts per million: from the first number up to, not including, the second.
+    /// Default: `[0, 1000000]`, the whole layer.
+    pub(super) traffic: Given<Vec<Spanned<i64>>>,
+    /// Its 2 to 16 variants. Required.
+    pub(super) variants: Option<IgnoredAny>,
+}
+
+/// One arm of an experiment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenVariant {
+    /// Its name in views, unique within the experiment. Required.
+    pub(super) name: Given<String>,
+    /// Its share of the units, relative to the other variants; 0 to 1000000, and above 0 for at least one. Default: 1.
+    pub(super) weight: Given<i64>,
+}
+
+/// How far one source of facts is believed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenFactSource {
+    /// Of two counts of one instant, that of the lesser rank holds; 0 to 65535. Default: 100.
+    pub(super) rank: Given<i64>,
+    /// `"A"`: its counts set stock. `"B"`: even its counts are evidence only. Default: `"A"`.
+    pub(super) class: Given<String>,
+    /// Whether its snapshots set stock. Otherwise they are evidence. Default: false.
+    pub(super) authority: Given<bool>,
+    /// How wrong its clock may be; widens the window of its counts; 0 to 600000. Default: 0.
+    pub(super) epsilon_ms: Given<i64>,
+}
+
+/// How long sessions are kept together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenSessions {
+    /// How long behind the watermark a session's state is kept after its last event, at least 60000. Default: 1800000, which
+    /// is 30 minutes.
+    pub(super) keep_ms: Given<i64>,
+}
+
+/// How stock becomes availability.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenInventory {
+    /// Pieces that are never promised, of each SKU at each node; 0 to 2147483648. Default: 0.
+    pub(super) safety_stock: Given<i64>,
+    /// A count older than this no longer makes anything available. Default: 10368000000, which is 120 days.
+    pub(super) count_trusted_ms: Given<i64>,
+    /// How long behind the watermark a fact without a sequence is remembered, so that its duplicates are found. One that
+    /// comes later still is counted but not folded. Default: 86400000, which is 1 day.
+    pub(super) dedup_horizon_ms: Given<i64>,
+}
+
+/// What is kept and written of one view, as `[views.session_minutes]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenView {
+    /// Whether there is such a view at all. Default: true.
+    pub(super) enabled: Given<bool>,
+    /// Rows this far behind the watermark leave the view. Only of the views that would grow for ever: `session_minutes`
+    /// (default: 86400000, 1 day), `variant_minutes` (2592000000, 30 days), `late_events` and `dead_letters` (604800000,
+    /// 7 days; dead letters by when they came).
+    pub(super) retention_ms: Given<i64>,
+    /// How many ticks back the view can still be read; 0 to 1000000. Default: 600.
+    pub(super) history_ticks: Given<i64>,
+    /// The most memory for that, in bytes; reading back ends sooner where it is used up. Default: 67108864, which is 64 MiB.
+    pub(super) history_bytes: Given<i64>,
+    /// What is written: `"changes"` (every change), `"sealed"` (rows once the watermark has passed their minute; only
+    /// `session_minutes` and `variant_minutes`) or `"none"`. Default: `"changes"`.
+    pub(super) sink: Given<String>,
+    /// Into how many outputs the rows are divided, by a hash of their key; 1 to 64. Default: 1.
+    pub(super) shards: Given<i64>,
+}

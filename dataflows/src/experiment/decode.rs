@@ -1,0 +1,168 @@
+//! Turns a line of JSON into an experiment event (schema: `docs/events.md`).
+//!
+//! A record's content is everything but its tenant and id, as it is meant and not as it is written: a default that was
+//! spelled out, another order of fields or of attributes, or an escape within a string make no other content.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use operators::record::{Decode, Header, Identity, Rejection};
+
+use crate::catalog::Catalog;
+use crate::digest::{self, Digest, EVENT_SEED};
+use crate::document::{self, Entries, Scalar, Shape, fields, required, shorten};
+use crate::experiment::event::{Event, EventKind};
+use crate::limits::{self, ATTRIBUTES_MAX, QUANTITY_MAX};
+use crate::names::{Name, TenantId};
+
+/// The fields of an event, in the order of the documentation.
+pub const FIELDS: &[(&str, Shape)] = EventFields::LIST;
+
+/// The fields that every event has.
+pub const REQUIRED: &[&str] = &["tenant", "id", "session", "kind", "event_time_ms"];
+
+/// The kinds by their names in JSON.
+pub const KINDS: [(&str, EventKind); 6] = [
+    ("view", EventKind::View),
+    ("click", EventKind::Click),
+    ("add_to_cart", EventKind::AddToCart),
+    ("purchase", EventKind::Purchase),
+    ("return", EventKind::Return),
+    ("exposure", EventKind::Exposure),
+];
+
+/// The attribute of an exposure that names its experiment.
+pub const EXPERIMENT_ATTRIBUTE: &str = "experiment";
+
+fields! {
+    /// An event's fields as they were read.
+    struct EventFields {
+        tenant: Text,
+        id: Text,
+        session: Text,
+        unit: Text,
+        kind: Text,
+        event_time_ms: Integer,
+        value: Integer,
+        quantity: Integer,
+        item: Text,
+        attributes: Entries(Attributes),
+        schema: Integer,
+    }
+}
+
+/// Decodes the lines of one source.
+#[derive(Clone, Debug)]
+pub struct EventDecoder {
+    catalog: Arc<Catalog>,
+    tenants: Option<Vec<TenantId>>,
+    digest: Digest,
+}
+
+impl EventDecoder {
+    /// A decoder for a source that has records of these tenants only, or of any.
+    pub fn new(catalog: Arc<Catalog>, tenants: Option<Vec<TenantId>>) -> Self {
+        EventDecoder { catalog, tenants, digest: Digest::default() }
+    }
+}
+
+impl Decode for EventDecoder {
+    type Record = Event;
+
+    fn decode(&mut self, line: &[u8]) -> Result<(Header, Event), Rejection> {
+        let mut fields = EventFields::default();
+        document::read(line, &mut fields)?;
+        limits::schema(fields.schema)?;
+        let tenant = self.catalog.declared_tenant(&required("tenant", fields.tenant)?, self.tenants.as_deref())?;
+        let id = required("id", fields.id)?;
+        let session = required("session", fields.session)?;
+        let kind_name = required("kind", fields.kind)?;
+        let kind = kind_of(&kind_name)?;
+        let event_time_ms =
+            limits::event_time_ms("event_time_ms", required("event_time_ms", fields.event_time_ms)?)?;
+        let value = limits::value("value", fields.value.unwrap_or(0))?;
+        let quantity = limits::quantity("quantity", fields.quantity.unwrap_or(0), -QUANTITY_MAX)?;
+        let (unit, item) = (fields.unit.unwrap_or_default(), fields.item.unwrap_or_default());
+        let attributes = fields.attributes.fields;
+        let experiment = match kind {
+            EventKind::Exposure => self.catalog.experiment_of(tenant, attributes.experiment()?),
+            _ => None,
+        };
+
+        self.digest.begin().text(&session).text(&unit).text(&kind_name).integer(event_time_ms);
+        self.digest.integer(value).integer(quantity).text(&item).integer(attributes.sum.cast_signed());
+        let content = self.digest.content();
+        let id_hash = self.digest.begin().text(self.catalog.tenant_name(tenant)).text(&id).identity(EVENT_SEED);
+        let header = Header {
+            group: self.catalog.event_group(tenant),
+            lane: 0,
+            event_time_ms,
+            identity: Identity::Id { id: id_hash, content },
+        };
+        let (id, session, unit, item) = (Name::from(id), Name::from(session), Name::from(unit), Name::from(item));
+        Ok((header, Event { tenant, kind, event_time_ms, value, quantity, id, session, unit, item, experiment }))
+    }
+}
+
+fn kind_of(name: &str) -> Result<EventKind, Rejection> {
+    let found = KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+    found.ok_or_else(|| Rejection::new("unknown_kind", format!("`{}` is no kind of event", shorten(name))))
+}
+
+/// The attributes, of which only the hash and an exposure's experiment go any further.
+#[derive(Default)]
+struct Attributes<'de> {
+    names: SmallVec<[Cow<'de, str>; 8]>,
+    /// Sum of the attributes' hashes, which is the same in any order.
+    sum: u64,
+    experiment: Option<Scalar<'de>>,
+}
+
+impl<'de> Entries<'de> for Attributes<'de> {
+    fn entry(&mut self, name: Cow<'de, str>, value: Scalar<'de>) -> Result<(), Rejection> {
+        if name.is_empty() {
+            return Err(Rejection::new("empty_string", "an attribute has no name"));
+        }
+        limits::string_bytes("an attribute's name", name.len())?;
+        if self.names.contains(&name) {
+            return Err(Rejection::new("duplicate_field", format!("attribute `{name}` occurs twice")));
+        }
+        if self.names.len() == ATTRIBUTES_MAX {
+            let detail = format!("an event has at most {ATTRIBUTES_MAX} attributes");
+            return Err(Rejection::new("too_many_attributes", detail));
+        }
+        let hash = match &value {
+            Scalar::Text(text) => {
+                limits::string_bytes(&name, text.len())?;
+                digest::attribute(&name, 0, text.as_bytes())
+            }
+            Scalar::Integer(integer) => digest::attribute(&name, 1, &integer.to_le_bytes()),
+            Scalar::Flag(flag) => digest::attribute(&name, 2, &[u8::from(*flag)]),
+        };
+        self.sum = self.sum.wrapping_add(hash);
+        if name == EXPERIMENT_ATTRIBUTE {
+            self.experiment = Some(value);
+        }
+        self.names.push(name);
+        Ok(())
+    }
+}
+
+impl Attributes<'_> {
+    /// The experiment of an exposure.
+    fn experiment(&self) -> Result<&str, Rejection> {
+        match &self.experiment {
+            Some(Scalar::Text(name)) if name.is_empty() => {
+                Err(Rejection::new("empty_string", "`attributes.experiment` is empty"))
+            }
+            Some(Scalar::Text(name)) => Ok(name),
+            Some(_) => Err(Rejection::new("wrong_type", "`attributes.experiment` has to be a string")),
+            None => Err(Rejection::new("missing_field", "an exposure has to have `attributes.experiment`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Units: what each unit did, in total and within each experiment that counts from its exposure.
+//!
+//! For experiments whose population is *assigned*, every event of an assigned unit counts: all of them share one row per
+//! unit. For experiments whose population is *exposed*, an event counts from the unit's first exposure on, by event time.
+//! An exposure may arrive after the events that it covers, so the unit keeps every event whose minute is not sealed, and
+//! counts again. What is sealed can't be covered any more (an exposure that is on time is not behind the watermark): it is
+//! added to the settled sums, or dropped, without any change of a row.
+//!
+//! A unit's rows also bring the minutes and starts of its sessions within exposed experiments, for the minute rollups.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use operators::fold::{Fold, Now, Wake};
+use operators::release::Released;
+use operators::time::{MINUS_INFINITY, TimeMs, minute_end_ms, minute_of};
+
+use crate::catalog::{Catalog, Population};
+use crate::experiment::event::{Event, EventKind};
+use crate::experiment::sessions::Happening;
+use crate::names::{Name, TenantId};
+use crate::views::Measures;
+
+/// A unit of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnitKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The unit.
+    pub unit: Name,
+}
+
+/// What a unit needs of an event. The last three matter where an exposed experiment has the unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnitEvent {
+    /// What happened.
+    pub happening: Happening,
+    /// When.
+    pub event_time_ms: TimeMs,
+    /// The session; empty where no exposed experiment has the unit.
+    pub session: Name,
+    /// An exposure's experiment.
+    pub experiment: Option<u16>,
+}
+
+/// What is kept of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    total: Measures,
+    seen: bool,
+    exposed: Option<Box<ExposedState>>,
+}
+
+/// What is kept of a unit that some exposed experiment has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ExposedState {
+    /// Events whose minute is not sealed.
+    pending: Vec<UnitEvent>,
+    /// Its sessions: each one's last event.
+    sessions: BTreeMap<Name, TimeMs>,
+    /// By experiment.
+    exposures: BTreeMap<u16, Exposure>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Exposure {
+    first_ms: TimeMs,
+    settled: Measures,
+    /// Sessions with a settled event that counts: the first such event.
+    started: BTreeMap<Name, TimeMs>,
+}
+
+/// A row of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnitRow {
+    /// Whose.
+    pub key: UnitKey,
+    /// What it says.
+    pub says: UnitSays,
+}
+
+/// What a row of a unit says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum UnitSays {
+    /// Its sums, for every experiment with an assigned population that has it.
+    Assigned(Measures),
+    /// Its sums from its exposure on, for one experiment.
+    Exposed(u16, Measures),
+    /// One of its session's minutes, from its exposure on, for one experiment.
+    ExposedMinute(u16, Name, i64, Measures),
+    /// The minute in which one of its sessions started, from its exposure on, for one experiment.
+    ExposedStart(u16, Name, i64),
+}
+
+/// Folds events into units.
+pub struct UnitsFold {
+    /// The names and assignments.
+    pub catalog: Arc<Catalog>,
+    /// How long behind the watermark a session is remembered after its last event.
+    pub keep_ms: i64,
+}
+
+impl UnitsFold {
+    fn exposed_experiment_has(&self, tenant: TenantId, unit: &str) -> bool {
+        let exposed = |number: &u16| self.catalog.experiments[usize::from(*number)].population == Population::Exposed;
+        self.catalog.experiments_of(tenant).iter().filter(|number| exposed(number)).any(|number| {
+            self.catalog.variant_of(*number, unit).is_some()
+        })
+    }
+}
+
+impl Fold for UnitsFold {
+    type Input = Released<Event>;
+    type Key = UnitKey;
+    type Event = UnitEvent;
+    type State = UnitState;
+    type Row = UnitRow;
+
+    fn name(&self) -> &'static str {
+        "Units"
+    }
+
+    fn keys(&self, Released { record: event, .. }: &Released<Event>, post: &mut dyn FnMut(UnitKey, UnitEvent)) {
+        let Event { tenant, unit, kind, quantity, value, event_time_ms, experiment, .. } = event;
+        if unit.is_empty() || self.catalog.experiments_of(*tenant).is_empty() {
+            return;
+        }
+        let exposed = self.exposed_experiment_has(*tenant, unit);
+        let session = if exposed { event.session.clone() } else { Name::default() };
+        let happening = Happening { kind: *kind, quantity: *quantity, value: *value };
+        let unit_event = UnitEvent { happening, event_time_ms: *event_time_ms, session, experiment: *experiment };
+        post(UnitKey { tenant: *tenant, unit: unit.clone() }, unit_event);
+    }
+
+    fn apply(&self, state: &mut UnitState, key: &UnitKey, event: &UnitEvent) {
+        let Happening { kind, quantity, value } = event.happening;
+        state.seen = true;
+        state.total.add(&Measures::of(kind, quantity, value), 1);
+        if event.session.is_empty() {
+            return;
+        }
+        let exposed = state.exposed.get_or_insert_default();
+        let last_ms = exposed.sessions.entry(event.session.clone()).or_insert(event.event_time_ms);
+        *last_ms = event.event_time_ms.max(*last_ms);
+        exposed.pending.push(event.clone());
+        if kind == EventKind::Exposure
+            && let Some(number) = event.experiment
+            && self.catalog.experiments[usize::from(number)].population == Population::Exposed
+            && self.catalog.variant_of(number, &key.unit).is_some()
+        {
+            let new = || Exposure { first_ms: event.event_time_ms, ..Exposure::default() };
+            let exposure = exposed.exposures.entry(number).or_insert_with(new);
+            exposure.first_ms = exposure.first_ms.min(event.event_time_ms);
+        }
+    }
+
+    fn rows(&self, key: &UnitKey, state: &UnitState, rows: &mut Vec<UnitRow>) {
+        if !state.seen {
+            return;
+        }
+        let mut say = |says| rows.push(UnitRow { key: key.clone(), says });
+        say(UnitSays::Assigned(state.total));
+        let Some(exposed) = &state.exposed else { return };
+        for (number, exposure) in &exposed.exposures {
+            let mut total = exposure.settled;
+            let mut minutes: BTreeMap<(&Name, i64), Measures> = BTreeMap::new();
+            let mut started: BTreeMap<&Name, TimeMs> = exposure.started.iter().map(|(name, first_ms)| (name, *first_ms)).collect();
+            for event in exposed.pending.iter().filter(|event| event.event_time_ms >= exposure.first_ms) {
+                let Happening { kind, quantity, value } = event.happening;
+                let measures = Measures::of(kind, quantity, value);
+                total.add(&measures, 1);
+                minutes.entry((&event.session, minute_of(event.event_time_ms))).or_default().add(&measures, 1);
+                let first_ms = started.entry(&event.session).or_insert(event.event_time_ms);
+                *first_ms = event.event_time_ms.min(*first_ms);
+            }
+            say(UnitSays::Exposed(*number, total));
+            for ((session, minute), measures) in minutes {
+                say(UnitSays::ExposedMinute(*number, session.clone(), minute, measures));
+            }
+            for (session, first_ms) in started {
+                say(UnitSays::ExposedStart(*number, session.clone(), minute_of(first_ms)));
+            }
+        }
+    }
+
+    fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {
+        let exposed = state.exposed.as_ref()?;
+        let settles = exposed.pending.iter().map(|event| minute_end_ms(minute_of(event.event_time_ms))).min();
+        let forgets = exposed.sessions.values().min().map(|last_ms| last_ms.saturating_add(self.keep_ms).saturating_add(1));
+        let at_ms = settles.into_iter().chain(forgets).min()?;
+        Some(Wake::Watermark(self.catalog.event_group(key.tenant), at_ms))
+    }
+
+    /// Units are never forgotten; what of them is sealed is settled.
+    fn retire(&self, state: &mut UnitState, key: &UnitKey, now: &Now<'_>) -> bool {
+        let Some(exposed) = state.exposed.as_mut() else { return false };
+        let watermark_ms = now.watermark(self.catalog.event_group(key.tenant));
+        if watermark_ms == MINUS_INFINITY {
+            return false;
+        }
+        let exposures = &mut exposed.exposures;
+        exposed.pending.retain(|event| {
+            if minute_end_ms(minute_of(event.event_time_ms)) > watermark_ms {
+                return true;
+            }
+            let Happening { kind, quantity, value } = event.happening;
+            for exposure in exposures.values_mut().filter(|exposure| event.event_time_ms >= exposure.first_ms) {
+                exposure.settled.add(&Measures::of(kind, quantity, value), 1);
+                let first_ms = exposure.started.entry(event.session.clone()).or_insert(event.event_time_ms);
+                *first_ms = event.event_time_ms.min(*first_ms);
+            }
+            false
+        });
+        exposed.sessions.retain(|session, last_ms| {
+            let kept = watermark_ms <= last_ms.saturating_add(self.keep_ms);
+            if !kept {
+                for exposure in exposures.values_mut() {
+                    exposure.started.remove(session);
+                }
+            }
+            kept
+        });
+        false
+    }
+
+    fn heap_bytes(&self, state: &UnitState) -> usize {
+        let Some(exposed) = &state.exposed else { return 0 };
+        let exposures: usize = exposed.exposures.values().map(|exposure| 128 + exposure.started.len() * 48).sum();
+        size_of::<ExposedState>() + exposed.pending.capacity() * size_of::<UnitEvent>() + exposed.sessions.len() * 48 + exposures
+    }
+}

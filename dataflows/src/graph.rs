@@ -1,0 +1,374 @@
+//! The dataflow graph that every run builds: from bindings to emitted views, both domains, one of each mechanism.
+//!
+//! ```text
+//! bindings -> release (events) -> route -> session minutes, session starts, units -> variant minutes, variant totals
+//!          -> release (facts)  -> route -> ledger -> stock, availability
+//!          -> clock (W, marks to every fold and emission)
+//! ```
+//!
+//! Benches, simulations and `aisle run` all call [`build`]; there is no other graph.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::probe::{Handle, Probe};
+use timely::dataflow::operators::{Concat, Concatenate};
+use timely::worker::Worker;
+
+use operators::bindings::Inlet;
+use operators::clock::{Mark, clock};
+use operators::combine::combine;
+use operators::emit::{Emitted, Shards, emit, marks_to};
+use operators::feed::Feed;
+use operators::fold::{FoldGauge, Folded};
+use operators::health::{HealthFold, News};
+use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
+use operators::resolve::resolve;
+use operators::retain::{Retain, Until};
+use operators::route::{route, route_to_three, stamp};
+use operators::time::{MINUTE_MS, Tick};
+use operators::topology::{PartitionId, ReleaseId, Topology};
+
+use crate::catalog::Catalog;
+use crate::experiment::event::Event;
+use crate::experiment::rollups::{
+    Assignments, Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
+    total_of_unit,
+};
+use crate::experiment::sessions::{SessionMinuteRow, SessionMinutesFold, SessionStartsFold};
+use crate::experiment::units::UnitsFold;
+use crate::inventory::availability::Policy;
+use crate::inventory::fact::Fact;
+use crate::inventory::stock::{LedgerRow, StockFold};
+use crate::publish::{dead_letter, late_event, place_of, session_minute, source_health};
+use crate::views::{Row, View};
+
+/// The release of experiment events.
+pub const EVENTS: ReleaseId = ReleaseId(0);
+/// The release of inventory facts.
+pub const FACTS: ReleaseId = ReleaseId(1);
+
+/// What a run wants of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewPlan {
+    /// Whether it is published at all.
+    pub enabled: bool,
+    /// How long rows of minute and event views stay.
+    pub retention_ms: i64,
+    /// Its sink shards.
+    pub shards: u32,
+}
+
+/// What every worker has to know of a run.
+#[derive(Clone, Debug)]
+pub struct GraphPlan {
+    /// The names and assignments.
+    pub catalog: Arc<Catalog>,
+    /// Partitions and groups.
+    pub topology: Arc<Topology>,
+    /// How long behind the watermark a session is remembered after its last event.
+    pub session_keep_ms: i64,
+    /// The rules of availability.
+    pub policy: Policy,
+    /// By the order of [`View::ALL`].
+    pub views: [ViewPlan; 8],
+    /// The workers of the first process, which emit.
+    pub emitting_workers: usize,
+}
+
+impl GraphPlan {
+    /// What is wanted of a view.
+    pub fn view(&self, view: View) -> ViewPlan {
+        self.views[view as usize]
+    }
+}
+
+/// What a worker publishes.
+#[derive(Clone, Debug)]
+pub enum Publication {
+    /// Changes of a view; all changes of a tick come before anybody knows that the tick is complete.
+    Changes(View, Emitted<Row>),
+    /// A complete tick's watermarks, from worker 0.
+    Mark(Mark),
+}
+
+/// Where a worker's readers put records, and where it publishes.
+pub struct Ports {
+    /// Of the partitions of events that the worker owns.
+    pub events: Vec<(PartitionId, Feed<Event>)>,
+    /// Of the partitions of facts that it owns.
+    pub facts: Vec<(PartitionId, Feed<Fact>)>,
+    /// Where bindings come from.
+    pub inlet: Inlet,
+    /// Where publications go.
+    pub publish: Arc<dyn Fn(Publication) + Send + Sync>,
+}
+
+/// How much each fold holds, by its name.
+pub type Gauges = Vec<(&'static str, Box<dyn Fn() -> FoldGauge>)>;
+
+/// A graph that was built.
+pub struct Graph {
+    /// Stands at the first tick that is not complete.
+    pub probe: Handle<Tick>,
+    /// How much each fold holds on this worker.
+    pub gauges: Gauges,
+}
+
+/// The changes of a collection.
+type Changes<'scope, R> = StreamVec<'scope, Tick, (R, Tick, isize)>;
+
+/// Builds the graph on a worker.
+pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
+    worker.dataflow_named::<Tick, _, _>("Aisle", |scope| {
+        let bindings = ports.inlet.bindings(scope.clone());
+        let face = shared_clock(&plan.topology);
+        let topology = &plan.topology;
+        let without_unit: fn(&Event) -> bool = |event| event.unit.is_empty();
+        let events_plan = ReleasePlan {
+            name: "ReleaseEvents".to_owned(),
+            release: EVENTS,
+            late: LatePolicy::SetAside,
+            mark: without_unit,
+            feeds: ports.events,
+        };
+        let facts_plan = ReleasePlan {
+            name: "ReleaseFacts".to_owned(),
+            release: FACTS,
+            late: LatePolicy::Fold,
+            mark: |_: &Fact| false,
+            feeds: ports.facts,
+        };
+        let events = release(bindings.clone(), events_plan, topology, &face);
+        let facts = release(bindings.clone(), facts_plan, topology, &face);
+        let reports = events.reports.concat(facts.reports);
+        let marks = clock(reports.clone(), bindings, &face);
+
+        let mut news = vec![stamp(reports, "Reports", |report| Some((report.partition, News::from(report))))];
+        let shared = |release| topology.of_release(release).any(|(_, partition)| !partition.identity_fixes_partition);
+        let (mut released_events, mut events_aside) = (events.released, events.aside);
+        if shared(EVENTS) {
+            let resolved = resolve(events.pending, "ResolveEvents", without_unit);
+            released_events = released_events.concat(resolved.released);
+            events_aside = events_aside.concat(resolved.aside);
+            news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| Some((partition, News::Told(counts)))));
+        }
+        let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
+        if shared(FACTS) {
+            let resolved = resolve(facts.pending, "ResolveFacts", |_: &Fact| false);
+            released_facts = released_facts.concat(resolved.released);
+            facts_aside = facts_aside.concat(resolved.aside);
+            news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));
+        }
+
+        let mut wiring = Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges: Vec::new() };
+        wiring.experiments(released_events);
+        wiring.inventory(released_facts);
+        wiring.health(scope.concatenate(news));
+        wiring.aside(events_aside, facts_aside);
+        let publish = Arc::clone(&wiring.publish);
+        marks_to(marks, move |mark| publish(Publication::Mark(mark)));
+        let probe = Handle::new();
+        let Wiring { ends, gauges, .. } = wiring;
+        scope.concatenate(ends).probe_with(&probe);
+        Graph { probe, gauges }
+    })
+}
+
+/// The parts of the graph that share marks and the way out.
+struct Wiring<'a, 'scope> {
+    plan: &'a GraphPlan,
+    marks: StreamVec<'scope, Tick, Mark>,
+    publish: Arc<dyn Fn(Publication) + Send + Sync>,
+    ends: Vec<StreamVec<'scope, Tick, ()>>,
+    gauges: Gauges,
+}
+
+impl<'scope> Wiring<'_, 'scope> {
+    fn experiments(&mut self, released: StreamVec<'scope, Tick, Released<Event>>) {
+        let catalog = &self.plan.catalog;
+        let keep_ms = self.plan.session_keep_ms;
+        let minutes_fold = Rc::new(SessionMinutesFold { catalog: Arc::clone(catalog) });
+        let starts_fold = Rc::new(SessionStartsFold { catalog: Arc::clone(catalog), keep_ms });
+        let units_fold = Rc::new(UnitsFold { catalog: Arc::clone(catalog), keep_ms });
+        let folds = (Rc::clone(&minutes_fold), Rc::clone(&starts_fold), Rc::clone(&units_fold));
+        let (to_minutes, to_starts, to_units) = route_to_three(released, "RouteEvents", folds);
+        let minutes = self.folded(to_minutes, minutes_fold);
+        let starts = self.folded(to_starts, starts_fold);
+        let units = self.folded(to_units, units_fold);
+
+        if self.plan.view(View::SessionMinutes).enabled {
+            self.session_minutes(minutes.clone());
+        }
+        let mut assignments = Assignments::new(Arc::clone(catalog));
+        let of_sessions = combine(minutes, "CombineSessionMinutes", move |row, diff, give| minute_of_session(&row, diff, &mut assignments, give), MinuteDelta::add);
+        let mut assignments = Assignments::new(Arc::clone(catalog));
+        let of_starts = combine(starts, "CombineSessionStarts", move |row, diff, give| minute_of_start(&row, diff, &mut assignments, give), MinuteDelta::add);
+        let names = Arc::clone(catalog);
+        let of_units = combine(units.clone(), "CombineExposedMinutes", move |row, diff, give| minute_of_unit(&row, diff, &names, give), MinuteDelta::add);
+        let retention_ms = self.plan.view(View::VariantMinutes).retention_ms;
+        let fold = Rc::new(VariantMinutesFold { catalog: Arc::clone(catalog), retention_ms });
+        let variant_minutes = self.folded(of_sessions.concat(of_starts).concat(of_units), fold);
+        self.emit(View::VariantMinutes, stamped(variant_minutes, "VariantMinuteRows", Row::VariantMinute));
+
+        let mut assignments = Assignments::new(Arc::clone(catalog));
+        let totals = combine(units, "CombineUnits", move |row, diff, give| total_of_unit(&row, diff, &mut assignments, give), Block::add);
+        let totals = self.folded(totals, Rc::new(VariantTotalsFold { catalog: Arc::clone(catalog) }));
+        self.emit(View::VariantTotals, stamped(totals, "VariantTotalRows", |row| Row::VariantTotal(Box::new(row))));
+    }
+
+    fn session_minutes(&mut self, minutes: Changes<'scope, SessionMinuteRow>) {
+        let catalog = Arc::clone(&self.plan.catalog);
+        let retention_ms = self.plan.view(View::SessionMinutes).retention_ms;
+        let until = move |row: &SessionMinuteRow| {
+            let end_ms = (row.key.minute + 1) * MINUTE_MS;
+            Until::Watermark(catalog.event_group(row.key.session.tenant), end_ms.saturating_add(retention_ms))
+        };
+        let rows = std::marker::PhantomData;
+        let retained = self.retained(minutes, Rc::new(Retain { name: "RetainSessionMinutes", until, rows }));
+        let catalog = Arc::clone(&self.plan.catalog);
+        self.emit(View::SessionMinutes, stamped(retained, "SessionMinuteRows", move |row| session_minute(row, &catalog)));
+    }
+
+    fn inventory(&mut self, released: StreamVec<'scope, Tick, Released<Fact>>) {
+        let fold = Rc::new(StockFold { catalog: Arc::clone(&self.plan.catalog), policy: self.plan.policy });
+        let postings = route(released, "RouteFacts", Rc::clone(&fold));
+        let ledger = self.folded(postings, fold);
+        let stock = part(ledger.clone(), "StockRows", |row| match row {
+            LedgerRow::Stock(row) => Some(Row::Stock(row)),
+            LedgerRow::Availability(_) => None,
+        });
+        self.emit(View::Stock, stock);
+        let availability = part(ledger, "AvailabilityRows", |row| match row {
+            LedgerRow::Availability(row) => Some(Row::Availability(row)),
+            LedgerRow::Stock(_) => None,
+        });
+        self.emit(View::Availability, availability);
+    }
+
+    fn health(&mut self, news: Changes<'scope, (PartitionId, News)>) {
+        let fold = Rc::new(HealthFold { topology: Arc::clone(&self.plan.topology) });
+        let postings = repost(news, "RouteHealth", Rc::clone(&fold));
+        let health = self.folded(postings, fold);
+        let topology = Arc::clone(&self.plan.topology);
+        self.emit(View::SourceHealth, stamped(health, "SourceHealthRows", move |row| source_health(row, &topology)));
+    }
+
+    fn aside(&mut self, events: StreamVec<'scope, Tick, Aside<Event>>, facts: StreamVec<'scope, Tick, Aside<Fact>>) {
+        let (plan, topology) = (self.plan, &self.plan.topology);
+        if plan.view(View::LateEvents).enabled {
+            let (names, catalog) = (Arc::clone(topology), Arc::clone(&plan.catalog));
+            let late = stamp(events.clone(), "LateEventRows", move |aside| match aside {
+                Aside { partition, offset, why: Why::Late(event) } => Some(late_event(partition, offset, event, &names, &catalog)),
+                _ => None,
+            });
+            self.emit_for_a_while(View::LateEvents, late, "RetainLateEvents");
+        }
+        if plan.view(View::DeadLetters).enabled {
+            let names = Arc::clone(topology);
+            let of_events = stamp(events, "DeadEventRows", move |aside| dead_letter(aside, &names));
+            let names = Arc::clone(topology);
+            let of_facts = stamp(facts, "DeadFactRows", move |aside| dead_letter(aside, &names));
+            self.emit_for_a_while(View::DeadLetters, of_events.concat(of_facts), "RetainDeadLetters");
+        }
+    }
+
+    fn emit_for_a_while(&mut self, view: View, changes: Changes<'scope, Row>, name: &'static str) {
+        let retention_ms = self.plan.view(view).retention_ms;
+        let until = move |_: &Row| Until::AfterMs(retention_ms);
+        let rows = std::marker::PhantomData;
+        let retained = self.retained(changes, Rc::new(Retain { name, until, rows }));
+        self.emit(view, retained);
+    }
+
+    fn retained<R, U>(&mut self, changes: Changes<'scope, R>, fold: Rc<Retain<R, U>>) -> Changes<'scope, R>
+    where
+        R: operators::fold::Data + std::hash::Hash,
+        U: Fn(&R) -> Until + 'static,
+    {
+        let postings = repost_changes(changes, "RouteRetained", Rc::clone(&fold));
+        self.folded(postings, fold)
+    }
+
+    fn folded<F: operators::fold::Fold>(&mut self, postings: operators::route::Postings<'scope, F>, fold: Rc<F>) -> Changes<'scope, F::Row> {
+        let name = fold.name();
+        let (changes, handle) = postings.fold(fold, self.marks.clone(), &[]);
+        self.gauges.push((name, Box::new(move || handle.gauge())));
+        changes
+    }
+
+    fn emit(&mut self, view: View, changes: Changes<'scope, Row>) {
+        let wanted = self.plan.view(view);
+        if !wanted.enabled {
+            return;
+        }
+        let shards = Shards { count: wanted.shards, first_worker: view as usize, workers: self.plan.emitting_workers };
+        let publish = Arc::clone(&self.publish);
+        let publish = move |emitted| publish(Publication::Changes(view, emitted));
+        self.ends.push(emit(changes, self.marks.clone(), &format!("Emit {}", view.name()), shards, place_of, publish));
+    }
+}
+
+/// Maps the rows of changes.
+fn stamped<'scope, R: operators::fold::Data>(changes: Changes<'scope, R>, name: &str, row: impl Fn(R) -> Row + 'static) -> Changes<'scope, Row> {
+    part(changes, name, move |from| Some(row(from)))
+}
+
+/// Maps the rows of changes and keeps some; ticks and differences stay as they are.
+fn part<'scope, R: operators::fold::Data, D: operators::fold::Data>(
+    changes: Changes<'scope, R>,
+    name: &str,
+    row: impl Fn(R) -> Option<D> + 'static,
+) -> Changes<'scope, D> {
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::channels::pact::Pipeline;
+    use timely::dataflow::operators::generic::Operator;
+    changes.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, name, move |_, _| {
+        move |changes, output| {
+            changes.for_each(|capability, changes| {
+                let rows = changes.drain(..).filter_map(|(from, tick, diff)| Some((row(from)?, tick, diff)));
+                output.session(&capability).give_iterator(rows);
+            });
+        }
+    })
+}
+
+/// Posts the rows of insertions to a fold, at their own ticks.
+fn repost<'scope, F: operators::fold::Fold>(changes: Changes<'scope, F::Input>, name: &str, fold: Rc<F>) -> operators::route::Postings<'scope, F>
+where
+    F::Input: operators::fold::Data,
+{
+    post_changes(changes, name, move |(row, _, _), post| fold.keys(row, post))
+}
+
+/// Posts changes to a fold that takes changes, at their own ticks.
+fn repost_changes<'scope, R, F>(changes: Changes<'scope, R>, name: &str, fold: Rc<F>) -> operators::route::Postings<'scope, F>
+where
+    R: operators::fold::Data,
+    F: operators::fold::Fold<Input = (R, Tick, isize)>,
+{
+    post_changes(changes, name, move |change, post| fold.keys(change, post))
+}
+
+fn post_changes<'scope, R: operators::fold::Data, K: operators::fold::Data, E: operators::fold::Data>(
+    changes: Changes<'scope, R>,
+    name: &str,
+    keys: impl Fn(&(R, Tick, isize), &mut dyn FnMut(K, E)) + 'static,
+) -> StreamVec<'scope, Tick, operators::fold::Posting<K, E>> {
+    use operators::fold::Posting;
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::channels::pact::Pipeline;
+    use timely::dataflow::operators::generic::Operator;
+    changes.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, name, move |_, _| {
+        move |changes, output| {
+            changes.for_each(|capability, changes| {
+                let mut session = output.session(&capability);
+                for change in changes.drain(..) {
+                    let tick = change.1;
+                    keys(&change, &mut |key, event| session.give(Posting { key, event, tick }));
+                }
+            });
+        }
+    })
+}

@@ -1,0 +1,120 @@
+//! Stock and availability as one fold over the ledger's keys.
+//!
+//! The ledger's state is the state; availability is a pure decision over its balance, and changes without a fact when the
+//! watermark passes the time through which a count is trusted.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use operators::fold::{Fold, Now, Wake};
+use operators::release::{Released, Standing};
+use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
+
+use crate::catalog::Catalog;
+use crate::inventory::availability::{Policy, decide, fresh_through};
+use crate::inventory::fact::{Fact, StockState};
+use crate::inventory::ledger::{Entry, Ledger, LedgerKey, postings};
+use crate::views::{Availability, Reason, Stock};
+
+/// A row of either view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LedgerRow {
+    /// What is there.
+    Stock(Stock),
+    /// Whether it can be promised.
+    Availability(Availability),
+}
+
+/// The state of a key: the ledger, and the watermark as of which it was decided on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    ledger: Ledger,
+    stale: bool,
+}
+
+/// Folds facts into stock and availability.
+pub struct StockFold {
+    /// The names.
+    pub catalog: Arc<Catalog>,
+    /// The rules.
+    pub policy: Policy,
+}
+
+impl Fold for StockFold {
+    type Input = Released<Fact>;
+    type Key = LedgerKey;
+    type Event = Entry;
+    type State = KeyState;
+    type Row = LedgerRow;
+
+    fn name(&self) -> &'static str {
+        "Ledger"
+    }
+
+    fn keys(&self, released: &Released<Fact>, post: &mut dyn FnMut(LedgerKey, Entry)) {
+        let doubt_ms = match released.standing {
+            Standing::TooOld { doubt_ms } => Some(doubt_ms),
+            Standing::OnTime | Standing::Late => None,
+        };
+        postings(&released.record, doubt_ms, post);
+    }
+
+    fn apply(&self, state: &mut KeyState, _: &LedgerKey, entry: &Entry) {
+        state.ledger.apply(entry);
+    }
+
+    fn seal(&self, state: &mut KeyState, key: &LedgerKey, now: &Now<'_>) {
+        let watermark_ms = now.watermark(self.catalog.fact_group(key.tenant));
+        let anchor_ms = state.ledger.balance().anchor_ms;
+        state.stale = anchor_ms.is_some_and(|anchor_ms| watermark_ms > fresh_through(anchor_ms, &self.policy));
+    }
+
+    fn rows(&self, key: &LedgerKey, state: &KeyState, rows: &mut Vec<LedgerRow>) {
+        if state.ledger.is_empty() {
+            return;
+        }
+        let balance = state.ledger.balance();
+        let tenant = self.catalog.tenant_name(key.tenant);
+        let numbers = balance.numbers;
+        rows.push(LedgerRow::Stock(Stock {
+            tenant: tenant.clone(),
+            sku: key.sku.clone(),
+            node: key.node.clone(),
+            state: key.state,
+            book: numbers.map(|numbers| numbers.book),
+            lo: numbers.map(|numbers| numbers.lo),
+            hi: numbers.map(|numbers| numbers.hi),
+            variance: numbers.map(|numbers| numbers.variance),
+            anchor_ms: balance.anchor_ms,
+            rebase_pending: numbers.is_none(),
+            in_doubt: balance.in_doubt,
+        }));
+        if key.state == StockState::Sellable {
+            let watermark_ms: TimeMs = if state.stale { PLUS_INFINITY } else { MINUS_INFINITY };
+            let decision = decide(&balance, &self.policy, watermark_ms);
+            rows.push(LedgerRow::Availability(Availability {
+                tenant: tenant.clone(),
+                sku: key.sku.clone(),
+                node: key.node.clone(),
+                available: decision.reason == Reason::InStock,
+                reason: decision.reason,
+                quantity: decision.quantity,
+                fresh_through_ms: decision.fresh_through_ms,
+            }));
+        }
+    }
+
+    fn wake(&self, key: &LedgerKey, state: &KeyState) -> Option<Wake> {
+        if state.stale || key.state != StockState::Sellable {
+            return None;
+        }
+        let anchor_ms = state.ledger.balance().anchor_ms?;
+        let at_ms = fresh_through(anchor_ms, &self.policy).saturating_add(1);
+        Some(Wake::Watermark(self.catalog.fact_group(key.tenant), at_ms))
+    }
+
+    fn heap_bytes(&self, state: &KeyState) -> usize {
+        state.ledger.heap_bytes()
+    }
+}

@@ -1,0 +1,248 @@
+//! Reading the published views: what every question is answered from, and the answers as pure functions.
+//!
+//! [`Views`] holds all views as of one tick, the published one, with the history of each. [`answer`] turns a request into
+//! a response; it reads no clock and no socket, so the same views give the same bytes. Every answer is of ONE tick and
+//! says which (`tick`), what time that tick stands for (`time_ms`), and which tick is next (`frontier`).
+//!
+//! [`subscribe`] follows a view instead of asking again.
+
+mod availability;
+mod failure;
+mod fields;
+mod instant;
+mod listing;
+pub mod subscribe;
+#[cfg(test)]
+mod testing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use operators::index::{ApplyError, HistoryBounds, Index};
+use operators::time::{MINUS_INFINITY, Tick, TimeMs};
+
+use crate::views::{Row, VariantTotal, View};
+
+pub use availability::NODES_MAX;
+pub use failure::Failure;
+pub use instant::{format_instant, parse_instant};
+pub use listing::{LIMIT_DEFAULT, LIMIT_MAX};
+
+/// What a row of `variant_totals` says beyond its sums, computed when it is read.
+pub type Readout = fn(&VariantTotal) -> Value;
+
+/// A question: a path, and what follows the `?`, decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// For example `/v1/views/stock`.
+    pub path: String,
+    /// Names and values in the order in which they were given.
+    pub query: Vec<(String, String)>,
+    /// What time the one who asks has, where that counts: an answer of the published tick is judged as of the later of
+    /// this and the tick's own time. Absent where time is what the records say, as in a run over files.
+    pub at_ms: Option<TimeMs>,
+}
+
+/// An answer: a status as in HTTP, and one JSON object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// 200, 400, 404, 410 or 503.
+    pub status: u16,
+    /// The object's text.
+    pub body: String,
+}
+
+/// What is known of a published tick beside the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The tick.
+    pub tick: Tick,
+    /// What time it was.
+    pub time_ms: TimeMs,
+    /// Through which event time each tenant's minutes are sealed; a tenant of which nothing is sealed is absent.
+    pub sealed_through: Arc<BTreeMap<String, TimeMs>>,
+}
+
+/// All views as of the published tick, with their history.
+pub struct Views {
+    /// By the views' order in [`View::ALL`].
+    indexes: Vec<Index<Row>>,
+    enabled: Vec<bool>,
+    /// Ascending; they reach back as far as any view's history.
+    marks: VecDeque<Mark>,
+    readout: Option<Readout>,
+}
+
+impl Views {
+    /// Empty views. Those that are not `enabled` stay so, and say that they are not computed.
+    pub fn new(enabled: &[View], bounds: HistoryBounds) -> Views {
+        Views {
+            indexes: View::ALL.iter().map(|_| Index::new(bounds, fields::row_bytes)).collect(),
+            enabled: View::ALL.iter().map(|view| enabled.contains(view)).collect(),
+            marks: VecDeque::new(),
+            readout: None,
+        }
+    }
+
+    /// From now on rows of `variant_totals` are listed with what `readout` says of them, as `readout`.
+    pub fn set_readout(&mut self, readout: Readout) {
+        self.readout = Some(readout);
+    }
+
+    /// Publishes a tick: everything that changed in it, in any order. Views that are not named changed nothing.
+    /// An error is a mistake of ours; the process stops upon it.
+    pub fn apply_tick(
+        &mut self,
+        tick: Tick,
+        time_ms: TimeMs,
+        changes: Vec<(View, Vec<(Row, i64)>)>,
+        sealed_through: Vec<(String, TimeMs)>,
+    ) -> Result<(), ApplyError> {
+        let mut by_view: Vec<Vec<(Row, i64)>> = View::ALL.iter().map(|_| Vec::new()).collect();
+        for (view, rows) in changes {
+            by_view[view as usize].extend(rows);
+        }
+        for (index, rows) in self.indexes.iter_mut().zip(by_view) {
+            index.apply(tick, rows)?;
+        }
+        let sealed_through = self.sealed_with(sealed_through);
+        self.marks.push_back(Mark { tick, time_ms, sealed_through });
+        let oldest = self.indexes.iter().map(Index::oldest_readable).min().unwrap_or(0);
+        while self.marks.get(1).is_some_and(|next| next.tick <= oldest) {
+            self.marks.pop_front();
+        }
+        Ok(())
+    }
+
+    /// What the newest tick says; none before the first.
+    pub fn published(&self) -> Option<&Mark> {
+        self.marks.back()
+    }
+
+    /// What the tick says, or the last one before it, within history.
+    pub fn mark_at(&self, tick: Tick) -> Option<&Mark> {
+        let after = self.marks.partition_point(|mark| mark.tick <= tick);
+        after.checked_sub(1).and_then(|place| self.marks.get(place))
+    }
+
+    /// The rows of a view, with their history.
+    pub fn index(&self, view: View) -> &Index<Row> {
+        &self.indexes[view as usize]
+    }
+
+    /// Whether the view is computed at all.
+    pub fn is_enabled(&self, view: View) -> bool {
+        self.enabled[view as usize]
+    }
+
+    /// The published rows of a view, in canonical order.
+    pub fn rows(&self, view: View) -> impl Iterator<Item = &Row> {
+        self.index(view).iter().map(|(row, _)| row)
+    }
+
+    /// What is sealed after `updates`; one map serves all ticks that seal nothing.
+    fn sealed_with(&self, updates: Vec<(String, TimeMs)>) -> Arc<BTreeMap<String, TimeMs>> {
+        let before = self.published().map(|mark| Arc::clone(&mark.sealed_through)).unwrap_or_default();
+        let is_news = |(tenant, time_ms): &(String, TimeMs)| {
+            *time_ms != MINUS_INFINITY && before.get(tenant.as_str()) != Some(time_ms)
+        };
+        if !updates.iter().any(is_news) {
+            return before;
+        }
+        let mut sealed_through = BTreeMap::clone(&before);
+        sealed_through.extend(updates.into_iter().filter(|(_, time_ms)| *time_ms != MINUS_INFINITY));
+        Arc::new(sealed_through)
+    }
+
+    /// The view of that name, if it is there to be read.
+    fn view_named(&self, name: &str) -> Result<View, Failure> {
+        let view = View::of_name(name).ok_or_else(|| Failure::unknown_view(name))?;
+        if self.is_enabled(view) { Ok(view) } else { Err(Failure::view_disabled(view)) }
+    }
+
+    /// The newest mark, without which no question has an answer.
+    fn newest(&self) -> Result<&Mark, Failure> {
+        self.published().ok_or_else(Failure::starting)
+    }
+
+    /// What every answer begins with.
+    fn head(&self, mark: &Mark) -> Map<String, Value> {
+        let frontier = self.published().map_or(0, |newest| newest.tick + 1);
+        let head = [("tick", json!(mark.tick)), ("time_ms", json!(mark.time_ms)), ("frontier", json!(frontier))];
+        head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// Answers a `GET`.
+pub fn answer(views: &Views, request: &Request) -> Response {
+    match route(views, request) {
+        Ok(body) => Response { status: 200, body },
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn route(views: &Views, request: &Request) -> Result<String, Failure> {
+    let path = request.path.strip_suffix('/').unwrap_or(&request.path);
+    match path {
+        "/healthz" => health(views),
+        "/v1/views" => listing::list(views),
+        "/v1/availability" => availability::look_up(views, request),
+        _ => match path.strip_prefix("/v1/views/") {
+            Some(name) if !name.contains('/') => listing::read(views, views.view_named(name)?, &request.query),
+            _ => Err(Failure::unknown_path(&request.path)),
+        },
+    }
+}
+
+fn health(views: &Views) -> Result<String, Failure> {
+    let mut body = Map::new();
+    body.insert("status".to_owned(), json!("ok"));
+    body.extend(views.head(views.newest()?));
+    Ok(Value::Object(body).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{WIDE, ask, stock, views};
+    use super::*;
+
+    #[test]
+    fn views_lie_at_their_place() {
+        for (place, view) in View::ALL.into_iter().enumerate() {
+            assert_eq!(view as usize, place);
+        }
+    }
+
+    #[test]
+    fn health_says_which_tick_it_is() {
+        let (status, body) = ask(&Views::new(&View::ALL, WIDE), "/healthz", &[]);
+        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("starting")));
+        let (status, body) = ask(&views(), "/healthz", &[]);
+        assert_eq!((status, body), (200, json!({"status": "ok", "tick": 3, "time_ms": 3_000, "frontier": 4})));
+    }
+
+    #[test]
+    fn unknown_paths_are_named() {
+        for path in ["/", "/v1", "/v1/views/stock/rows", "/healthz/x"] {
+            let (status, body) = ask(&views(), path, &[]);
+            assert_eq!((status, body["error"]["code"].as_str()), (404, Some("unknown_path")), "{path}");
+        }
+    }
+
+    #[test]
+    fn marks_reach_back_as_far_as_history() {
+        let mut views = Views::new(&View::ALL, HistoryBounds { ticks_max: 2, bytes_max: 1 << 20 });
+        for tick in 0..10 {
+            let sealed = vec![("north".to_owned(), tick as i64 / 4), ("south".to_owned(), MINUS_INFINITY)];
+            views.apply_tick(tick, tick as i64 * 10, vec![(View::Stock, vec![(stock(tick), 1)])], sealed).unwrap();
+        }
+        assert_eq!(views.marks.iter().map(|mark| mark.tick).collect::<Vec<_>>(), [7, 8, 9]);
+        assert_eq!(views.mark_at(8).map(|mark| mark.time_ms), Some(80));
+        assert_eq!(views.mark_at(6), None);
+        let sealed = &views.published().unwrap().sealed_through;
+        assert_eq!(**sealed, BTreeMap::from([("north".to_owned(), 2)]), "nothing of the south is sealed");
+        assert!(Arc::ptr_eq(sealed, &views.mark_at(8).unwrap().sealed_through), "9 sealed nothing");
+    }
+}

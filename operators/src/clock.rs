@@ -1,0 +1,75 @@
+//! The clock operator: watermarks from reports, in-tick to folds and emission, by a shared cell to release.
+//!
+//! Its second input, the bindings, gives it a capability at every tick, so a tick without data needs no wake-up machinery:
+//! at each complete tick it gives exactly one [`Mark`] on every worker, which brings `W(T)` and the capability. To release
+//! it writes the worker's [`SharedClock`]: release needs only `W(T-1)`, so no cycle of the graph is needed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, vec::Broadcast};
+
+use crate::binding::Binding;
+use crate::release::SharedClock;
+use crate::time::{Tick, TimeMs};
+use crate::watermark::Report;
+
+/// A complete tick: what time it was, and the watermark of each group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// The tick.
+    pub tick: Tick,
+    /// `now` of its binding.
+    pub now_ms: TimeMs,
+    /// `W(T)` by group.
+    pub watermarks: Arc<[TimeMs]>,
+}
+
+/// Computes watermarks on every worker; gives one [`Mark`] per worker and tick.
+pub fn clock<'scope>(
+    reports: StreamVec<'scope, Tick, Report>,
+    bindings: StreamVec<'scope, Tick, Arc<Binding>>,
+    clock: &SharedClock,
+) -> StreamVec<'scope, Tick, Mark> {
+    let clock = Rc::clone(clock);
+    reports.broadcast().binary_frontier(bindings, Pipeline, Pipeline, "Clock", move |_, _| {
+        let mut reported: BTreeMap<Tick, Vec<Report>> = BTreeMap::new();
+        let mut bound: BTreeMap<Tick, (Capability<Tick>, Arc<Binding>)> = BTreeMap::new();
+        move |(reports, reports_frontier), (bindings, bindings_frontier), output| {
+            reports.for_each(|_, reports| {
+                for report in reports.drain(..) {
+                    reported.entry(report.tick).or_default().push(report);
+                }
+            });
+            bindings.for_each(|capability, bindings| {
+                for binding in bindings.drain(..) {
+                    bound.insert(binding.tick, (capability.retain(0), binding));
+                }
+            });
+            while let Some((&tick, _)) = bound.first_key_value() {
+                if reports_frontier.less_equal(&tick) || bindings_frontier.less_equal(&tick) {
+                    break;
+                }
+                let (capability, binding) = bound.remove(&tick).expect("it was looked at just now");
+                let mut reports = reported.remove(&tick).unwrap_or_default();
+                reports.sort_unstable_by_key(|report| report.partition);
+                let mut face = clock.borrow_mut();
+                face.watermarks.advance(&binding, &reports);
+                face.upper = tick + 1;
+                let watermarks = face.watermarks.groups().into();
+                let mut session = output.session(&capability);
+                session.give(Mark { tick, now_ms: binding.now_ms, watermarks });
+                face.waiting.iter().for_each(timely::scheduling::Activator::activate);
+            }
+        }
+    })
+}
+
+/// The container of marks, for operators that build their own ports.
+pub type MarkBuilder = CapacityContainerBuilder<Vec<Mark>>;

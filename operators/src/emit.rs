@@ -1,0 +1,106 @@
+//! Emission: per complete tick, consolidated, in canonical order.
+//!
+//! The changes of a view are exchanged by sink shard. Sink shards are fixed by configuration and by key hash, so the
+//! sequence of changes in each is the same whatever the number of workers. The canonical order within a tick is that of
+//! the rows, then of the differences.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::consolidation::consolidate;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::clock::Mark;
+use crate::fold::Data;
+use crate::time::Tick;
+
+/// Everything that changed in one shard of a view at one complete tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emitted<R> {
+    /// The tick.
+    pub tick: Tick,
+    /// The shard.
+    pub shard: u32,
+    /// Rows and differences, in canonical order; no row occurs twice, no difference is 0.
+    pub changes: Vec<(R, i64)>,
+}
+
+/// Where the shards of a view are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shards {
+    /// How many: fixed by configuration.
+    pub count: u32,
+    /// The worker of the first one; the others follow in turn.
+    pub first_worker: usize,
+    /// How many workers take turns: those of the first process.
+    pub workers: usize,
+}
+
+/// Gives each complete tick's changes of a view to `publish`, on the worker that has the shard. The stream that comes out
+/// is empty and carries the frontier.
+pub fn emit<'scope, R: Data>(
+    changes: StreamVec<'scope, Tick, (R, Tick, isize)>,
+    marks: StreamVec<'scope, Tick, Mark>,
+    name: &str,
+    shards: Shards,
+    place: impl Fn(&R) -> u64 + Clone + 'static,
+    mut publish: impl FnMut(Emitted<R>) + 'static,
+) -> StreamVec<'scope, Tick, ()> {
+    let shard_of = move |row: &R| (place(row) % u64::from(shards.count)) as u32;
+    let route = shard_of.clone();
+    let pact = Exchange::new(move |(row, _, _): &(R, Tick, isize)| {
+        ((shards.first_worker + route(row) as usize) % shards.workers) as u64
+    });
+    changes.binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(marks, pact, Pipeline, name, move |_, _| {
+        let mut stash: BTreeMap<Tick, Vec<(R, i64)>> = BTreeMap::new();
+        let mut marked: BTreeMap<Tick, Capability<Tick>> = BTreeMap::new();
+        move |(changes, changes_frontier), (marks, _), _| {
+            changes.for_each(|_, changes| {
+                for (row, tick, diff) in changes.drain(..) {
+                    stash.entry(tick).or_default().push((row, diff as i64));
+                }
+            });
+            marks.for_each(|capability, marks| {
+                for mark in marks.drain(..) {
+                    marked.insert(mark.tick, capability.retain(0));
+                }
+            });
+            while let Some(entry) = marked.first_entry()
+                && !changes_frontier.less_equal(entry.key())
+            {
+                let (tick, capability) = entry.remove_entry();
+                let mut changes = stash.remove(&tick).unwrap_or_default();
+                consolidate(&mut changes);
+                if shards.count == 1 {
+                    if !changes.is_empty() {
+                        publish(Emitted { tick, shard: 0, changes });
+                    }
+                } else {
+                    let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
+                    for (row, diff) in changes {
+                        by_shard.entry(shard_of(&row)).or_default().push((row, diff));
+                    }
+                    for (shard, changes) in by_shard {
+                        publish(Emitted { tick, shard, changes });
+                    }
+                }
+                drop(capability);
+            }
+        }
+    })
+}
+
+/// Gives every complete tick to `publish`, in order, on worker 0 alone.
+pub fn marks_to<'scope>(marks: StreamVec<'scope, Tick, Mark>, mut publish: impl FnMut(Mark) + 'static) {
+    let first = marks.scope().index() == 0;
+    marks.sink(Pipeline, "PublishMarks", move |(marks, _)| {
+        marks.for_each(|_, marks| {
+            for mark in marks.drain(..).filter(|_| first) {
+                publish(mark);
+            }
+        });
+    });
+}

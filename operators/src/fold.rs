@@ -1,0 +1,103 @@
+//! Keyed state: folds, run by one generic operator over dense tables.
+//!
+//! A fold is a plain structure that says how a key's state changes by an event, which rows it shows, and when it may be
+//! forgotten. The operator ([`Folded::fold`]) applies complete ticks in order and emits `rows(after) - rows(before)` once
+//! a tick, as ordinary differential changes. Within a tick it applies every event, then seals to `W(T)`.
+//!
+//! * The result may not depend on the order of events within a tick, nor on anything but the two logs.
+//! * The key is the unit of forgetting. [`Fold::retire`] emits no retraction: rows that can no longer change simply stay
+//!   with whoever has them. It may also drop *parts* of a state that are out of reach in the same silent way. A retired
+//!   key is absent from its tick on; its memory is freed later, a bounded number of keys a tick.
+//! * Behind a fold that retires stand only folds, because at restore it re-emits the rows of the keys it still holds.
+
+mod operator;
+mod table;
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::time::{Tick, TimeMs};
+use crate::topology::GroupId;
+
+pub use operator::{FoldGauge, FoldHandle, FoldSnapshot, Folded, Posting};
+
+/// A complete tick, as folds see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now<'a> {
+    /// The tick.
+    pub tick: Tick,
+    /// What time it was.
+    pub now_ms: TimeMs,
+    /// `W` of each group.
+    pub watermarks: &'a [TimeMs],
+}
+
+impl Now<'_> {
+    /// `W` of a group.
+    pub fn watermark(&self, group: GroupId) -> TimeMs {
+        self.watermarks[group.0 as usize]
+    }
+}
+
+/// When something becomes due without an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wake {
+    /// When a group's watermark has reached this event time.
+    Watermark(GroupId, TimeMs),
+    /// When `now` has reached this time.
+    Now(TimeMs),
+}
+
+/// A type that travels between workers.
+pub trait Data: Clone + Debug + Ord + Send + Sync + Serialize + DeserializeOwned + 'static {}
+impl<D: Clone + Debug + Ord + Send + Sync + Serialize + DeserializeOwned + 'static> Data for D {}
+
+/// How state is kept by key. All methods are pure.
+pub trait Fold: 'static {
+    /// What comes in, before it is known which keys it concerns.
+    type Input: 'static;
+    /// The key; its virtual shard follows from its written hash.
+    type Key: Data + Hash;
+    /// What a key needs of an input.
+    type Event: Data;
+    /// The state of a key; the codec of checkpoints is its serde form.
+    type State: Default + Serialize + DeserializeOwned + 'static;
+    /// A row of the view.
+    type Row: Data;
+
+    /// Its name in the graph.
+    fn name(&self) -> &'static str;
+    /// The keys that an input concerns, none, one or several, each with what it needs of the input.
+    fn keys(&self, input: &Self::Input, post: &mut dyn FnMut(Self::Key, Self::Event));
+    /// Applies an event.
+    fn apply(&self, state: &mut Self::State, key: &Self::Key, event: &Self::Event);
+    /// Seals to the watermarks of a complete tick: called at its end for each key that was touched or woken.
+    fn seal(&self, state: &mut Self::State, key: &Self::Key, now: &Now<'_>) {
+        let _ = (state, key, now);
+    }
+    /// The rows that a key shows.
+    fn rows(&self, key: &Self::Key, state: &Self::State, rows: &mut Vec<Self::Row>);
+    /// When rows change next with no event. Exact: [`Fold::seal`] is called in that tick.
+    fn wake(&self, key: &Self::Key, state: &Self::State) -> Option<Wake> {
+        let _ = (key, state);
+        None
+    }
+    /// When there may be something to forget: a hint, which may come late.
+    fn retire_at(&self, key: &Self::Key, state: &Self::State) -> Option<Wake> {
+        let _ = (key, state);
+        None
+    }
+    /// Forgets what is out of reach as of `now`, without retraction; says whether the whole key is.
+    fn retire(&self, state: &mut Self::State, key: &Self::Key, now: &Now<'_>) -> bool {
+        let _ = (state, key, now);
+        false
+    }
+    /// What a state owns on the heap, in bytes: for the printed memory only.
+    fn heap_bytes(&self, state: &Self::State) -> usize {
+        let _ = state;
+        0
+    }
+}

@@ -1,0 +1,300 @@
+//! Minting: what belongs to the next tick, and when there is one.
+//!
+//! One minter a cluster. Readers report what they hold; when a tick is due, the minter composes a binding from that. A
+//! binding takes at most `tick_bytes`, shared among the partitions by weight, so that one partition's backlog delays
+//! another by one tick at most; within that bound ticks grow with the backlog. There is a tick without data too, at least
+//! every `empty_tick_ms`. This is a state machine: time is an argument, and the caller makes each binding durable.
+
+use std::collections::VecDeque;
+
+use crate::binding::{Advance, Binding, Configuration, Status};
+use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
+use crate::topology::{Parameters, PartitionId, Topology};
+
+/// What a reader says of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Holding {
+    /// It holds records up to here.
+    Records {
+        /// The offset after the last of them.
+        end_offset: u64,
+        /// Bytes of input.
+        bytes: u64,
+        /// The least event time among them.
+        least_ms: TimeMs,
+        /// The greatest event time among them; minus infinity where none decoded.
+        greatest_ms: TimeMs,
+    },
+    /// The log ended at this offset when it was asked.
+    CaughtUp(u64),
+    /// Reading failed, or the reader is paused by somebody else: whatever was evidence is none any more.
+    Stalled,
+    /// There will be no more records after this offset.
+    Ended(u64),
+}
+
+/// When ticks are minted and how large they may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MinterOptions {
+    /// The most input of one tick; a single larger granule is still taken, alone.
+    pub tick_bytes: u64,
+    /// A tick is due this long after the last one, if anything is held.
+    pub tick_ms: i64,
+    /// A tick is due this long after the last one, whatever is held.
+    pub empty_tick_ms: i64,
+    /// Files: event time per wall time, each partition from its own first event. `None` is as fast as it goes.
+    pub speed: Option<f64>,
+}
+
+impl Default for MinterOptions {
+    fn default() -> Self {
+        MinterOptions { tick_bytes: 2 << 20, tick_ms: 100, empty_tick_ms: 1_000, speed: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Granule {
+    end_offset: u64,
+    bytes: u64,
+    greatest_ms: TimeMs,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    granules: VecDeque<Granule>,
+    bound: u64,
+    status: Option<Status>,
+    bound_greatest_ms: Option<TimeMs>,
+    first_event_ms: Option<TimeMs>,
+    ended_at: Option<u64>,
+    /// Offset and wall time of the last end-of-partition answer; none since a restart, a failure, a pause.
+    evidence: Option<(u64, TimeMs)>,
+    spoke_wall_ms: Option<TimeMs>,
+}
+
+/// The minter's state.
+#[derive(Debug)]
+pub struct Minter {
+    topology: Topology,
+    parameters: Parameters,
+    options: MinterOptions,
+    held: Vec<Held>,
+    tick: Tick,
+    now_ms: TimeMs,
+    minted_wall_ms: Option<TimeMs>,
+    started_wall_ms: Option<TimeMs>,
+    first_share: usize,
+}
+
+impl Minter {
+    /// A minter before tick 0.
+    pub fn new(topology: Topology, options: MinterOptions) -> Self {
+        let held = topology.partitions.iter().map(|_| Held::default()).collect();
+        Minter {
+            topology,
+            parameters: Parameters::default(),
+            options,
+            held,
+            tick: 0,
+            now_ms: MINUS_INFINITY,
+            minted_wall_ms: None,
+            started_wall_ms: None,
+            first_share: 0,
+        }
+    }
+
+    /// The next tick.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Where a partition's reader has to begin: the offset of its first record that is not bound.
+    pub fn bound(&self, partition: PartitionId) -> u64 {
+        self.held[partition.0 as usize].bound
+    }
+
+    /// Whether every partition has ended, so that only empty ticks can follow.
+    pub fn all_ended(&self) -> bool {
+        self.held.iter().all(|held| held.status == Some(Status::Ended))
+    }
+
+    /// Takes note of a binding of an earlier run, which is replayed as it was written.
+    pub fn replayed(&mut self, binding: &Binding) {
+        self.tick = binding.tick + 1;
+        self.now_ms = binding.now_ms;
+        if let Some(configuration) = &binding.configuration {
+            self.parameters = configuration.parameters.clone();
+        }
+        for advance in &binding.advances {
+            let held = &mut self.held[advance.partition.0 as usize];
+            held.status = Some(advance.status);
+            held.bound_upto(advance.next);
+        }
+    }
+
+    /// Takes note of what a reader holds.
+    pub fn hold(&mut self, partition: PartitionId, holding: Holding, wall_ms: TimeMs) {
+        let held = &mut self.held[partition.0 as usize];
+        match holding {
+            Holding::Records { end_offset, bytes, least_ms, greatest_ms } => {
+                if greatest_ms != MINUS_INFINITY {
+                    held.first_event_ms.get_or_insert(least_ms);
+                }
+                held.spoke_wall_ms = Some(wall_ms);
+                if end_offset > held.bound {
+                    held.granules.push_back(Granule { end_offset, bytes, greatest_ms });
+                } else {
+                    // Bound by an earlier run: its event times still say where the file stands.
+                    held.bound_greatest_ms = held.bound_greatest_ms.max(Some(greatest_ms));
+                }
+            }
+            Holding::CaughtUp(offset) => held.evidence = Some((offset, wall_ms)),
+            Holding::Stalled => held.evidence = None,
+            Holding::Ended(offset) => held.ended_at = Some(offset),
+        }
+    }
+
+    /// The first binding of a run, or of a run whose configuration changed.
+    pub fn configure(&mut self, configuration: Configuration, wall_ms: TimeMs) -> Binding {
+        self.parameters = configuration.parameters.clone();
+        self.now_ms = self.now(wall_ms);
+        self.finish(Vec::new(), Some(configuration), wall_ms)
+    }
+
+    /// The next binding, if one is due.
+    pub fn mint(&mut self, wall_ms: TimeMs) -> Option<Binding> {
+        let started_wall_ms = *self.started_wall_ms.get_or_insert(wall_ms);
+        let elapsed_ms = self.minted_wall_ms.map_or(i64::MAX, |minted_ms| wall_ms.saturating_sub(minted_ms));
+        let eligible = self.eligible(wall_ms - started_wall_ms);
+        let ready_bytes: u64 = self.held.iter().zip(&eligible).map(|(held, count)| held.bytes_of(*count)).sum();
+        let news = ready_bytes > 0 || self.ends_to_tell();
+        let due = ready_bytes >= self.options.tick_bytes
+            || (news && elapsed_ms >= self.options.tick_ms)
+            || elapsed_ms >= self.options.empty_tick_ms;
+        if !due {
+            return None;
+        }
+        let taken = self.share(&eligible);
+        for (held, count) in self.held.iter_mut().zip(&taken) {
+            for granule in held.granules.drain(..*count) {
+                held.bound = granule.end_offset;
+                held.bound_greatest_ms = held.bound_greatest_ms.max(Some(granule.greatest_ms));
+            }
+        }
+        self.now_ms = self.now(wall_ms);
+        let mut advances = Vec::new();
+        for index in 0..self.held.len() {
+            let status = self.status(index, wall_ms);
+            let held = &mut self.held[index];
+            if taken[index] > 0 || held.status != Some(status) {
+                held.status = Some(status);
+                advances.push(Advance { partition: PartitionId(index as u32), next: held.bound, status });
+            }
+        }
+        Some(self.finish(advances, None, wall_ms))
+    }
+
+    fn finish(&mut self, advances: Vec<Advance>, configuration: Option<Configuration>, wall_ms: TimeMs) -> Binding {
+        let binding = Binding { tick: self.tick, now_ms: self.now_ms, advances, configuration };
+        self.tick += 1;
+        self.minted_wall_ms = Some(wall_ms);
+        binding
+    }
+
+    /// How many granules of each partition may be bound: all, or those whose scheduled time has come.
+    fn eligible(&self, elapsed_ms: i64) -> Vec<usize> {
+        let due = |held: &Held, granule: &&Granule| match (self.options.speed, held.first_event_ms) {
+            (Some(speed), Some(first_ms)) => granule.greatest_ms <= scheduled(first_ms, elapsed_ms, speed),
+            _ => true,
+        };
+        self.held.iter().map(|held| held.granules.iter().take_while(|granule| due(held, granule)).count()).collect()
+    }
+
+    fn ends_to_tell(&self) -> bool {
+        self.held.iter().any(|held| held.status != Some(Status::Ended) && held.ended_at == Some(held.bound))
+    }
+
+    /// How many granules of each partition go into this tick.
+    fn share(&mut self, eligible: &[usize]) -> Vec<usize> {
+        let partitions = self.held.len();
+        let weight = |index: usize| u64::from(self.topology.partitions[index].weight.max(1));
+        let weights: u64 = (0..partitions).filter(|index| eligible[*index] > 0).map(weight).sum();
+        let mut taken = vec![0; partitions];
+        let mut total = 0;
+        // By weight first; then whoever comes next takes what the others left, in turn.
+        for round in 0..2 {
+            for step in 0..partitions {
+                let index = (self.first_share + step) % partitions;
+                let share = if round == 0 { self.options.tick_bytes * weight(index) / weights.max(1) } else { u64::MAX };
+                let mut bytes = 0;
+                for granule in self.held[index].granules.iter().take(eligible[index]).skip(taken[index]) {
+                    bytes += granule.bytes;
+                    if bytes > share || total + granule.bytes > self.options.tick_bytes {
+                        break;
+                    }
+                    total += granule.bytes;
+                    taken[index] += 1;
+                }
+            }
+        }
+        if total == 0
+            && let Some(index) = (0..partitions).map(|step| (self.first_share + step) % partitions).find(|index| eligible[*index] > 0)
+        {
+            taken[index] = 1;
+        }
+        self.first_share = (self.first_share + 1) % partitions.max(1);
+        taken
+    }
+
+    fn status(&self, index: usize, wall_ms: TimeMs) -> Status {
+        let held = &self.held[index];
+        if held.status == Some(Status::Ended) || held.ended_at == Some(held.bound) {
+            return Status::Ended;
+        }
+        let idle_ms = self.parameters.lanes.get(index).map_or(i64::MAX, |lanes| lanes.idle_ms);
+        let fresh = |since_ms: TimeMs| wall_ms.saturating_sub(since_ms) <= idle_ms;
+        match held.evidence {
+            Some((offset, asked_ms)) if self.topology.partitions[index].live && offset == held.bound && fresh(asked_ms) => {
+                if held.spoke_wall_ms.is_some_and(fresh) { Status::CaughtUp } else { Status::Idle }
+            }
+            _ => Status::Behind,
+        }
+    }
+
+    /// What time it is: the wall clock where a source is live; for files the scheduled event time, or else the running
+    /// maximum of the least greatest event time bound over files that have not ended. It never falls.
+    fn now(&self, wall_ms: TimeMs) -> TimeMs {
+        let live = self.topology.partitions.iter().any(|partition| partition.live);
+        let running = self.held.iter().filter(|held| held.status != Some(Status::Ended));
+        let now_ms = match (live, self.options.speed, self.started_wall_ms) {
+            (true, _, _) => wall_ms,
+            (false, Some(speed), Some(started_ms)) => {
+                let scheduled = running.filter_map(|held| Some(scheduled(held.first_event_ms?, wall_ms - started_ms, speed)));
+                scheduled.min().unwrap_or(MINUS_INFINITY)
+            }
+            _ => running.map(|held| held.bound_greatest_ms.unwrap_or(MINUS_INFINITY)).min().unwrap_or(MINUS_INFINITY),
+        };
+        debug_assert!(now_ms < PLUS_INFINITY);
+        self.now_ms.max(now_ms)
+    }
+}
+
+impl Held {
+    fn bytes_of(&self, granules: usize) -> u64 {
+        self.granules.iter().take(granules).map(|granule| granule.bytes).sum()
+    }
+
+    fn bound_upto(&mut self, offset: u64) {
+        self.bound = offset;
+        while let Some(granule) = self.granules.front()
+            && granule.end_offset <= offset
+        {
+            self.bound_greatest_ms = self.bound_greatest_ms.max(Some(granule.greatest_ms));
+            self.granules.pop_front();
+        }
+    }
+}
+
+fn scheduled(first_ms: TimeMs, elapsed_ms: i64, speed: f64) -> TimeMs {
+    first_ms.saturating_add((elapsed_ms as f64 * speed) as i64)
+}

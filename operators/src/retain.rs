@@ -1,0 +1,97 @@
+//! Retention: rows of a view that leave by ordinary retractions.
+//!
+//! Folds forget without retraction, so a view that shows their rows would grow for ever. This fold stands between them and
+//! the view: it holds what was shown, and takes a row back once it is out of retention, by event time behind a watermark
+//! or by how long ago it came.
+
+use serde::{Deserialize, Serialize};
+use std::hash::Hash;
+
+use crate::fold::{Data, Fold, Now, Wake};
+use crate::time::{MINUS_INFINITY, Tick, TimeMs};
+use crate::topology::GroupId;
+
+/// Until when a row stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until a group's watermark has reached this event time.
+    Watermark(GroupId, TimeMs),
+    /// For this long of `now` after its tick.
+    AfterMs(i64),
+}
+
+/// A row that is held.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Held {
+    copies: i64,
+    came_ms: Option<TimeMs>,
+    left: bool,
+}
+
+/// The fold; `until` is a pure function of the row and of the configuration.
+pub struct Retain<R, U> {
+    /// Its name in the graph.
+    pub name: &'static str,
+    /// Until when a row stays.
+    pub until: U,
+    /// The type of the rows.
+    pub rows: std::marker::PhantomData<R>,
+}
+
+impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
+    type Input = (R, Tick, isize);
+    type Key = R;
+    type Event = i64;
+    type State = Held;
+    type Row = R;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn keys(&self, (row, _, diff): &Self::Input, post: &mut dyn FnMut(R, i64)) {
+        post(row.clone(), *diff as i64);
+    }
+
+    fn apply(&self, held: &mut Held, _: &R, diff: &i64) {
+        held.copies += diff;
+    }
+
+    fn seal(&self, held: &mut Held, row: &R, now: &Now<'_>) {
+        // Before the first event time of every file is known there is no `now` to count from.
+        if held.came_ms.is_none() && now.now_ms > MINUS_INFINITY {
+            held.came_ms = Some(now.now_ms);
+        }
+        held.left = match (self.until)(row) {
+            Until::Watermark(group, at_ms) => now.watermark(group) >= at_ms,
+            Until::AfterMs(after_ms) => held.came_ms.is_some_and(|came_ms| now.now_ms >= came_ms.saturating_add(after_ms)),
+        };
+    }
+
+    fn rows(&self, row: &R, held: &Held, rows: &mut Vec<R>) {
+        if !held.left {
+            rows.extend((0..held.copies).map(|_| row.clone()));
+        }
+    }
+
+    fn wake(&self, row: &R, held: &Held) -> Option<Wake> {
+        if held.left || held.copies == 0 {
+            return None;
+        }
+        match (self.until)(row) {
+            Until::Watermark(group, at_ms) => Some(Wake::Watermark(group, at_ms)),
+            Until::AfterMs(after_ms) => Some(Wake::Now(match held.came_ms {
+                Some(came_ms) => came_ms.saturating_add(after_ms),
+                None => MINUS_INFINITY + 1,
+            })),
+        }
+    }
+
+    fn retire_at(&self, _: &R, held: &Held) -> Option<Wake> {
+        (held.left || held.copies == 0).then_some(Wake::Now(TimeMs::MIN))
+    }
+
+    fn retire(&self, held: &mut Held, _: &R, _: &Now<'_>) -> bool {
+        held.left || held.copies == 0
+    }
+}

@@ -1,0 +1,123 @@
+//! The timekeeper: replays the remap log as it was written, then mints and appends to it.
+//!
+//! Its gate is the dataflow's own probe: at most `in_flight` ticks are given and not done, in replay as in live minting.
+//! A binding is durable before it is given. Who calls it (a thread, or a seeded scheduler) is not its business.
+
+use std::collections::VecDeque;
+
+use crate::binding::{Binding, Coder, CodingError, Configuration};
+use crate::disk::{Log, LogError};
+use crate::minter::{Holding, Minter, MinterOptions};
+use crate::time::{Tick, TimeMs};
+use crate::topology::{PartitionId, Topology};
+
+/// What can go wrong with time.
+#[derive(Debug, thiserror::Error)]
+pub enum TimekeeperError {
+    /// The remap log refused.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The remap log holds something else.
+    #[error(transparent)]
+    Coding(#[from] CodingError),
+}
+
+/// Replays, then mints.
+pub struct Timekeeper<L> {
+    log: L,
+    coder: Coder,
+    minter: Minter,
+    replay: VecDeque<Binding>,
+    in_flight: Tick,
+    given: Tick,
+    /// A configuration to be recorded once the replay is over.
+    configuration: Option<Configuration>,
+    mints: bool,
+}
+
+/// Reads every binding of a remap log. The topology is that of the recorded configuration.
+pub fn read_bindings(log: &mut impl Log, topology: &Topology) -> Result<Vec<Binding>, TimekeeperError> {
+    let mut coder = Coder::new(topology);
+    log.read()?.iter().map(|entry| Ok(coder.decode(entry)?)).collect()
+}
+
+impl<L: Log> Timekeeper<L> {
+    /// Opens the remap log. `configuration` is recorded if the log is empty or its newest one differs.
+    pub fn open(
+        mut log: L,
+        topology: &Topology,
+        options: MinterOptions,
+        in_flight: Tick,
+        configuration: Configuration,
+    ) -> Result<Self, TimekeeperError> {
+        let mut coder = Coder::new(topology);
+        let mut replay = VecDeque::new();
+        for entry in log.read()? {
+            replay.push_back(coder.decode(&entry)?);
+        }
+        let recorded = replay.iter().rev().find_map(|binding| binding.configuration.as_ref());
+        let changed = recorded.is_none_or(|recorded| recorded.sha256 != configuration.sha256);
+        let mut minter = Minter::new(topology.clone(), options);
+        replay.iter().for_each(|binding| minter.replayed(binding));
+        Ok(Timekeeper {
+            log,
+            coder,
+            minter,
+            replay,
+            in_flight,
+            given: 0,
+            configuration: changed.then_some(configuration),
+            mints: true,
+        })
+    }
+
+    /// Gives what the log holds and nothing more.
+    pub fn replay_only(mut self) -> Self {
+        self.mints = false;
+        self.configuration = None;
+        self
+    }
+
+    /// Whether the whole log was given.
+    pub fn replayed(&self) -> bool {
+        self.replay.is_empty()
+    }
+
+    /// Ticks that the log holds.
+    pub fn durable(&self) -> Tick {
+        self.coder.tick()
+    }
+
+    /// Whether every partition has ended and every tick that is durable was given.
+    pub fn ended(&self) -> bool {
+        self.replay.is_empty() && (!self.mints || (self.configuration.is_none() && self.minter.all_ended()))
+    }
+
+    /// Takes note of what a reader holds.
+    pub fn hold(&mut self, partition: PartitionId, holding: Holding, wall_ms: TimeMs) {
+        self.minter.hold(partition, holding, wall_ms);
+    }
+
+    /// The next binding to give to the dataflow, whose probe stands at `done` (every tick below is complete).
+    pub fn poll(&mut self, done: Tick, wall_ms: TimeMs) -> Result<Option<Binding>, TimekeeperError> {
+        if self.given >= done + self.in_flight {
+            return Ok(None);
+        }
+        if let Some(binding) = self.replay.pop_front() {
+            self.given = binding.tick + 1;
+            return Ok(Some(binding));
+        }
+        if self.ended() {
+            return Ok(None);
+        }
+        let binding = match self.configuration.take() {
+            Some(configuration) => Some(self.minter.configure(configuration, wall_ms)),
+            None => self.minter.mint(wall_ms),
+        };
+        let Some(binding) = binding else { return Ok(None) };
+        self.log.append(&self.coder.encode(&binding))?;
+        self.log.sync()?;
+        self.given = binding.tick + 1;
+        Ok(Some(binding))
+    }
+}
