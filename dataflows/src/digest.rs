@@ -87,8 +87,8 @@ mod tests {
         assert_eq!(format!("{identity:032x} {content:016x}"), FROZEN_RECORD);
         assert_eq!(format!("{:032x} {:016x}", lane_of("pos"), attribute("colour", 1, b"red")), FROZEN_PARTS);
     }
-    const FROZEN_RECORD: &str = "";
-    const FROZEN_PARTS: &str = "";
+    const FROZEN_RECORD: &str = "1f7a952621b944cb2c165327402b9513 c3f2afc5ddc5621e";
+    const FROZEN_PARTS: &str = "53655b8f24d4c7e58d29621aae51aada 5ff522b77f4757df";
 
     #[test]
     fn parts_are_kept_apart_and_purposes_too() {

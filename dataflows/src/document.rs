@@ -61,10 +61,12 @@ impl Slot<'_, '_> {
     }
 }
 
-/// An object's known fields.
+/// An object's known fields. Finding a field and filling it are two steps, since a place is a number and stays in a register.
 pub(crate) trait Fields<'de> {
-    /// The field of that name, with its name for ever.
-    fn slot(&mut self, name: &str) -> Option<(&'static str, Slot<'_, 'de>)>;
+    /// The place of the field of that name.
+    fn place(&self, name: &str) -> Option<usize>;
+    /// The field at a place, with its name.
+    fn slot(&mut self, place: usize) -> (&'static str, Slot<'_, 'de>);
 }
 
 /// An object whose names are not known beforehand.
@@ -96,12 +98,19 @@ impl<T> Inner<T> {
 
 /// Declares an object's fields once: the struct they are read into, the list of them, and how they are found by name.
 macro_rules! fields {
-    ($(#[$meta:meta])* $visibility:vis struct $name:ident { $($field:ident: $shape:ident $(($inner:ident))?,)* }) => {
+    ($(#[$meta:meta])* struct $name:ident at $places:ident {
+        $($field:ident: $shape:ident $(($inner:ident))?,)*
+    }) => {
         $(#[$meta])*
         #[derive(Default)]
-        $visibility struct $name<'de> {
+        struct $name<'de> {
             $(pub(crate) $field: $crate::document::fields!(@type $shape $($inner)?),)*
             marker: std::marker::PhantomData<&'de ()>,
+        }
+        /// The places of the fields.
+        #[allow(non_camel_case_types, reason = "a place has the name of its field")]
+        enum $places {
+            $($field,)*
         }
         impl $name<'_> {
             /// Every field with its shape, in the order of the documentation.
@@ -109,12 +118,19 @@ macro_rules! fields {
                 &[$((stringify!($field), $crate::document::Shape::$shape),)*];
         }
         impl<'de> $crate::document::Fields<'de> for $name<'de> {
-            fn slot(&mut self, name: &str) -> Option<(&'static str, $crate::document::Slot<'_, 'de>)> {
+            fn place(&self, name: &str) -> Option<usize> {
                 match name {
-                    $(stringify!($field) => {
-                        Some((stringify!($field), $crate::document::fields!(@slot $shape self.$field)))
-                    })*
+                    $(stringify!($field) => Some($places::$field as usize),)*
                     _ => None,
+                }
+            }
+            #[inline]
+            fn slot(&mut self, place: usize) -> (&'static str, $crate::document::Slot<'_, 'de>) {
+                match place {
+                    $(place if place == $places::$field as usize => {
+                        (stringify!($field), $crate::document::fields!(@slot $shape self.$field))
+                    })*
+                    _ => unreachable!("places come from the names"),
                 }
             }
         }

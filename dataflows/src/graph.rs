@@ -168,9 +168,10 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         wiring.health(scope.concatenate(news));
         wiring.aside(events_aside, facts_aside);
         let publish = Arc::clone(&wiring.publish);
-        marks_to(marks, move |mark| publish(Publication::Mark(mark)));
+        let marked = marks_to(marks, move |mark| publish(Publication::Mark(mark)));
         let probe = Handle::new();
-        let Wiring { ends, gauges, .. } = wiring;
+        let Wiring { mut ends, gauges, .. } = wiring;
+        ends.push(marked);
         scope.concatenate(ends).probe_with(&probe);
         Graph { probe, gauges }
     })

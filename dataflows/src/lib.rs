@@ -3,6 +3,7 @@
 //! Nothing here does I/O but `run`. `experiment` and `inventory` never import each other.
 
 pub mod catalog;
+pub mod configuration;
 mod digest;
 pub mod document;
 pub mod experiment;
@@ -13,5 +14,6 @@ pub mod names;
 pub mod publish;
 #[cfg(feature = "run")]
 pub mod run;
+pub mod sealing;
 pub mod serve;
 pub mod views;

@@ -49,6 +49,11 @@ pub(crate) fn quantity(field: &str, quantity: i64, least: i64) -> Result<i64, Re
     within("quantity_out_of_range", field, quantity, (least, QUANTITY_MAX))
 }
 
+/// Holds the quantity of a record that has none to 0.
+pub(crate) fn no_quantity(field: &str, quantity: i64) -> Result<i64, Rejection> {
+    within("quantity_out_of_range", field, quantity, (0, 0))
+}
+
 /// Holds a value to its bounds.
 pub(crate) fn value(field: &str, value: i64) -> Result<i64, Rejection> {
     within("value_out_of_range", field, value, (-VALUE_MAX, VALUE_MAX))

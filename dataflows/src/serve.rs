@@ -8,12 +8,12 @@
 
 mod availability;
 mod failure;
-mod fields;
+pub(crate) mod fields;
 mod instant;
 mod listing;
 pub mod subscribe;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -61,7 +61,8 @@ pub struct Mark {
     pub tick: Tick,
     /// What time it was.
     pub time_ms: TimeMs,
-    /// Through which event time each tenant's minutes are sealed; a tenant of which nothing is sealed is absent.
+    /// Through which event time each tenant's events and facts are sealed, by the names of their groups; a group of which
+    /// nothing is sealed is absent.
     pub sealed_through: Arc<BTreeMap<String, TimeMs>>,
 }
 
@@ -128,7 +129,7 @@ impl Views {
     }
 
     /// The rows of a view, with their history.
-    pub fn index(&self, view: View) -> &Index<Row> {
+    pub fn index_of(&self, view: View) -> &Index<Row> {
         &self.indexes[view as usize]
     }
 
@@ -139,7 +140,7 @@ impl Views {
 
     /// The published rows of a view, in canonical order.
     pub fn rows(&self, view: View) -> impl Iterator<Item = &Row> {
-        self.index(view).iter().map(|(row, _)| row)
+        self.index_of(view).iter().map(|(row, _)| row)
     }
 
     /// What is sealed after `updates`; one map serves all ticks that seal nothing.

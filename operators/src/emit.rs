@@ -93,14 +93,20 @@ pub fn emit<'scope, R: Data>(
     })
 }
 
-/// Gives every complete tick to `publish`, in order, on worker 0 alone.
-pub fn marks_to<'scope>(marks: StreamVec<'scope, Tick, Mark>, mut publish: impl FnMut(Mark) + 'static) {
+/// Gives every complete tick to `publish`, in order, on worker 0 alone. The stream that comes out is empty: a probe behind
+/// it stands at a tick until its mark was given.
+pub fn marks_to<'scope>(
+    marks: StreamVec<'scope, Tick, Mark>,
+    mut publish: impl FnMut(Mark) + 'static,
+) -> StreamVec<'scope, Tick, ()> {
     let first = marks.scope().index() == 0;
-    marks.sink(Pipeline, "PublishMarks", move |(marks, _)| {
-        marks.for_each(|_, marks| {
-            for mark in marks.drain(..).filter(|_| first) {
-                publish(mark);
-            }
-        });
-    });
+    marks.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "PublishMarks", move |_, _| {
+        move |marks, _| {
+            marks.for_each(|_, marks| {
+                for mark in marks.drain(..).filter(|_| first) {
+                    publish(mark);
+                }
+            });
+        }
+    })
 }

@@ -94,7 +94,8 @@ impl<R: Ord + Clone> Index<R> {
         }
         consolidate(&mut changes);
         // Only a departure can leave too few copies; it is looked for before anything changes.
-        let is_short = |(row, diff): &(R, i64)| *diff < 0 && self.rows.get(row).copied().unwrap_or(0) < diff.saturating_neg();
+        let is_short =
+            |(row, diff): &(R, i64)| *diff < 0 && self.rows.get(row).copied().unwrap_or(0) < diff.saturating_neg();
         if changes.iter().any(is_short) {
             return Err(ApplyError::Negative { tick });
         }

@@ -61,12 +61,8 @@ impl<'a> Mistakes<'a> {
         Mistakes { text, file, found: Vec::new() }
     }
 
-    pub(super) fn position_of(&self, span: &Range<usize>) -> Position {
-        Position::of(self.text, span.start)
-    }
-
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
-        let position = self.position_of(&span);
+        let position = Position::of(self.text, span.start);
         let (message, hint) = (message.into(), hint.into());
         self.found.push(Mistake { file: self.file.to_owned(), position, span, message, hint });
     }

@@ -8,7 +8,7 @@ use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::mistake::{Mistakes, listed, nearest_or_all};
+use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenSessions, WrittenSource,
     WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
@@ -27,7 +27,12 @@ pub(super) struct Section<T> {
 
 impl<T> Section<T> {
     /// The value of a key that has to be there; a mistake where it is not.
-    pub(super) fn required<'a, V>(&self, name: &str, given: &'a Given<V>, mistakes: &mut Mistakes<'_>) -> Option<&'a V> {
+    pub(super) fn required<'a, V>(
+        &self,
+        name: &str,
+        given: &'a Given<V>,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<&'a V> {
         if given.is_none() && !self.is_faulty(name) {
             self.add_missing(name, mistakes);
         }
@@ -48,6 +53,8 @@ impl<T> Section<T> {
 pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
+    /// Whether there is anything under that name, be it wrong.
+    pub(super) sources_given: bool,
     pub(super) sources: Vec<Section<WrittenSource>>,
     pub(super) tenants: Vec<Section<WrittenTenant>>,
     pub(super) experiments: Vec<(Section<WrittenExperiment>, Vec<Section<WrittenVariant>>)>,
@@ -57,18 +64,24 @@ pub(super) struct WrittenSections {
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
 }
 
-/// Reads the text as far as it can be read.
-pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> WrittenSections {
+/// Reads the text. None where it is no TOML: what the parser makes of the rest then would only mislead.
+pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSections> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let hint = "correct the TOML: each line is a [section], a `key = value` or a # comment";
         mistakes.add(error.span().unwrap_or(0..0), error.message().replace('\n', " "), hint);
     }
+    if !errors.is_empty() {
+        return None;
+    }
     let mut root = document.into_inner();
+    let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
-    let sources = several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
+    let sources =
+        several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sources = sources.collect();
-    let tenants = several(&mut root, "tenants", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
+    let tenants =
+        several(&mut root, "tenants", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let tenants = tenants.collect();
     let experiments = several(&mut root, "experiments", mistakes);
     let experiments = experiments.into_iter().map(|(span, table)| experiment(table, span, mistakes)).collect();
@@ -77,7 +90,18 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> WrittenSections {
     let inventory = one(&mut root, "inventory", mistakes);
     let views = named(&mut root, "views", mistakes);
     let file = section(root, 0..0, mistakes);
-    WrittenSections { file, time, sources, tenants, experiments, fact_sources, sessions, inventory, views }
+    Some(WrittenSections {
+        file,
+        time,
+        sources_given,
+        sources,
+        tenants,
+        experiments,
+        fact_sources,
+        sessions,
+        inventory,
+        views,
+    })
 }
 
 fn experiment(
@@ -108,11 +132,7 @@ fn one<T: DeserializeOwned + Default>(root: &mut DeTable<'_>, name: &str, mistak
 }
 
 /// The tables of a list.
-fn several<'i>(
-    root: &mut DeTable<'i>,
-    name: &str,
-    mistakes: &mut Mistakes<'_>,
-) -> Vec<(Range<usize>, DeTable<'i>)> {
+fn several<'i>(root: &mut DeTable<'i>, name: &str, mistakes: &mut Mistakes<'_>) -> Vec<(Range<usize>, DeTable<'i>)> {
     let Some(value) = root.remove(name) else { return Vec::new() };
     let span = value.span();
     match value.into_inner() {
@@ -160,7 +180,11 @@ fn table_of<'i>(
         DeValue::Table(table) => Some((span, table)),
         other => {
             let message = format!("`{name}` is {}, not a section of keys and values", kind_of(&other));
-            mistakes.add(span, message, format!("write it as a section, see docs/configuration.md for the keys of `{name}`"));
+            mistakes.add(
+                span,
+                message,
+                format!("write it as a section, see docs/configuration.md for the keys of `{name}`"),
+            );
             None
         }
     }
@@ -173,14 +197,12 @@ fn section<T: DeserializeOwned + Default>(
     mistakes: &mut Mistakes<'_>,
 ) -> Section<T> {
     let known = fields_of::<T>();
-    table.retain(|key, _| {
-        let is_known = known.contains(&key.get_ref().as_ref());
-        if !is_known {
-            let hint = nearest_or_all(key.get_ref(), known);
-            mistakes.add(key.span(), format!("there is no key `{}` here", key.get_ref()), hint);
-        }
-        is_known
-    });
+    let unknown: Vec<_> = table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).cloned().collect();
+    for key in unknown {
+        let name = key.get_ref();
+        mistakes.add(key.span(), format!("there is no key `{name}` here"), nearest_or_all(name, known));
+        table.remove(name.as_ref());
+    }
     let mut faulty = Vec::new();
     loop {
         let value = Spanned::new(span.clone(), DeValue::Table(table.clone()));
@@ -258,9 +280,4 @@ impl<'de> Deserializer<'de> for Names<'_> {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
-}
-
-/// Names, as a hint lists them.
-pub(super) fn choices(names: &[&str]) -> String {
-    format!("write one of {}", listed(names))
 }

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
-use super::mistake::Position;
+use super::plan::FileRecord;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
 use crate::views::View;
@@ -68,14 +69,14 @@ pub struct SourceFiles {
     pub pattern: String,
     /// Whether each file is a partition.
     pub parallel: bool,
-    /// Where the glob stands in the configuration.
-    pub position: Position,
+    /// Where the glob stands in the configuration's text, in bytes; [`Position::of`](super::Position::of) gives the line.
+    pub span: Range<usize>,
 }
 
 impl SourceFiles {
     /// The files of each partition, from all files in any order.
-    pub fn partitioned<F: AsRef<str>>(&self, mut files: Vec<F>, path: impl Fn(&F) -> String) -> Vec<Vec<F>> {
-        files.sort_by_key(&path);
+    pub fn partitioned(&self, mut files: Vec<FileRecord>) -> Vec<Vec<FileRecord>> {
+        files.sort_by(|left, right| left.path.cmp(&right.path));
         if self.parallel { files.into_iter().map(|file| vec![file]).collect() } else { vec![files] }
     }
 }
@@ -92,8 +93,8 @@ pub struct Meaning {
     pub experiments: Vec<ExperimentSettings>,
     /// By the name in facts.
     pub fact_sources: BTreeMap<String, FactSourceSettings>,
-    /// How long behind the watermark a session's state is kept.
-    pub session_keep_ms: i64,
+    /// How long sessions are kept together.
+    pub sessions: SessionSettings,
     /// How stock becomes availability.
     pub inventory: InventorySettings,
     /// All views.
@@ -105,7 +106,9 @@ impl Meaning {
     pub fn catalog(&self) -> Catalog {
         let tenants = self.tenants.iter().map(|name| Tenant { name: name.clone() }).collect();
         let experiments = self.experiments.iter().map(|experiment| Experiment {
-            tenant: self.tenant_of(&experiment.tenant).expect("a checked configuration declares its experiments' tenants"),
+            tenant: self
+                .tenant_of(&experiment.tenant)
+                .expect("a checked configuration declares its experiments' tenants"),
             name: experiment.name.clone(),
             layer: experiment.layer.clone(),
             seed: experiment.seed.clone(),
@@ -273,6 +276,14 @@ pub struct FactSourceSettings {
     pub authority: bool,
     /// How wrong its clock may be.
     pub epsilon_ms: i64,
+}
+
+/// How long sessions are kept together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSettings {
+    /// How long behind the watermark a session's state is kept after its last event.
+    pub keep_ms: i64,
 }
 
 /// How stock becomes availability.

@@ -60,8 +60,9 @@ impl<'de, F: Fields<'de> + ?Sized> Visitor<'de> for ObjectVisitor<'_, F> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let ObjectVisitor { fields, problem } = self;
         loop {
-            let key = FieldSeed { fields: &mut *fields, problem: &mut *problem };
-            let Some((name, slot)) = map.next_key_seed(key)? else { return Ok(()) };
+            let key = PlaceSeed { fields: &*fields, problem: &mut *problem };
+            let Some(place) = map.next_key_seed(key)? else { return Ok(()) };
+            let (name, slot) = fields.slot(place);
             map.next_value_seed(SlotSeed { name, slot, problem: &mut *problem })?;
         }
     }
@@ -74,31 +75,28 @@ impl<'de, F: Fields<'de> + ?Sized> Visitor<'de> for ObjectVisitor<'_, F> {
 }
 
 /// Finds a field by its name.
-struct FieldSeed<'a, 'p, F: ?Sized> {
-    fields: &'a mut F,
-    problem: &'p mut Option<Rejection>,
+struct PlaceSeed<'a, F: ?Sized> {
+    fields: &'a F,
+    problem: &'a mut Option<Rejection>,
 }
 
-impl<'a, 'de: 'a, F: Fields<'de> + ?Sized> DeserializeSeed<'de> for FieldSeed<'a, '_, F> {
-    type Value = (&'static str, Slot<'a, 'de>);
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+impl<'de, F: Fields<'de> + ?Sized> DeserializeSeed<'de> for PlaceSeed<'_, F> {
+    type Value = usize;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl<'a, 'de: 'a, F: Fields<'de> + ?Sized> Visitor<'de> for FieldSeed<'a, '_, F> {
-    type Value = (&'static str, Slot<'a, 'de>);
+impl<'de, F: Fields<'de> + ?Sized> Visitor<'de> for PlaceSeed<'_, F> {
+    type Value = usize;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a field's name")
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        match self.fields.slot(name) {
-            Some((name, slot)) if slot.is_filled() => {
-                stop(self.problem, Rejection::new("duplicate_field", format!("`{name}` occurs twice")))
-            }
-            Some(found) => Ok(found),
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<usize, E> {
+        match self.fields.place(name) {
+            Some(place) => Ok(place),
             None => stop(self.problem, Rejection::new("unknown_field", format!("`{}` is no field", shorten(name)))),
         }
     }
@@ -128,6 +126,10 @@ impl SlotSeed<'_, '_> {
 impl<'de> DeserializeSeed<'de> for SlotSeed<'_, 'de> {
     type Value = ();
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.slot.is_filled() {
+            let detail = format!("`{}` occurs twice", self.name);
+            return stop(self.problem, Rejection::new("duplicate_field", detail));
+        }
         deserializer.deserialize_any(self)
     }
 }

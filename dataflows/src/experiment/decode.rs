@@ -38,7 +38,7 @@ pub const EXPERIMENT_ATTRIBUTE: &str = "experiment";
 
 fields! {
     /// An event's fields as they were read.
-    struct EventFields {
+    struct EventFields at EventPlace {
         tenant: Text,
         id: Text,
         session: Text,
@@ -80,8 +80,7 @@ impl Decode for EventDecoder {
         let session = required("session", fields.session)?;
         let kind_name = required("kind", fields.kind)?;
         let kind = kind_of(&kind_name)?;
-        let event_time_ms =
-            limits::event_time_ms("event_time_ms", required("event_time_ms", fields.event_time_ms)?)?;
+        let event_time_ms = limits::event_time_ms("event_time_ms", required("event_time_ms", fields.event_time_ms)?)?;
         let value = limits::value("value", fields.value.unwrap_or(0))?;
         let quantity = limits::quantity("quantity", fields.quantity.unwrap_or(0), -QUANTITY_MAX)?;
         let (unit, item) = (fields.unit.unwrap_or_default(), fields.item.unwrap_or_default());

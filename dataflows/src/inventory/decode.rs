@@ -52,7 +52,7 @@ pub const STATES: [(&str, StockState); 5] = [
 
 fields! {
     /// A fact's fields as they were read.
-    struct FactFields {
+    struct FactFields at FactPlace {
         tenant: Text,
         id: Text,
         kind: Text,
@@ -77,7 +77,7 @@ fields! {
 
 fields! {
     /// The fields of what a fact corrects, as they were read.
-    struct BeforeFields {
+    struct BeforeFields at BeforePlace {
         id: Text,
         kind: Text,
         quantity: Integer,
@@ -136,9 +136,7 @@ impl FactDecoder {
     fn content_of(&mut self, fields: &FactFields<'_>, fact: &Fact) -> u64 {
         let state = fields.state.as_deref().unwrap_or(STATES[0].0);
         self.digest.begin().text(text(&fields.kind)).text(&fact.node).text(&fact.sku).text(state);
-        for optional in
-            [&fields.to_state, &fields.source, &fields.reference, &fields.reason, &fields.principal]
-        {
+        for optional in [&fields.to_state, &fields.source, &fields.reference, &fields.reason, &fields.principal] {
             self.digest.text(text(optional));
         }
         self.digest.integer(fact.quantity).integer(fact.event_time_ms).integer(fact.observed_from_ms);
@@ -178,7 +176,7 @@ impl Decode for FactDecoder {
             _ => state,
         };
         let quantity = match kind {
-            FactKind::Clock => limits::number("quantity", fields.quantity.unwrap_or(0), (0, 0))?,
+            FactKind::Clock => limits::no_quantity("quantity", fields.quantity.unwrap_or(0))?,
             _ => quantity_of("quantity", kind, required("quantity", fields.quantity)?)?,
         };
         let observed_from_ms = observed_from(event_time_ms, fields.observed_from_ms)?;

@@ -1,0 +1,358 @@
+//! The HTTP server: the pure answers of [`crate::serve`], mounted, and subscriptions as server-sent events.
+//!
+//! It runs on threads of its own. The engine meets it in [`Published`] alone: it publishes a tick there and goes on;
+//! nobody who reads, however slowly, is waited for beyond the one page or listing that is being read.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use futures_util::stream;
+use tokio::sync::watch;
+
+use operators::index::ApplyError;
+use operators::time::{Tick, TimeMs};
+
+use crate::serve::subscribe::{Frame, Hub, HubBounds, Page, RingId, Subscription, Taken, disconnected_frame};
+use crate::serve::{Failure, Request, Response, Views, answer};
+use crate::views::{Row, View};
+
+/// How many parameters a question may have.
+const PARAMETERS_MAX: usize = 32;
+
+/// How long a parameter's value may be, in bytes.
+const PARAMETER_BYTES_MAX: usize = 16 << 10;
+
+/// How many frames a subscriber is sent at once.
+const FRAMES_PER_CHUNK_MAX: usize = 1_000;
+
+/// How long requests that are under way at shutdown may still take.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
+/// What the engine publishes and readers read.
+pub struct Published {
+    views: RwLock<Views>,
+    hub: Mutex<Hub>,
+    /// Changes with every tick.
+    news: watch::Sender<()>,
+    clock: Option<fn() -> TimeMs>,
+}
+
+impl Published {
+    /// Publishes `views` from now on. With a `clock`, answers outlive themselves by it; without, by the ticks' own time.
+    pub fn new(views: Views, bounds: HubBounds, clock: Option<fn() -> TimeMs>) -> Published {
+        Published { views: RwLock::new(views), hub: Mutex::new(Hub::new(bounds)), news: watch::Sender::new(()), clock }
+    }
+
+    /// Publishes a tick, as [`Views::apply_tick`] does, and passes it on to whoever follows.
+    pub fn apply_tick(
+        &self,
+        tick: Tick,
+        time_ms: TimeMs,
+        changes: Vec<(View, Vec<(Row, i64)>)>,
+        sealed_through: Vec<(String, TimeMs)>,
+    ) -> Result<(), ApplyError> {
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        views.apply_tick(tick, time_ms, changes, sealed_through)?;
+        drop(views);
+        // Subscribers may read the tick from the views before it is in their rings; the hub keeps it from coming twice.
+        // Views before hub: the order in which everyone takes the two.
+        let views = self.read();
+        self.hub().publish(&views);
+        drop(views);
+        self.news.send_replace(());
+        Ok(())
+    }
+
+    /// The views as they are published; while they are held, no tick can be.
+    pub fn read(&self) -> RwLockReadGuard<'_, Views> {
+        self.views.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many subscribers are connected.
+    pub fn subscribers(&self) -> usize {
+        self.hub().subscribers()
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Someone listens there already.
+    #[error(
+        "could not listen on {address}, since another process does; stop it, or pass --listen with another address \
+         (a port of 0 takes any that is free)"
+    )]
+    Taken {
+        /// Where.
+        address: String,
+    },
+    /// It is no address of this machine, or not allowed.
+    #[error("could not listen on {address}; pass --listen with an address of this machine, such as 127.0.0.1:8080")]
+    Unavailable {
+        /// Where.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The machine refused threads or the like.
+    #[error("could not start the HTTP server's threads")]
+    Threads {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A server that answers until it is shut down or dropped.
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts to answer on `listen`, such as `127.0.0.1:8080`.
+pub fn serve(listen: &str, published: Arc<Published>) -> Result<Server, ServeError> {
+    let unavailable = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::Taken { address: listen.to_owned() },
+        _ => ServeError::Unavailable { address: listen.to_owned(), source },
+    };
+    let listener = TcpListener::bind(listen).map_err(unavailable)?;
+    listener.set_nonblocking(true).map_err(unavailable)?;
+    let address = listener.local_addr().map_err(unavailable)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("aisle-http")
+        .enable_all()
+        .build()
+        .map_err(|source| ServeError::Threads { source })?;
+    let (stop, stopping) = watch::channel(false);
+    let run = move || {
+        if let Err(error) = runtime.block_on(answer_until(stopping, listener, published)) {
+            tracing::error!(%address, %error, "the HTTP server ended");
+        }
+        // Whoever still holds a connection is not waited for.
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new().name("aisle-http".to_owned()).spawn(run);
+    let thread = thread.map_err(|source| ServeError::Threads { source })?;
+    Ok(Server { address, stop, thread: Some(thread) })
+}
+
+impl Server {
+    /// Where it listens, with the port that was free.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests, ends subscriptions with their tokens, and returns once all are answered or cut off.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(address = %self.address, "the HTTP server's thread panicked");
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    published: Arc<Published>,
+    stopping: watch::Receiver<bool>,
+}
+
+async fn answer_until(
+    mut stopping: watch::Receiver<bool>,
+    listener: TcpListener,
+    published: Arc<Published>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let router = Router::new().fallback(handle).with_state(Shared { published, stopping: stopping.clone() });
+    let mut also_stopping = stopping.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stopped(&mut stopping).await;
+    });
+    let cut_off = async {
+        stopped(&mut also_stopping).await;
+        tokio::time::sleep(SHUTDOWN_MAX).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = cut_off => Ok(()),
+    }
+}
+
+/// Returns once the server is to stop, which it also is when nobody can tell it so any more.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone.
+    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+}
+
+/// Everything arrives here, so that what there is and what there is not is said in one place, [`crate::serve`].
+async fn handle(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> axum::response::Response {
+    let query = match checked(&method, query) {
+        Ok(query) => query,
+        Err(failure) => return respond(failure.into_response()),
+    };
+    let path = uri.path();
+    if let Some(view) = path.strip_prefix("/v1/views/").and_then(|rest| rest.strip_suffix("/changes")) {
+        return match Follower::begin(shared, view, &query) {
+            Ok(follower) => stream_events(follower),
+            Err(failure) => respond(failure.into_response()),
+        };
+    }
+    let published = shared.published;
+    let request = Request { path: path.to_owned(), query, at_ms: published.clock.map(|clock| clock()) };
+    if !path.starts_with("/v1/views/") {
+        return respond(answer(&published.read(), &request));
+    }
+    // A listing may look at every row of a view; the threads that serve everyone else are not held up by it.
+    let listing = tokio::task::spawn_blocking(move || answer(&published.read(), &request));
+    match listing.await {
+        Ok(response) => respond(response),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn checked(
+    method: &Method,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Vec<(String, String)>, Failure> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Failure::method_not_allowed());
+    }
+    let Query(query) = query.map_err(|error| Failure::bad_request(error.body_text()))?;
+    if query.len() > PARAMETERS_MAX {
+        return Err(Failure::bad_request(format!("at most {PARAMETERS_MAX} parameters are allowed")));
+    }
+    match query.iter().find(|(_, value)| value.len() > PARAMETER_BYTES_MAX) {
+        None => Ok(query),
+        Some((name, _)) => {
+            Err(Failure::bad_request(format!("the value of {name:?} is longer than {PARAMETER_BYTES_MAX} bytes")))
+        }
+    }
+}
+
+fn respond(response: Response) -> axum::response::Response {
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
+}
+
+fn stream_events(follower: Follower) -> axum::response::Response {
+    let events = stream::unfold(follower, |mut follower| async move {
+        let chunk = follower.next().await?;
+        Some((Ok::<Bytes, Infallible>(chunk), follower))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+/// A subscriber's connection. Its ring goes with it.
+struct Follower {
+    shared: Shared,
+    news: watch::Receiver<()>,
+    subscription: Subscription,
+    ring: RingId,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    Following,
+    Ended,
+}
+
+impl Follower {
+    fn begin(shared: Shared, view: &str, query: &[(String, String)]) -> Result<Follower, Failure> {
+        let subscription = Subscription::begin(&shared.published.read(), view, query)?;
+        let ring = shared.published.hub().admit(subscription.view())?;
+        let news = shared.published.news.subscribe();
+        Ok(Follower { shared, news, subscription, ring, stage: Stage::Reading })
+    }
+
+    /// The next events; none after the last.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.stage != Stage::Ended && *self.shared.stopping.borrow() {
+                return Some(self.end("shutting down"));
+            }
+            // News from here on wakes up below, even if it comes before one waits for it.
+            self.news.borrow_and_update();
+            match self.take() {
+                Taken::Frames(frames) => return Some(events_of(&frames)),
+                Taken::Ended => return None,
+                Taken::Idle => {}
+            }
+            tokio::select! {
+                _ = self.news.changed() => {}
+                () = stopped(&mut self.shared.stopping) => {}
+            }
+        }
+    }
+
+    fn take(&mut self) -> Taken {
+        loop {
+            match self.stage {
+                Stage::Ended => return Taken::Ended,
+                Stage::Following => return self.shared.published.hub().take(self.ring, FRAMES_PER_CHUNK_MAX),
+                Stage::Reading => match self.subscription.page(&self.shared.published.read()) {
+                    Page::Frames(frames) => return Taken::Frames(frames),
+                    Page::Ended => self.stage = Stage::Ended,
+                    // Refused, if a tick passed since the page was read: then the next page has it.
+                    Page::CaughtUp(upper) if self.shared.published.hub().follow(self.ring, upper) => {
+                        self.stage = Stage::Following;
+                    }
+                    Page::CaughtUp(_) => {}
+                },
+            }
+        }
+    }
+
+    fn end(&mut self, reason: &str) -> Bytes {
+        let token = match self.stage {
+            Stage::Following => self.shared.published.hub().token(self.ring),
+            Stage::Reading | Stage::Ended => self.subscription.token(),
+        };
+        self.stage = Stage::Ended;
+        events_of(&[disconnected_frame(reason, token.as_deref())])
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.published.hub().remove(self.ring);
+    }
+}
+
+fn events_of(frames: &[Frame]) -> Bytes {
+    let mut events = String::with_capacity(frames.iter().map(|frame| frame.len() + 8).sum());
+    for frame in frames {
+        events.push_str("data: ");
+        events.push_str(frame);
+        events.push_str("\n\n");
+    }
+    Bytes::from(events)
+}

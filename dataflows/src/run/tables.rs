@@ -1,0 +1,183 @@
+//! The published views as tables for people: what a run prints at its end. Pure text, at most 120 columns wide.
+
+mod experiments;
+mod inventory;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+
+use operators::time::TimeMs;
+
+use crate::serve::{Views, format_instant};
+use crate::views::{Row, SourceHealth, View};
+
+/// How wide the text may become.
+const COLUMNS_MAX: u16 = 120;
+
+/// All tables of the views that are computed, one below the other.
+pub fn render(views: &Views) -> String {
+    let sections: [(View, fn(&Views) -> String); 5] = [
+        (View::VariantMinutes, variant_minutes),
+        (View::VariantTotals, variant_totals),
+        (View::Availability, availability),
+        (View::Stock, stock),
+        (View::SourceHealth, source_health),
+    ];
+    let enabled = sections.iter().filter(|(view, _)| views.is_enabled(*view));
+    enabled.map(|(_, section)| section(views)).collect::<Vec<_>>().join("\n")
+}
+
+/// The last sealed minutes of each experiment.
+pub fn variant_minutes(views: &Views) -> String {
+    experiments::minutes(views)
+}
+
+/// The totals of each experiment: means per unit with their standard errors, and differences to the first variant.
+pub fn variant_totals(views: &Views) -> String {
+    experiments::totals(views)
+}
+
+/// How many SKUs at how many nodes are available, and why the others are not.
+pub fn availability(views: &Views) -> String {
+    inventory::availability(views)
+}
+
+/// What the ledgers know.
+pub fn stock(views: &Views) -> String {
+    inventory::stock(views)
+}
+
+/// What was read from each partition, and whether every record of it is accounted for.
+pub fn source_health(views: &Views) -> String {
+    let mut table = table(&["partition", "status", "conservation", "", "too old", "without unit", "watermark"]);
+    for row in views.rows(View::SourceHealth) {
+        let Row::SourceHealth(row) = row else { continue };
+        let (line, verdict) = conservation(row);
+        table.add_row([
+            row.partition.to_string(),
+            row.status.to_string(),
+            line,
+            verdict.to_owned(),
+            grouped(row.too_old.into()),
+            grouped(row.without_unit.into()),
+            row.watermark_ms.map_or_else(|| "none".to_owned(), instant),
+        ]);
+    }
+    align_right(&mut table, &[4, 5]);
+    section("Sources: read = on time + late + duplicate + dead letters", table)
+}
+
+/// The equation that no record escapes, with its numbers, and whether it holds.
+fn conservation(row: &SourceHealth) -> (String, &'static str) {
+    let parts = [row.on_time, row.late, row.duplicate, row.dead_letters];
+    let holds = parts.iter().map(|part| i128::from(*part)).sum::<i128>() == i128::from(row.read);
+    let line = format!(
+        "{} = {} + {} + {} + {}",
+        grouped(row.read.into()),
+        grouped(row.on_time.into()),
+        grouped(row.late.into()),
+        grouped(row.duplicate.into()),
+        grouped(row.dead_letters.into())
+    );
+    (line, if holds { "holds" } else { "FAILS" })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS_MAX)
+        .set_header(header.iter().copied());
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for place in columns {
+        if let Some(column) = table.column_mut(*place) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn section(title: &str, table: Table) -> String {
+    if table.row_count() == 0 {
+        return format!("{title}\n  (no rows)\n");
+    }
+    format!("{title}\n{}\n", table.trim_fmt())
+}
+
+/// A time as a person reads it; the infinities as what they mean.
+fn instant(time_ms: TimeMs) -> String {
+    match time_ms {
+        TimeMs::MIN => "none".to_owned(),
+        TimeMs::MAX => "ended".to_owned(),
+        finite => format_instant(finite),
+    }
+}
+
+/// An integer with a comma before every three digits.
+fn grouped(number: i128) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() * 2);
+    if number < 0 {
+        text.push('-');
+    }
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::testing::{WIDE, one_row_of};
+
+    fn views_with(rows: Vec<Row>) -> Views {
+        let mut views = Views::new(&View::ALL, WIDE);
+        let changes = rows.into_iter().map(|row| (row.view(), vec![(row, 1)])).collect();
+        views.apply_tick(0, 0, changes, vec![]).unwrap();
+        views
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567"), (-100, "-100")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn conservation_is_shown_with_its_numbers() {
+        let Row::SourceHealth(mut row) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
+        assert_eq!(conservation(&row), ("10 = 6 + 2 + 1 + 1".to_owned(), "holds"));
+        row.read = 1_011;
+        let text = source_health(&views_with(vec![Row::SourceHealth(row)]));
+        assert!(text.contains("1,011 = 6 + 2 + 1 + 1") && text.contains("FAILS"), "{text}");
+    }
+
+    /// Nothing is wider than a terminal, however long names and numbers are.
+    #[test]
+    fn tables_fit() {
+        let mut rows: Vec<Row> = View::ALL.map(one_row_of).to_vec();
+        let Row::SourceHealth(mut wide) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
+        wide.partition = "p".repeat(200).into();
+        (wide.read, wide.on_time, wide.late) = (i64::MAX, i64::MAX, i64::MIN);
+        rows.push(Row::SourceHealth(wide));
+        let text = render(&views_with(rows));
+        for line in text.lines() {
+            assert!(line.chars().count() <= usize::from(COLUMNS_MAX), "{line}");
+        }
+        for title in ["Minutes", "Totals", "Availability", "Stock", "Sources"] {
+            assert!(text.contains(title), "{title}: {text}");
+        }
+        assert!(render(&views_with(vec![])).contains("(no rows)"));
+        let few = Views::new(&[View::Stock], WIDE);
+        assert!(!render(&few).contains("Totals"), "what is not computed is not shown");
+    }
+}

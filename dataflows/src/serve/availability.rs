@@ -29,7 +29,7 @@ pub(super) fn look_up(views: &Views, request: &Request) -> Result<String, Failur
     query.finish("sku, nodes, tenant, as_of, as_of_ms")?;
     let sku = sku.filter(|sku| !sku.is_empty()).ok_or_else(|| Failure::missing("sku"))?;
     let nodes = parse_nodes(nodes.ok_or_else(|| Failure::missing("nodes"))?)?;
-    let rows = views.index(view).at(mark.tick)?;
+    let rows = views.index_of(view).at(mark.tick)?;
     let tenant = match tenant {
         Some(tenant) => Name::new(tenant),
         None => only_tenant(&rows)?,

@@ -10,7 +10,9 @@ use crate::views::{Row, View};
 pub(crate) fn description(view: View) -> &'static str {
     match view {
         View::SessionMinutes => "each session's minutes, with what happened in them",
-        View::VariantMinutes => "minute rollups of each experiment's variants over sessions: time series, not inference",
+        View::VariantMinutes => {
+            "minute rollups of each experiment's variants over sessions: time series, not inference"
+        }
         View::VariantTotals => "exact sums and sums of squares over the units of each experiment's variants",
         View::LateEvents => "experiment events that came behind their lane, set aside",
         View::DeadLetters => "records that could not be taken, with the reason and their bytes",

@@ -22,7 +22,7 @@ const LISTING_BYTES_MAX: usize = 16 << 20;
 pub(super) fn list(views: &Views) -> Result<String, Failure> {
     let mut body = views.head(views.newest()?);
     let entries = View::ALL.into_iter().map(|view| {
-        let index = views.index(view);
+        let index = views.index_of(view);
         json!({
             "name": view.name(),
             "description": description(view),
@@ -47,7 +47,7 @@ pub(super) fn read(views: &Views, view: View, query: &[(String, String)]) -> Res
         })?,
     };
     let filters = query.into_filters(view)?;
-    let as_of = views.index(view).at(mark.tick)?;
+    let as_of = views.index_of(view).at(mark.tick)?;
     let is_wanted = |row: &Row| filters.iter().all(|(field, wanted)| field_equals(row, field, wanted));
 
     let (mut rows, mut count, mut truncated) = (String::new(), 0, false);
@@ -87,7 +87,7 @@ pub(super) fn mark_asked_for<'a>(views: &'a Views, view: View, query: &mut Query
             "`as_of` has to be a tick (123) or a time (2025-01-06T10:00:00Z), `as_of_ms` milliseconds since 1970",
         )),
         Some(AsOf::Tick(tick)) => {
-            views.index(view).at(tick)?;
+            views.index_of(view).at(tick)?;
             views.mark_at(tick).ok_or_else(Failure::starting)
         }
         Some(AsOf::Time(time_ms)) => mark_at_time(views, view, newest, time_ms),
@@ -104,7 +104,7 @@ fn mark_at_time<'a>(views: &'a Views, view: View, newest: &Mark, time_ms: TimeMs
         )));
     }
     let after = views.marks.partition_point(|mark| mark.time_ms <= time_ms);
-    let oldest = views.index(view).oldest_readable();
+    let oldest = views.index_of(view).oldest_readable();
     let mark = after.checked_sub(1).and_then(|place| views.marks.get(place)).filter(|mark| mark.tick >= oldest);
     mark.ok_or_else(|| {
         let oldest_ms = views.mark_at(oldest).map_or(newest.time_ms, |mark| mark.time_ms);
@@ -271,7 +271,9 @@ mod tests {
     #[test]
     fn totals_have_their_readout() {
         let mut views = Views::new(&View::ALL, WIDE);
-        views.apply_tick(0, 0, vec![(View::VariantTotals, vec![(one_row_of(View::VariantTotals), 1)])], vec![]).unwrap();
+        views
+            .apply_tick(0, 0, vec![(View::VariantTotals, vec![(one_row_of(View::VariantTotals), 1)])], vec![])
+            .unwrap();
         assert_eq!(ask(&views, "/v1/views/variant_totals", &[]).1["rows"][0].get("readout"), None);
         views.set_readout(|total| json!({"units": total.units}));
         let (_, body) = ask(&views, "/v1/views/variant_totals", &[]);

@@ -55,13 +55,7 @@ pub(crate) fn stock(number: u64) -> Row {
 }
 
 /// A row of `availability`, available if there is any.
-pub(crate) fn available(
-    tenant: &str,
-    sku: &str,
-    node: &str,
-    quantity: i64,
-    fresh_through_ms: Option<TimeMs>,
-) -> Row {
+pub(crate) fn available(tenant: &str, sku: &str, node: &str, quantity: i64, fresh_through_ms: Option<TimeMs>) -> Row {
     Row::Availability(Availability {
         tenant: Name::new(tenant),
         sku: Name::new(sku),

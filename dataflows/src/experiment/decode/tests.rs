@@ -78,7 +78,7 @@ fn identities_are_frozen() {
     let Identity::Id { id, content } = decoder().decode(line.as_bytes()).unwrap().0.identity else {
         panic!("events have ids")
     };
-    assert_eq!(format!("{id:032x} {content:016x}"), "");
+    assert_eq!(format!("{id:032x} {content:016x}"), "8b4e38acc2ae81176426bcf1de93cc0b 5a59c7a17c7571d6");
 }
 
 #[test]
@@ -168,6 +168,7 @@ fn bad_lines_have_stable_codes() {
         (with(r#""attributes":{},"attributes":{}"#), "duplicate_field"),
         (with(r#""attributes":{"a":1,"\u0061":1}"#), "duplicate_field"),
         (with(r#""value":"1""#), "wrong_type"),
+        (with(r#""value":-0"#), "wrong_type"),
         (with(r#""value":1.0"#), "wrong_type"),
         (with(r#""value":1e3"#), "wrong_type"),
         (with(r#""value":null"#), "wrong_type"),
@@ -220,10 +221,19 @@ fn bad_lines_have_stable_codes() {
         let shown: String = line.chars().take(200).collect();
         assert_eq!(code(&line), expected, "{shown}");
     }
-    assert_eq!(code(LINE.replace("s-1", "?").as_bytes().iter().map(|byte| match byte {
-        b'?' => 0xff,
-        other => *other,
-    }).collect::<Vec<u8>>()), "invalid_utf8");
+    assert_eq!(
+        code(
+            LINE.replace("s-1", "?")
+                .as_bytes()
+                .iter()
+                .map(|byte| match byte {
+                    b'?' => 0xff,
+                    other => *other,
+                })
+                .collect::<Vec<u8>>()
+        ),
+        "invalid_utf8"
+    );
 }
 
 #[test]

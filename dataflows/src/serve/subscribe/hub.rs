@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use operators::time::Tick;
 
-use crate::serve::subscribe::{Frame, change_frame, disconnected_frame, progress_frame, token};
+use crate::serve::subscribe::{Frame, PAGE_BYTES_MAX, change_frame, disconnected_frame, progress_frame, token};
 use crate::serve::{Failure, Views};
-use crate::views::View;
+use crate::views::{Row, View};
 
 /// How much the subscribers may take. A tick is put into a ring whole and only while neither bound of the ring is
 /// reached: a ring may exceed them by one tick, whose frames all rings share.
@@ -142,15 +142,22 @@ impl Hub {
         }
     }
 
-    /// Takes up to `frames_max` frames from the ring.
+    /// Takes up to `frames_max` frames from the ring, and about as many bytes as a page has.
     pub fn take(&mut self, id: RingId, frames_max: usize) -> Taken {
         let Some(ring) = self.rings.get_mut(&id) else { return Taken::Ended };
         if ring.waiting.is_empty() {
             return if ring.state == State::Overflowed { Taken::Ended } else { Taken::Idle };
         }
-        let count = frames_max.min(ring.waiting.len());
+        let (mut count, mut bytes) = (0, 0);
+        for waiting in ring.waiting.iter().take(frames_max) {
+            if bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+            count += 1;
+            bytes += waiting.frame.len();
+        }
+        ring.bytes -= bytes;
         let taken: Vec<Waiting> = ring.waiting.drain(..count).collect();
-        ring.bytes -= taken.iter().map(|waiting| waiting.frame.len()).sum::<usize>();
         ring.taken_upper = taken.iter().rev().find_map(|waiting| waiting.upper).or(ring.taken_upper);
         Taken::Frames(taken.into_iter().map(|waiting| waiting.frame).collect())
     }
@@ -185,10 +192,9 @@ impl Ring {
             return;
         }
         // A later progress says all that an earlier one says: empty ticks do not fill a ring.
-        if tick.rows.is_empty()
-            && let Some(superseded) = self.waiting.pop_back_if(|last| last.upper.is_some())
-        {
-            self.bytes -= superseded.frame.len();
+        let is_superseding = tick.rows.is_empty() && self.waiting.back().is_some_and(|last| last.upper.is_some());
+        if is_superseding {
+            self.bytes -= self.waiting.pop_back().map_or(0, |superseded| superseded.frame.len());
         } else if self.waiting.len() >= bounds.frames_max || self.bytes >= bounds.bytes_max {
             return self.overflow();
         }
@@ -214,12 +220,12 @@ impl Ring {
 
 /// The frames of the ticks from `lower` to before `upper`: of those with changes, and of the last one in any case.
 fn frames_between(views: &Views, view: View, lower: Tick, upper: Tick) -> Option<Vec<TickFrames>> {
-    let frames_of = |tick, changes: &[(crate::views::Row, i64)]| TickFrames {
+    let frames_of = |tick, changes: &[(Row, i64)]| TickFrames {
         tick,
         rows: changes.iter().map(|(row, diff)| change_frame(tick, *diff, row)).collect(),
         progress: progress_frame(view, tick + 1, views.mark_at(tick)),
     };
-    let changes = views.index(view).changes_since(lower).ok()?;
+    let changes = views.index_of(view).changes_since(lower).ok()?;
     let mut ticks: Vec<TickFrames> = changes.map(|(tick, changes)| frames_of(tick, changes)).collect();
     if ticks.last().is_none_or(|last| last.tick + 1 < upper) {
         ticks.push(frames_of(upper - 1, &[]));
@@ -271,9 +277,12 @@ mod tests {
         assert_eq!(end, Taken::Idle);
         assert_eq!(frames.iter().map(|frame| frame["tick"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(1), None]);
         assert_eq!(frames[2], json!({"progress": 3, "sealed_through": {}, "token": "stock:3"}), "the empty one's too");
-        assert_eq!(take_all(&mut hub, other).0, [json!({
-            "progress": 3, "sealed_through": {}, "token": "dead_letters:3"
-        })]);
+        assert_eq!(
+            take_all(&mut hub, other).0,
+            [json!({
+                "progress": 3, "sealed_through": {}, "token": "dead_letters:3"
+            })]
+        );
         publish(&mut hub, &mut views, 0);
         assert_eq!(take_all(&mut hub, id).0[0]["progress"], 4, "progress comes without rows");
         assert_eq!(hub.token(id).as_deref(), Some("stock:4"));

@@ -1,0 +1,177 @@
+//! Files of lines as a partition of the input log.
+//!
+//! A partition is a list of files, read one after the other. What they are is recorded when a run begins (size and
+//! SHA-256 of the stored bytes) and looked at again before each is read, because a replay from other bytes would be
+//! another run. An offset counts decompressed bytes over all files in their order.
+//!
+//! A file is plain, gzip (of any number of members) or zstd (of any number of frames), by its first bytes and whatever
+//! its name says. A damaged one ends where it is damaged, with one dead letter, and takes up one offset more than it has
+//! text, so that going on behind it has an offset of its own.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use source::{FileSource, LINE_BYTES_MAX};
+
+mod lines;
+mod source;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod text;
+
+/// What is recorded of a file when a run begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// Where it lies, as it was named.
+    pub path: PathBuf,
+    /// How many bytes are stored.
+    pub size_bytes: u64,
+    /// What the stored bytes hash to, in hexadecimal.
+    pub sha256: String,
+    /// How they are stored.
+    pub compression: Compression,
+}
+
+/// How a file's text is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As it is.
+    Plain,
+    /// Members of gzip.
+    Gzip,
+    /// Frames of zstd.
+    Zstd,
+}
+
+/// Why the files of a partition could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The pattern is none.
+    #[error("\"{pattern}\" is not a pattern of file names: {what}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The pattern has no match.
+    #[error("no file matches \"{pattern}\"; correct the pattern, or put the files there")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A file or folder cannot be read.
+    #[error("could not read {}; make it readable for this user, or leave it out", .path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The files that match a pattern such as `events/2024-*.ndjson.zst`, in the order of their names. Folders are left out.
+pub fn expand(pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
+    let matches =
+        glob::glob(pattern).map_err(|error| FilesError::Pattern { pattern: pattern.to_owned(), what: error.msg })?;
+    let mut paths = Vec::new();
+    for found in matches {
+        let path =
+            found.map_err(|error| FilesError::Unreadable { path: error.path().to_owned(), source: error.into() })?;
+        if !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(FilesError::NoMatch { pattern: pattern.to_owned() });
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+impl FileSpec {
+    /// Records a file as it is now. Reads it once, whole.
+    pub fn record(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
+        let path = path.into();
+        match Self::measure(&path) {
+            Ok((size_bytes, sha256, compression)) => Ok(FileSpec { path, size_bytes, sha256, compression }),
+            Err(source) => Err(FilesError::Unreadable { path, source }),
+        }
+    }
+
+    fn measure(path: &Path) -> io::Result<(u64, String, Compression)> {
+        let mut file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        let (size_bytes, sha256, first) = digest(&mut file)?;
+        Ok((size_bytes, sha256, Compression::of(&first)))
+    }
+
+    /// Opens the file if it still is what was recorded; otherwise says what differs. Reads it once, whole: some half a
+    /// second for each GB on a machine that hashes in hardware.
+    fn open(&self) -> io::Result<Result<File, String>> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err("it is missing".to_owned())),
+            Err(error) => return Err(error),
+        };
+        if let Some(difference) = self.size_difference(&file)? {
+            return Ok(Err(difference));
+        }
+        let (_, sha256, _) = digest(&mut file)?;
+        if sha256 != self.sha256 {
+            return Ok(Err(format!("its SHA-256 is {sha256}, not {}", self.sha256)));
+        }
+        file.rewind()?;
+        Ok(Ok(file))
+    }
+
+    /// What differs if the file no longer has its recorded size.
+    fn size_difference(&self, file: &File) -> io::Result<Option<String>> {
+        let size_bytes = file.metadata()?.len();
+        let differs = size_bytes != self.size_bytes;
+        Ok(differs.then(|| format!("it has {size_bytes} bytes, not {}", self.size_bytes)))
+    }
+}
+
+impl Compression {
+    /// What the first bytes of a file say.
+    fn of(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            // A frame, or one that is to be skipped: some tools begin with it.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            _ => Compression::Plain,
+        }
+    }
+}
+
+/// The size, the SHA-256 and the first bytes of what is left of a file.
+fn digest(file: &mut File) -> io::Result<(u64, String, Vec<u8>)> {
+    let mut hasher = Sha256::new();
+    let mut size_bytes = 0;
+    let mut first = Vec::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let bytes = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if first.len() < 4 {
+            first.extend(buffer[..bytes].iter().take(4 - first.len()));
+        }
+        hasher.update(&buffer[..bytes]);
+        size_bytes += bytes as u64;
+    }
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((size_bytes, sha256, first))
+}

@@ -1,0 +1,185 @@
+//! The [`Disk`] of production: files in a folder.
+//!
+//! An append is all or nothing as long as the process lives: what a full disk left of it is cut off again. After a failed
+//! synchronisation the kernel may drop the bytes and call the next one a success, so the file stays refused from then on;
+//! only a restart, which reads what is really there, goes on.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+
+use operators::disk::Disk;
+
+/// Files in a folder; their names may contain `/`, the folders between are made.
+#[derive(Debug)]
+pub struct LocalDisk {
+    folder: PathBuf,
+    open: BTreeMap<String, OpenFile>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    length: u64,
+    /// Whether its folders' entries are known to be durable. A process before us may have died between making the file
+    /// and synchronising its folder, so this is found out once for files that are already there, too.
+    name_is_durable: bool,
+    /// Whether it holds something unknown since a failure.
+    failed: bool,
+}
+
+impl LocalDisk {
+    /// A disk in this folder, which is made when the first file is.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        LocalDisk { folder: folder.into(), open: BTreeMap::new() }
+    }
+
+    /// Where a file lies. A name that leads out of the folder is refused.
+    fn path_of(&self, name: &str) -> io::Result<PathBuf> {
+        let relative = Path::new(name);
+        if name.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+            let why = format!("\"{name}\" is not the name of a file within the folder");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(self.folder.join(relative))
+    }
+
+    /// The open file, unless it failed before.
+    fn opened(&mut self, name: &str, create: bool) -> io::Result<&mut OpenFile> {
+        if !self.open.contains_key(name) {
+            let path = self.path_of(name)?;
+            if create {
+                fs::create_dir_all(path.parent().expect("a file within the folder has a parent"))?;
+            }
+            let file = OpenOptions::new().append(true).create(create).open(&path)?;
+            let length = file.metadata()?.len();
+            self.open.insert(name.to_owned(), OpenFile { file, length, name_is_durable: false, failed: false });
+        }
+        let file = self.open.get_mut(name).expect("it was opened just now");
+        match file.failed {
+            true => Err(io::Error::other("an earlier write to it failed, a restart finds out what is there")),
+            false => Ok(file),
+        }
+    }
+}
+
+impl Disk for LocalDisk {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path_of(name)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = self.opened(name, true)?;
+        match file.file.write_all(bytes) {
+            Ok(()) => {
+                file.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                file.failed = file.file.set_len(file.length).is_err();
+                Err(error)
+            }
+        }
+    }
+
+    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
+        let file = self.opened(name, false)?;
+        if length > file.length {
+            let why = format!("it has {} bytes and cannot be cut to {length}", file.length);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        file.file.set_len(length)?;
+        file.length = length;
+        // The next append comes to lie at the cut: whether what lay behind it was there must not depend on a crash.
+        file.file.sync_all().inspect_err(|_| file.failed = true)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let file = self.opened(name, false)?;
+        file.file.sync_data().inspect_err(|_| file.failed = true)?;
+        if !file.name_is_durable {
+            sync_folders(&self.folder, name)?;
+            self.opened(name, false)?.name_is_durable = true;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the names on the way from `folder` to its file `name` durable, the folder's own included.
+fn sync_folders(folder: &Path, name: &str) -> io::Result<()> {
+    let relative = Path::new(name);
+    for ancestor in relative.ancestors().skip(1) {
+        sync_folder(&folder.join(ancestor))?;
+    }
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_go_on_where_another_process_left_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = LocalDisk::new(folder.path().join("data"));
+        assert_eq!(disk.read("remap/log").unwrap(), None);
+        disk.append("remap/log", b"one ").unwrap();
+        disk.append("remap/log", b"two ").unwrap();
+        disk.sync("remap/log").unwrap();
+
+        let mut disk = LocalDisk::new(folder.path().join("data"));
+        assert_eq!(disk.read("remap/log").unwrap().unwrap(), b"one two ");
+        disk.truncate("remap/log", 4).unwrap();
+        disk.append("remap/log", b"three").unwrap();
+        disk.sync("remap/log").unwrap();
+        assert_eq!(fs::read(folder.path().join("data/remap/log")).unwrap(), b"one three");
+    }
+
+    #[test]
+    fn a_name_cannot_lead_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = LocalDisk::new(folder.path().join("data"));
+        for name in ["../elsewhere", "/elsewhere", "", "a/../../elsewhere"] {
+            assert_eq!(disk.append(name, b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput, "{name}");
+            assert!(disk.read(name).is_err(), "{name}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_a_file_that_is_there_is_cut_or_synchronised() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = LocalDisk::new(folder.path());
+        assert_eq!(disk.sync("log").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(disk.truncate("log", 0).unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.append("log", b"one").unwrap();
+        assert_eq!(disk.truncate("log", 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(disk.read("log").unwrap().unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_file_that_failed_stays_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = LocalDisk::new(folder.path());
+        disk.append("log", b"one").unwrap();
+        // A handle that cannot be written to: the append fails, and so does cutting off what it may have left.
+        let read_only = File::open(folder.path().join("log")).unwrap();
+        disk.open.get_mut("log").unwrap().file = read_only;
+        assert!(disk.append("log", b"two").is_err());
+        assert!(disk.sync("log").unwrap_err().to_string().contains("an earlier write"));
+        assert_eq!(disk.read("log").unwrap().unwrap(), b"one");
+    }
+}

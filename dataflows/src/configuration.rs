@@ -1,0 +1,71 @@
+//! The configuration: one TOML file, whose keys `docs/configuration.md` explains.
+//!
+//! [`parse`] turns its text into [`Settings`], with every default filled in, or says everything that is wrong with it at
+//! once. Together with the files that a run found, [`Settings::plan`] makes a [`Plan`] of it, whose canonical text is
+//! recorded, so that replay needs neither the TOML nor today's defaults. Nothing here reads a file.
+
+pub mod bounds;
+mod compatible;
+mod mistake;
+mod plan;
+mod section;
+mod settings;
+mod settle;
+mod written;
+
+use std::path::PathBuf;
+
+pub use compatible::{Change, compatible};
+pub use mistake::{Mistake, Position};
+pub use plan::{FileRecord, PartitionPlan, Plan, RecordedError};
+pub use settings::{
+    ExperimentSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
+    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceKind, SourceSettings,
+    VariantSettings, ViewSettings,
+};
+
+use mistake::Mistakes;
+
+/// The settings of a configuration's text, or everything that is wrong with it, in the order of the text. `file` is how the
+/// mistakes name it.
+pub fn parse(text: &str, file: &str) -> Result<Settings, Vec<Mistake>> {
+    let mut mistakes = Mistakes::new(text, file);
+    match settled(text, &mut mistakes) {
+        Some(settings) if mistakes.is_empty() => Ok(settings),
+        _ => Err(mistakes.into_sorted()),
+    }
+}
+
+/// Checks a configuration's text and that each source has files. `expand` gives the files of a glob, or says why it is none.
+pub fn check(
+    text: &str,
+    file: &str,
+    expand: impl Fn(&str) -> Result<Vec<PathBuf>, String>,
+) -> Result<(), Vec<Mistake>> {
+    let mut mistakes = Mistakes::new(text, file);
+    let settings = settled(text, &mut mistakes);
+    for files in settings.iter().flat_map(|settings| &settings.files).filter(|files| !files.pattern.is_empty()) {
+        let pattern = &files.pattern;
+        match expand(pattern) {
+            Ok(found) if !found.is_empty() => {}
+            Ok(_) => {
+                let hint = "correct the pattern, which is relative to the configuration's folder, or put a file there";
+                mistakes.add(files.span.clone(), format!("no file matches \"{pattern}\""), hint);
+            }
+            Err(problem) => {
+                let message = format!("\"{pattern}\" can't be expanded: {problem}");
+                mistakes.add(files.span.clone(), message, "correct the pattern, or who may read the folder");
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into_sorted()) }
+}
+
+/// What the text means, as far as it means anything.
+fn settled(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
+    let sections = section::read(text, mistakes)?;
+    Some(settle::settle(&sections, mistakes))
+}
+
+#[cfg(test)]
+mod tests;

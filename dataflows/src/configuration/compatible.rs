@@ -1,0 +1,123 @@
+//! Whether a run may go on with another configuration than it began with.
+//!
+//! Compared are the recorded forms, key by key, so that a key added later can't be forgotten here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::plan::{FileRecord, Plan};
+
+/// What a restart changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// How much disorder and silence sources may have: a new entry of the remap log.
+    Parameters,
+}
+
+/// The keys of a source that may change at a restart.
+const CHANGEABLE: [&str; 4] = ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms"];
+
+/// What a restart with `wanted` changes, or else each difference that it can't have, with what to do.
+///
+/// When the run first started is no difference, so `wanted` may have any start; recorded again has to be the first one.
+pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
+    let mut differences = Vec::new();
+    compare("", Some(&unchangeable(recorded)), Some(&unchangeable(wanted)), &mut differences);
+    let files = wanted.meaning.sources.iter().zip(wanted.files_by_source());
+    let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), files)).collect();
+    for (source, before) in recorded.meaning.sources.iter().zip(recorded.files_by_source()) {
+        if let Some(after) = after.get(source.name.as_str()) {
+            compare_files(&source.name, &before, after, &mut differences);
+        }
+    }
+    if !differences.is_empty() {
+        let advice = |difference| format!("{difference}; put it back, or start a new run with --fresh");
+        return Err(differences.into_iter().map(advice).collect());
+    }
+    Ok(if recorded.parameters.lanes == wanted.parameters.lanes { Change::None } else { Change::Parameters })
+}
+
+/// A plan's meaning without what may change.
+fn unchangeable(plan: &Plan) -> Value {
+    let mut value = serde_json::to_value(&plan.meaning).expect("settings are strings, integers and flags");
+    let sources = value["sources"].as_array_mut().into_iter().flatten();
+    for source in sources.filter_map(Value::as_object_mut) {
+        source.retain(|key, _| !CHANGEABLE.contains(&key.as_str()));
+    }
+    value
+}
+
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, differences: &mut Vec<String>) {
+    match (before, after) {
+        (Some(Value::Object(before)), Some(Value::Object(after))) => compare_objects(path, before, after, differences),
+        (Some(Value::Array(before)), Some(Value::Array(after))) if is_named(before) && is_named(after) => {
+            compare_lists(path, before, after, differences);
+        }
+        (Some(before), Some(after)) if before != after => {
+            differences.push(format!("`{path}` was {before} and is {after}"));
+        }
+        (None, Some(_)) => differences.push(format!("`{path}` is new")),
+        (Some(_), None) => differences.push(format!("`{path}` is gone")),
+        _ => {}
+    }
+}
+
+fn compare_objects(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, differences: &mut Vec<String>) {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for key in keys {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        compare(&path, before.get(key), after.get(key), differences);
+    }
+}
+
+/// Compares lists of what has names: by name, and then the order, since places in lists are numbers elsewhere.
+fn compare_lists(path: &str, before: &[Value], after: &[Value], differences: &mut Vec<String>) {
+    let count = differences.len();
+    let by_name = |list: &[Value]| list.iter().map(|each| (name_of(each), each.clone())).collect::<Map<_, _>>();
+    let (before, after) = (by_name(before), by_name(after));
+    compare_objects(path, &before, &after, differences);
+    if differences.len() == count && !before.keys().eq(after.keys()) {
+        differences.push(format!("the order of `{path}` has changed"));
+    }
+}
+
+fn is_named(list: &[Value]) -> bool {
+    list.iter().all(|each| each.get("name").is_some())
+}
+
+/// The name, with the tenant where there is one: experiments of two tenants may have the same.
+fn name_of(value: &Value) -> String {
+    let text = |key| value.get(key).and_then(Value::as_str);
+    let name = text("name").unwrap_or_default();
+    text("tenant").map_or_else(|| format!("\"{name}\""), |tenant| format!("\"{tenant}/{name}\""))
+}
+
+fn compare_files(source: &str, before: &[Vec<FileRecord>], after: &[Vec<FileRecord>], differences: &mut Vec<String>) {
+    let count = differences.len();
+    let by_path = |partitions: &[Vec<FileRecord>]| -> BTreeMap<String, FileRecord> {
+        partitions.iter().flatten().map(|file| (file.path.clone(), file.clone())).collect()
+    };
+    let (old, new) = (by_path(before), by_path(after));
+    for (path, file) in &old {
+        match new.get(path) {
+            None => differences.push(format!("source \"{source}\" no longer has the file {path}")),
+            Some(now) if now.size_bytes != file.size_bytes => {
+                let (old, new) = (file.size_bytes, now.size_bytes);
+                differences.push(format!("file {path} of source \"{source}\" had {old} bytes and now has {new}"));
+            }
+            Some(now) if now.sha256 != file.sha256 => {
+                differences.push(format!("file {path} of source \"{source}\" has the same size but other content"));
+            }
+            Some(_) => {}
+        }
+    }
+    for path in new.keys().filter(|path| !old.contains_key(*path)) {
+        differences.push(format!("source \"{source}\" did not have the file {path}"));
+    }
+    if differences.len() == count && before != after {
+        differences.push(format!("the files of source \"{source}\" are divided into partitions differently"));
+    }
+}

@@ -1,0 +1,212 @@
+//! A plan: the configuration together with the files that a run found, and what the engine needs of both.
+//!
+//! Its canonical text is recorded in the remap log. It holds everything that decides the outputs, defaults filled in, and
+//! nothing else: two configurations with equal texts have equal outputs, and replay needs no other. Written are the keys in
+//! ascending order, without spaces, and integers only.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use operators::binding::Configuration;
+use operators::time::TimeMs;
+use operators::topology::{GroupId, Lanes, Parameters, Partition, Topology};
+
+use super::settings::{Meaning, Settings, SourceKind, SourceSettings};
+use crate::catalog::Catalog;
+use crate::inventory::decode::fact_lane;
+
+/// A file, as a run found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Its path, relative to the configuration file's folder, so that a folder that was moved means the same.
+    pub path: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// One partition's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPlan {
+    /// The place of its source in [`Meaning::sources`].
+    pub source: usize,
+    /// Its files, in the order in which they are read.
+    pub files: Vec<FileRecord>,
+}
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The half of the settings that decides the outputs, with the promises of the sources decided.
+    pub meaning: Meaning,
+    /// By [`PartitionId`](operators::topology::PartitionId): each source's, in the order of the configuration.
+    pub partitions: Vec<PartitionPlan>,
+    /// What the partitions feed.
+    pub topology: Topology,
+    /// How much disorder and silence they may have, and when the run first started.
+    pub parameters: Parameters,
+}
+
+/// Why a recorded text is no plan.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read the recorded configuration: {what}")]
+pub struct RecordedError {
+    what: String,
+}
+
+/// The canonical text's shape. Its version rises with every change of meaning, also of one that no field shows.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recorded {
+    version: u32,
+    start_ms: TimeMs,
+    meaning: Meaning,
+    /// By source, then by partition.
+    partitions: Vec<Vec<Vec<FileRecord>>>,
+}
+
+const VERSION: u32 = 1;
+
+impl Settings {
+    /// The plan for what was found: by source, then by partition, its files. A restart has the start of the first run.
+    pub fn plan(&self, partition_files: Vec<Vec<Vec<FileRecord>>>, start_ms: TimeMs) -> Plan {
+        Plan::new(self.meaning.clone(), partition_files, start_ms)
+    }
+}
+
+impl Plan {
+    fn new(mut meaning: Meaning, partition_files: Vec<Vec<Vec<FileRecord>>>, start_ms: TimeMs) -> Plan {
+        assert_eq!(meaning.sources.len(), partition_files.len(), "each source has its partitions");
+        decide_promises(&mut meaning, &partition_files);
+        let mut partitions = Vec::new();
+        let mut topology = Topology { partitions: Vec::new(), groups: groups(&meaning) };
+        let mut parameters = Parameters { lanes: Vec::new(), start_ms };
+        for (place, (source, of_source)) in meaning.sources.iter().zip(partition_files).enumerate() {
+            for (number, files) in of_source.into_iter().enumerate() {
+                topology.partitions.push(partition(&meaning, source, number));
+                parameters.lanes.push(source.lanes(&meaning.inventory));
+                partitions.push(PartitionPlan { source: place, files });
+            }
+        }
+        Plan { meaning, partitions, topology, parameters }
+    }
+
+    /// The names that decoders and views need.
+    pub fn catalog(&self) -> Catalog {
+        self.meaning.catalog()
+    }
+
+    /// The source of a partition.
+    pub fn source_of(&self, partition: &PartitionPlan) -> &SourceSettings {
+        &self.meaning.sources[partition.source]
+    }
+
+    /// The canonical text.
+    pub fn canonical(&self) -> String {
+        let recorded = Recorded {
+            version: VERSION,
+            start_ms: self.parameters.start_ms,
+            meaning: self.meaning.clone(),
+            partitions: self.files_by_source(),
+        };
+        let mut value =
+            serde_json::to_value(recorded).expect("a plan is strings, integers and flags under string keys");
+        value.sort_all_objects();
+        value.to_string()
+    }
+
+    /// The plan of a recorded text. Everything but the settings and the files is derived again.
+    pub fn from_canonical(text: &str) -> Result<Plan, RecordedError> {
+        let wrong = |what: String| RecordedError { what };
+        let recorded: Recorded = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if recorded.version != VERSION {
+            let what = format!("it has version {}, and this build knows only {VERSION}", recorded.version);
+            return Err(wrong(what));
+        }
+        check_references(&recorded).map_err(wrong)?;
+        let plan = Plan::new(recorded.meaning, recorded.partitions, recorded.start_ms);
+        // What is written is what was recorded, to the byte, or else the text comes from another build or was changed.
+        match plan.canonical() == text {
+            true => Ok(plan),
+            false => Err(wrong("it is not in the canonical form".to_owned())),
+        }
+    }
+
+    /// SHA-256 of the canonical text, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        sha256_of(&self.canonical())
+    }
+
+    /// The entry of the remap log.
+    pub fn configuration(&self, build: &str) -> Configuration {
+        let canonical = self.canonical();
+        let sha256 = sha256_of(&canonical);
+        Configuration { canonical, sha256, build: build.to_owned(), parameters: self.parameters.clone() }
+    }
+
+    /// The files of each partition of each source.
+    pub(super) fn files_by_source(&self) -> Vec<Vec<Vec<FileRecord>>> {
+        let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
+        for partition in &self.partitions {
+            by_source[partition.source].push(partition.files.clone());
+        }
+        by_source
+    }
+}
+
+fn sha256_of(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names of the groups, as the catalog numbers them.
+fn groups(meaning: &Meaning) -> Vec<String> {
+    meaning.tenants.iter().flat_map(|tenant| [format!("{tenant}/events"), format!("{tenant}/facts")]).collect()
+}
+
+fn partition(meaning: &Meaning, source: &SourceSettings, number: usize) -> Partition {
+    let (offset, lanes) = match (source.kind, &source.fact_sources) {
+        (SourceKind::Experiment, _) => (0, Lanes::Closed(vec![0])),
+        (SourceKind::Inventory, Some(names)) => (1, Lanes::Closed(names.iter().map(|name| fact_lane(name)).collect())),
+        (SourceKind::Inventory, None) => (1, Lanes::Open),
+    };
+    let group = |tenant| (GroupId(2 * tenant + offset), lanes.clone());
+    Partition {
+        name: format!("{}/{number}", source.name),
+        release: source.kind.release(),
+        groups: meaning.tenants_of(source).into_iter().map(group).collect(),
+        identity_fixes_partition: source.identity_fixes_partition.unwrap_or(false),
+        live: false,
+        weight: source.weight,
+    }
+}
+
+/// Identities are within a tenant, so a tenant with one partition of a kind has each of its identities in that one only.
+fn decide_promises(meaning: &mut Meaning, partition_files: &[Vec<Vec<FileRecord>>]) {
+    let partitions_of = |meaning: &Meaning, kind: SourceKind, tenant: &str| -> usize {
+        let sources = meaning.sources.iter().zip(partition_files);
+        let feeding =
+            sources.filter(|(source, _)| source.kind == kind && source.tenants.iter().any(|name| name == tenant));
+        feeding.map(|(_, partitions)| partitions.len()).sum()
+    };
+    for place in 0..meaning.sources.len() {
+        let source = &meaning.sources[place];
+        let derived = source.tenants.iter().all(|tenant| partitions_of(meaning, source.kind, tenant) == 1);
+        meaning.sources[place].identity_fixes_partition.get_or_insert(derived);
+    }
+}
+
+/// Names in a recorded text refer to each other; a damaged one must be an error, not a stop.
+fn check_references(recorded: &Recorded) -> Result<(), String> {
+    let Recorded { meaning, partitions, .. } = recorded;
+    if partitions.len() != meaning.sources.len() {
+        return Err(format!("it has {} sources, but files of {}", meaning.sources.len(), partitions.len()));
+    }
+    let of_sources = meaning.sources.iter().flat_map(|source| &source.tenants);
+    let of_experiments = meaning.experiments.iter().map(|experiment| &experiment.tenant);
+    match of_sources.chain(of_experiments).find(|tenant| meaning.tenant_of(tenant).is_none()) {
+        Some(tenant) => Err(format!("it does not declare the tenant \"{tenant}\" that it names")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,165 @@
+//! Sources, and the tenants that they and `[[tenants]]` declare.
+
+use toml::Spanned;
+
+use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
+use super::super::mistake::Mistakes;
+use super::super::section::{Section, WrittenSections};
+use super::super::settings::{SourceFiles, SourceKind, SourceSettings};
+use super::super::written::WrittenSource;
+use super::Times;
+use super::values::{choice, flag, name_is_new, name_is_well_formed, unsigned};
+use crate::names::Name;
+
+/// The sources, and what follows from them.
+pub(super) struct Settled {
+    pub(super) tenants: Vec<Name>,
+    /// Whether nothing is wrong where tenants are declared, so that an undeclared one is a mistake of its own.
+    pub(super) tenants_are_known: bool,
+    pub(super) sources: Vec<SourceSettings>,
+    pub(super) files: Vec<SourceFiles>,
+}
+
+pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mistakes<'_>) -> Settled {
+    let mut tenants = declared_tenants(sections, mistakes);
+    let mut tenants_are_known = !sections.tenants.iter().any(|tenant| tenant.written.name.is_none());
+    let mut sources: Vec<SourceSettings> = Vec::new();
+    let mut files = Vec::new();
+    for section in &sections.sources {
+        section.required("name", &section.written.name, mistakes);
+        if let Some(name) = &section.written.name {
+            name_is_well_formed("a source's name", name, mistakes);
+            name_is_new("sources", name, sources.iter().map(|source| source.name.as_str()), mistakes);
+        }
+        let own = names_of(section, "tenants", &section.written.tenants, mistakes);
+        tenants_are_known &= !section.is_faulty("tenants");
+        for name in own.iter().flatten() {
+            if !tenants.iter().any(|tenant| tenant == name) {
+                tenants.push(name.into());
+            }
+        }
+        files.push(files_of(section, mistakes));
+        sources.push(source(section, own, times, mistakes));
+    }
+    let first = sections.sources.first().map(|source| source.span.clone());
+    match first {
+        None if !sections.sources_given => {
+            let hint = "begin one with a line `[[sources]]`, then `name`, `kind`, `files` and `tenants`";
+            mistakes.add(0..0, "there is no source", hint);
+        }
+        Some(first) if tenants.is_empty() && tenants_are_known => {
+            mistakes.add(first, "no tenant is declared", "add `tenants = [\"…\"]`, the names that the records give");
+        }
+        _ => {}
+    }
+    too_many("sources", sections.sources.get(SOURCES_MAX).map(|source| &source.span), SOURCES_MAX, mistakes);
+    if tenants.len() > TENANTS_MAX {
+        let span = sections.tenants.get(TENANTS_MAX).map_or(0..0, |tenant| tenant.span.clone());
+        too_many("tenants", Some(&span), TENANTS_MAX, mistakes);
+    }
+    // Whoever names no tenants has all of them.
+    for source in sources.iter_mut().filter(|source| source.tenants.is_empty()) {
+        source.tenants.clone_from(&tenants);
+    }
+    for source in &mut sources {
+        // A list says who is there, not in which order; numbers are those of the configuration.
+        source.tenants.sort_by_key(|name| tenants.iter().position(|tenant| tenant == name));
+    }
+    Settled { tenants, tenants_are_known, sources, files }
+}
+
+fn declared_tenants(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) -> Vec<Name> {
+    let mut tenants: Vec<Name> = Vec::new();
+    for section in &sections.tenants {
+        section.required("name", &section.written.name, mistakes);
+        if let Some(name) = &section.written.name
+            && name_is_well_formed("a tenant's name", name, mistakes)
+            && name_is_new("tenants", name, tenants.iter().map(Name::as_str), mistakes)
+        {
+            tenants.push(name.get_ref().into());
+        }
+    }
+    tenants
+}
+
+fn source(
+    section: &Section<WrittenSource>,
+    tenants: Option<Vec<String>>,
+    times: Times,
+    mistakes: &mut Mistakes<'_>,
+) -> SourceSettings {
+    let written = &section.written;
+    section.required("kind", &written.kind, mistakes);
+    let kinds = [("experiment", SourceKind::Experiment), ("inventory", SourceKind::Inventory)];
+    let kind = choice("kind", &written.kind, &kinds, mistakes);
+    let fact_sources = names_of(section, "fact_sources", &written.fact_sources, mistakes);
+    if let (Some(given), Some(SourceKind::Experiment)) = (&written.fact_sources, kind) {
+        let hint = "leave it out, or write `kind = \"inventory\"`";
+        mistakes.add(given.span(), "a source of experiment events has no `fact_sources`", hint);
+    }
+    let own = [&written.lateness_ms, &written.hold_ms, &written.idle_ms, &written.skew_max_ms];
+    let Times { lateness_ms, hold_ms, idle_ms, skew_max_ms } = times.overridden(own, mistakes);
+    SourceSettings {
+        name: written.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default(),
+        kind: kind.unwrap_or(SourceKind::Experiment),
+        tenants: tenants.unwrap_or_default().iter().map(Name::from).collect(),
+        fact_sources,
+        weight: unsigned("weight", &written.weight, SOURCE_WEIGHT, 1, mistakes),
+        lateness_ms,
+        hold_ms,
+        idle_ms,
+        skew_max_ms,
+        identity_fixes_partition: flag(&written.identity_fixes_partition),
+    }
+}
+
+fn files_of(section: &Section<WrittenSource>, mistakes: &mut Mistakes<'_>) -> SourceFiles {
+    let given = &section.written.files;
+    section.required("files", given, mistakes);
+    if let Some(given) = given
+        && given.get_ref().is_empty()
+    {
+        mistakes.add(given.span(), "`files` is empty", "name a file, or several with a pattern such as \"*.ndjson\"");
+    }
+    let span = given.as_ref().map_or(0..0, Spanned::span);
+    let pattern = given.as_ref().map(|given| given.get_ref().clone()).unwrap_or_default();
+    SourceFiles { pattern, parallel: flag(&section.written.parallel).unwrap_or(false), span }
+}
+
+/// A list of different names, if one is given. An empty one says that there are no records, which nobody means.
+fn names_of(
+    section: &Section<WrittenSource>,
+    key: &str,
+    given: &Option<Spanned<Vec<Spanned<String>>>>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Vec<String>> {
+    let given = given.as_ref()?;
+    if given.get_ref().is_empty() && !section.is_faulty(key) {
+        mistakes.add(
+            given.span(),
+            format!("`{key}` is empty"),
+            "write at least one name, or leave the key out for any",
+        );
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in given.get_ref() {
+        if name_is_well_formed(&format!("a name in `{key}`"), name, mistakes)
+            && name_is_new(key, name, names.iter().map(String::as_str), mistakes)
+        {
+            names.push(name.get_ref().clone());
+        }
+    }
+    Some(names)
+}
+
+/// A mistake where there is one more than there may be.
+pub(super) fn too_many(
+    what: &str,
+    first_too_many: Option<&std::ops::Range<usize>>,
+    most: usize,
+    mistakes: &mut Mistakes<'_>,
+) {
+    if let Some(span) = first_too_many {
+        mistakes.add(span.clone(), format!("there are more than {most} {what}"), "divide the work among several runs");
+    }
+}

@@ -1,0 +1,414 @@
+//! A running engine: threads around the graph. Workers, readers, one timekeeper, one publisher.
+//!
+//! ```text
+//! reader threads -> feeds -> workers (the graph) -> publisher thread -> sinks, served views
+//!        \ what they hold -> workers (a tiny dataflow) -> timekeeper thread -> bindings -> workers
+//! ```
+//!
+//! The timekeeper's gate is what the publisher has acknowledged: a slow sink holds minting back, and with it the readers.
+//! Everything that this does is repeatable from the two logs, so a stop needs no ceremony.
+
+mod publisher;
+mod reader;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use timely::communication::WorkerGuards;
+use timely::{CommunicationConfig, WorkerConfig};
+
+use operators::bindings::Inlet;
+use operators::disk::{Clock, Log};
+use operators::feed::Feed;
+use operators::fold::FoldGauge;
+use operators::holdings::{HoldingsOutlet, holdings};
+use operators::minter::Holding;
+use operators::source::{Source, SourceError};
+use operators::time::{Tick, TimeMs};
+use operators::timekeeper::{Timekeeper, TimekeeperError};
+use operators::topology::PartitionId;
+
+use crate::experiment::event::Event;
+use crate::graph::{GraphPlan, Ports, Publication, build};
+use crate::inventory::fact::Fact;
+
+pub use publisher::{CompleteTick, Publish, PublishError};
+
+/// How long a worker parks at most: a seat belt against a lost activation.
+const PARK_MAX: Duration = Duration::from_millis(100);
+
+/// The reader of a partition.
+pub enum PartitionSource {
+    /// Of experiment events.
+    Events(Box<dyn Source<Record = Event>>),
+    /// Of inventory facts.
+    Facts(Box<dyn Source<Record = Fact>>),
+}
+
+/// The workers of a run, and which of them are here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Per process.
+    pub threads: usize,
+    /// `host:port` of each process, where there are several.
+    pub addresses: Vec<String>,
+    /// Which of them this one is.
+    pub process: usize,
+}
+
+impl Workers {
+    /// All workers of all processes.
+    pub fn peers(&self) -> usize {
+        self.threads * self.addresses.len().max(1)
+    }
+
+    fn has(&self, worker: usize) -> bool {
+        worker / self.threads == self.process
+    }
+}
+
+/// What can end a run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The remap log.
+    #[error(transparent)]
+    Time(#[from] TimekeeperError),
+    /// A sink, or an answer.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The cluster.
+    #[error("could not start the workers: {what}")]
+    Workers {
+        /// Why.
+        what: String,
+    },
+}
+
+/// The wall clock.
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now_ms(&self) -> TimeMs {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        TimeMs::try_from(since.as_millis()).unwrap_or(TimeMs::MAX)
+    }
+}
+
+/// What the timekeeper is told.
+pub(crate) enum TimeNews {
+    Holding(PartitionId, Holding),
+    Published(Tick),
+    Stop,
+}
+
+/// What the publisher is told.
+pub(crate) enum PublisherNews {
+    Publication(Publication),
+    Frontier(Option<Tick>),
+    Stop,
+}
+
+/// How much the folds of all workers of this process hold, by name.
+pub type Held = Vec<(&'static str, FoldGauge)>;
+
+/// A running engine.
+pub struct Engine {
+    stop: Arc<AtomicBool>,
+    time: Sender<TimeNews>,
+    publisher: Sender<PublisherNews>,
+    failure: Arc<Mutex<Option<EngineError>>>,
+    guards: Option<WorkerGuards<()>>,
+    threads: Vec<JoinHandle<()>>,
+    close_feeds: Vec<Box<dyn Fn() + Send>>,
+    outlets: Vec<HoldingsOutlet>,
+    gauge_wanted: Arc<AtomicU64>,
+    gauges: Arc<Mutex<Vec<(u64, Held)>>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Engine {
+    /// Starts a run. `sources` are by partition; those that workers of this process do not own are not opened.
+    /// The timekeeper and the publisher are of process 0.
+    pub fn start<L: Log + 'static>(
+        plan: &GraphPlan,
+        workers: &Workers,
+        sources: Vec<PartitionSource>,
+        queue_bytes: u64,
+        timekeeper: Option<Timekeeper<L>>,
+        publish: Box<dyn Publish>,
+    ) -> Result<Engine, EngineError> {
+        let peers = workers.peers();
+        let (time, time_news) = channel();
+        let (publisher, publisher_news) = channel();
+        let failure = Arc::new(Mutex::new(None));
+        let stop = Arc::new(AtomicBool::new(false));
+        let inlet = Inlet::default();
+        let outlets: Vec<_> = (0..workers.threads).map(|_| HoldingsOutlet::default()).collect();
+
+        let (mut events, mut facts) = (Vec::new(), Vec::new());
+        let (mut threads, mut close_feeds) = (Vec::new(), Vec::new());
+        for (number, source) in (0u32..).zip(sources) {
+            let partition = PartitionId(number);
+            let owner = plan.topology.owner(partition, peers);
+            if !workers.has(owner) {
+                continue;
+            }
+            let outlet = outlets[owner % workers.threads].clone();
+            let reader = reader::Reader { partition, outlet, failure: Arc::clone(&failure), stop: Arc::clone(&stop) };
+            match source {
+                PartitionSource::Events(source) => {
+                    let feed = Feed::new(queue_bytes);
+                    events.push((owner, partition, feed.clone()));
+                    threads.push(reader.start(source, feed.clone()));
+                    close_feeds.push(Box::new(move || feed.close()) as Box<dyn Fn() + Send>);
+                }
+                PartitionSource::Facts(source) => {
+                    let feed = Feed::new(queue_bytes);
+                    facts.push((owner, partition, feed.clone()));
+                    threads.push(reader.start(source, feed.clone()));
+                    close_feeds.push(Box::new(move || feed.close()));
+                }
+            }
+        }
+
+        let ended = Arc::new(AtomicBool::new(false));
+        if let Some(timekeeper) = timekeeper {
+            let keeper = Keeper {
+                timekeeper,
+                inlet: inlet.clone(),
+                ended: Arc::clone(&ended),
+                failure: Arc::clone(&failure),
+                stop: Arc::clone(&stop),
+            };
+            threads.push(spawn("timekeeper", move || keeper.run(&time_news)));
+        }
+        let told = time.clone();
+        let publishing = publisher::Publisher::new(publish, told, Arc::clone(&failure), Arc::clone(&stop));
+        threads.push(spawn("publisher", move || publishing.run(&publisher_news)));
+
+        let gauge_wanted = Arc::new(AtomicU64::new(0));
+        let gauges = Arc::new(Mutex::new(vec![(0, Held::new()); workers.threads]));
+        let crew = Crew {
+            plan: GraphPlan { emitting_workers: workers.threads, ..plan.clone() },
+            events: Mutex::new(events),
+            facts: Mutex::new(facts),
+            inlet,
+            outlets: outlets.clone(),
+            threads: workers.threads,
+            time: Mutex::new(time.clone()),
+            publisher: Mutex::new(publisher.clone()),
+            stop: Arc::clone(&stop),
+            gauge_wanted: Arc::clone(&gauge_wanted),
+            gauges: Arc::clone(&gauges),
+        };
+        let guards = crew.start(workers).map_err(|what| EngineError::Workers { what })?;
+        let guards = Some(guards);
+        Ok(Engine { stop, time, publisher, failure, guards, threads, close_feeds, outlets, gauge_wanted, gauges, ended })
+    }
+
+    /// Whether every source has ended and everything was published.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether something ended the run.
+    pub fn has_failed(&self) -> bool {
+        lock(&self.failure).is_some()
+    }
+
+    /// How much the folds hold now, over the workers of this process. Waits for the workers.
+    pub fn held(&self) -> Held {
+        let wanted = self.gauge_wanted.fetch_add(1, Ordering::AcqRel) + 1;
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        loop {
+            let gauges = lock(&self.gauges);
+            if gauges.iter().all(|(given, _)| *given >= wanted) || std::time::Instant::now() > deadline {
+                return sum(gauges.iter().flat_map(|(_, held)| held.iter().copied()));
+            }
+            drop(gauges);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops every thread and says what went wrong, if anything did.
+    pub fn stop(mut self) -> Result<(), EngineError> {
+        self.stop.store(true, Ordering::Release);
+        self.close_feeds.iter().for_each(|close| close());
+        self.outlets.iter().for_each(HoldingsOutlet::close);
+        // Whoever ended already has hung up.
+        let _ = self.time.send(TimeNews::Stop);
+        if let Some(guards) = self.guards.take() {
+            for guard in guards.guards() {
+                guard.thread().unpark();
+            }
+            let joined = guards.join();
+            if let Some(what) = joined.into_iter().find_map(Result::err) {
+                lock(&self.failure).get_or_insert(EngineError::Workers { what });
+            }
+        }
+        let _ = self.publisher.send(PublisherNews::Stop);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                lock(&self.failure).get_or_insert(EngineError::Workers { what: "a thread panicked".to_owned() });
+            }
+        }
+        lock(&self.failure).take().map_or(Ok(()), Err)
+    }
+}
+
+/// Adds gauges up by name, in the order in which names first occur.
+fn sum(gauges: impl Iterator<Item = (&'static str, FoldGauge)>) -> Held {
+    let mut sums = Held::new();
+    for (name, gauge) in gauges {
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => {
+                sum.keys += gauge.keys;
+                sum.table_bytes += gauge.table_bytes;
+                sum.heap_bytes += gauge.heap_bytes;
+            }
+            None => sums.push((name, gauge)),
+        }
+    }
+    sums
+}
+
+/// The timekeeper's thread.
+struct Keeper<L> {
+    timekeeper: Timekeeper<L>,
+    inlet: Inlet,
+    ended: Arc<AtomicBool>,
+    failure: Arc<Mutex<Option<EngineError>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<L: Log> Keeper<L> {
+    fn run(mut self, news: &Receiver<TimeNews>) {
+        let mut published = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            match self.timekeeper.poll(published, WallClock.now_ms()) {
+                Ok(Some(binding)) => {
+                    self.inlet.give(binding);
+                    while let Ok(told) = news.try_recv() {
+                        self.note(told, &mut published);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    lock(&self.failure).get_or_insert(error.into());
+                    return;
+                }
+            }
+            if self.timekeeper.ended() && published >= self.timekeeper.durable() {
+                self.ended.store(true, Ordering::Release);
+            }
+            match news.recv_timeout(Duration::from_millis(5)) {
+                Ok(told) => self.note(told, &mut published),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(told) = news.try_recv() {
+                self.note(told, &mut published);
+            }
+        }
+    }
+
+    fn note(&mut self, told: TimeNews, published: &mut Tick) {
+        match told {
+            TimeNews::Holding(partition, holding) => self.timekeeper.hold(partition, holding, WallClock.now_ms()),
+            TimeNews::Published(upper) => *published = upper.max(*published),
+            TimeNews::Stop => {}
+        }
+    }
+}
+
+/// What the worker threads share.
+struct Crew {
+    plan: GraphPlan,
+    events: Mutex<Vec<(usize, PartitionId, Feed<Event>)>>,
+    facts: Mutex<Vec<(usize, PartitionId, Feed<Fact>)>>,
+    inlet: Inlet,
+    outlets: Vec<HoldingsOutlet>,
+    threads: usize,
+    time: Mutex<Sender<TimeNews>>,
+    publisher: Mutex<Sender<PublisherNews>>,
+    stop: Arc<AtomicBool>,
+    gauge_wanted: Arc<AtomicU64>,
+    gauges: Arc<Mutex<Vec<(u64, Held)>>>,
+}
+
+impl Crew {
+    fn start(self, workers: &Workers) -> Result<WorkerGuards<()>, String> {
+        let config = match workers.addresses.len() {
+            0 | 1 if workers.threads == 1 => CommunicationConfig::Thread,
+            0 | 1 => CommunicationConfig::Process(workers.threads),
+            _ => CommunicationConfig::Cluster {
+                threads: workers.threads,
+                process: workers.process,
+                addresses: workers.addresses.clone(),
+                report: false,
+                zerocopy: false,
+            },
+        };
+        let (builders, others) = config.try_build()?;
+        timely::execute::execute_from(builders, others, WorkerConfig::default(), move |worker| self.work(worker))
+    }
+
+    fn work(&self, worker: &mut timely::worker::Worker) {
+        let index = worker.index();
+        let local = index % self.threads;
+        let time = lock(&self.time).clone();
+        holdings(worker, &self.outlets[local], move |partition, holding| {
+            // The timekeeper hangs up when the run stops.
+            let _ = time.send(TimeNews::Holding(partition, holding));
+        });
+        let publisher = lock(&self.publisher).clone();
+        let publications = Mutex::new(publisher.clone());
+        let ports = Ports {
+            events: owned(&self.events, index),
+            facts: owned(&self.facts, index),
+            inlet: self.inlet.clone(),
+            publish: Arc::new(move |publication| drop(lock(&publications).send(PublisherNews::Publication(publication)))),
+        };
+        let graph = build(worker, &self.plan, ports);
+        let (mut told, mut gauged) = (Some(0), 0);
+        while !self.stop.load(Ordering::Acquire) && worker.has_dataflows() {
+            worker.step_or_park(Some(PARK_MAX));
+            let frontier = graph.probe.with_frontier(|frontier| frontier.first().copied());
+            if index == 0 && frontier != told {
+                told = frontier;
+                // The publisher hangs up when the run stops.
+                let _ = publisher.send(PublisherNews::Frontier(frontier));
+            }
+            let wanted = self.gauge_wanted.load(Ordering::Acquire);
+            if wanted > gauged {
+                gauged = wanted;
+                let held = graph.gauges.iter().map(|(name, gauge)| (*name, gauge())).collect();
+                lock(&self.gauges)[local] = (wanted, held);
+            }
+        }
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
+        }
+    }
+}
+
+fn owned<R>(feeds: &Mutex<Vec<(usize, PartitionId, Feed<R>)>>, worker: usize) -> Vec<(PartitionId, Feed<R>)> {
+    let feeds = lock(feeds);
+    feeds.iter().filter(|(owner, _, _)| *owner == worker).map(|(_, partition, feed)| (*partition, feed.clone())).collect()
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("the system has a thread left for a handful of them")
+}
+
+/// Locks; a thread that panicked ends the run anyway, so what it left is as good as any.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,78 @@
+//! The thread that drives a partition's reader.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use operators::feed::Feed;
+use operators::holdings::HoldingsOutlet;
+use operators::minter::Holding;
+use operators::record::{Batch, Record};
+use operators::source::{Polled, Source, SourceError};
+use operators::time::MINUS_INFINITY;
+use operators::topology::PartitionId;
+
+use super::{EngineError, lock, spawn};
+
+/// How much is read at once: the finest that a tick can be cut.
+const POLL_BYTES: usize = 64 * 1024;
+
+/// How long a reader rests that found nothing, or could not read.
+const REST: Duration = Duration::from_millis(10);
+
+pub(super) struct Reader {
+    pub(super) partition: PartitionId,
+    pub(super) outlet: HoldingsOutlet,
+    pub(super) failure: Arc<Mutex<Option<EngineError>>>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Reader {
+    pub(super) fn start<R: Record>(self, source: Box<dyn Source<Record = R>>, feed: Feed<R>) -> JoinHandle<()> {
+        spawn(&format!("reader-{}", self.partition.0), move || {
+            if let Err(error) = self.read(source, &feed) {
+                lock(&self.failure).get_or_insert(error.into());
+            }
+        })
+    }
+
+    fn read<R: Record>(&self, mut source: Box<dyn Source<Record = R>>, feed: &Feed<R>) -> Result<(), SourceError> {
+        source.seek(0)?;
+        while !self.stop.load(Ordering::Acquire) && feed.wait_for_room() {
+            match source.poll(POLL_BYTES) {
+                Ok(Polled::Batch(batch)) => {
+                    let holding = holding(&batch);
+                    feed.push(batch);
+                    self.outlet.tell(self.partition, holding);
+                }
+                Ok(Polled::Nothing) => std::thread::sleep(REST),
+                Ok(Polled::CaughtUp(offset)) => {
+                    self.outlet.tell(self.partition, Holding::CaughtUp(offset));
+                    std::thread::sleep(REST);
+                }
+                Ok(Polled::Ended(offset)) => {
+                    self.outlet.tell(self.partition, Holding::Ended(offset));
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "reading again");
+                    self.outlet.tell(self.partition, Holding::Stalled);
+                    std::thread::sleep(REST * 50);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn holding<R>(batch: &Batch<R>) -> Holding {
+    let times = || batch.items.iter().filter_map(|item| item.outcome.as_ref().ok()).map(|(header, _)| header.event_time_ms);
+    Holding::Records {
+        end_offset: batch.end_offset,
+        bytes: batch.bytes,
+        least_ms: times().min().unwrap_or(MINUS_INFINITY),
+        greatest_ms: times().max().unwrap_or(MINUS_INFINITY),
+    }
+}

@@ -1,0 +1,137 @@
+//! Where a run's complete ticks go: the change files of each view, then the served views.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use connectors::change_file::ChangeFileSink;
+use connectors::data_folder::DataFolder;
+use operators::disk::Disk;
+use operators::sink::{Change, Changes, Sink, SinkError};
+use operators::time::TimeMs;
+
+use super::engine::{CompleteTick, Publish, PublishError};
+use super::http::Published;
+use crate::configuration::{Plan, SinkSetting};
+use crate::sealing::Sealing;
+use crate::views::{Row, View};
+
+/// Ticks between two looks at the size of the data folder.
+const SIZE_CHECK_TICKS: u64 = 256;
+
+/// The change files of all views.
+pub struct ChangeFiles<D> {
+    sink: ChangeFileSink<D>,
+    shards: Vec<(View, u32)>,
+    sealing: BTreeMap<(View, u32), Sealing>,
+    groups: Vec<String>,
+}
+
+impl<D: Disk> ChangeFiles<D> {
+    /// Opens them and resumes where each one ends.
+    pub fn open(disk: D, plan: &Plan) -> Result<Self, SinkError> {
+        let mut sink = ChangeFileSink::new(disk);
+        let (mut shards, mut sealing) = (Vec::new(), BTreeMap::new());
+        for view in View::ALL {
+            let settings = plan.meaning.view(view);
+            if !settings.enabled || settings.sink == SinkSetting::None {
+                continue;
+            }
+            for shard in 0..settings.shards {
+                sink.resume(view.name(), shard)?;
+                shards.push((view, shard));
+                if settings.sink == SinkSetting::Sealed {
+                    sealing.insert((view, shard), Sealing::default());
+                }
+            }
+        }
+        Ok(ChangeFiles { sink, shards, sealing, groups: plan.topology.groups.clone() })
+    }
+
+    /// The names of the files.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.shards.iter().map(|(view, shard)| format!("sinks/{}/shard-{shard}.ndjson", view.name()))
+    }
+
+    /// Writes a complete tick.
+    pub fn write(&mut self, tick: &CompleteTick) -> Result<(), SinkError> {
+        let sealed_through = sealed_through(tick, &self.groups);
+        for (view, shard) in &self.shards {
+            let found = tick.changes.iter().find(|(of, emitted)| of == view && emitted.shard == *shard);
+            let mut changes: Vec<(Row, i64)> = found.map(|(_, emitted)| emitted.changes.clone()).unwrap_or_default();
+            if let Some(sealing) = self.sealing.get_mut(&(*view, *shard)) {
+                let of = |tenant: &str| {
+                    let name = format!("{tenant}/events");
+                    sealed_through.iter().find(|(group, _)| *group == name).map_or(TimeMs::MIN, |(_, sealed_ms)| *sealed_ms)
+                };
+                changes = sealing.tick(changes, of);
+            }
+            let at = tick.mark.tick;
+            let changes = changes.iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff: *diff }));
+            self.sink.write(&Changes {
+                view: view.name().to_owned(),
+                shard: *shard,
+                lower: at,
+                upper: at + 1,
+                changes: changes.collect(),
+                sealed_through: sealed_through.clone(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns once everything written is durable.
+    pub fn flush(&mut self) -> Result<(), SinkError> {
+        self.sink.flush()
+    }
+}
+
+/// Through which event time each tenant's events and facts are sealed.
+fn sealed_through(tick: &CompleteTick, groups: &[String]) -> Vec<(String, TimeMs)> {
+    groups.iter().cloned().zip(tick.mark.watermarks.iter().copied()).collect()
+}
+
+/// Files, then served views.
+pub struct Output<D> {
+    files: ChangeFiles<D>,
+    published: Arc<Published>,
+    groups: Vec<String>,
+    folder: DataFolder,
+    bytes_max: u64,
+    ticks: u64,
+}
+
+impl<D: Disk> Output<D> {
+    /// An output of a run.
+    pub fn new(files: ChangeFiles<D>, published: Arc<Published>, plan: &Plan, folder: DataFolder, bytes_max: u64) -> Self {
+        Output { files, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
+    }
+}
+
+impl<D: Disk> Publish for Output<D> {
+    fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError> {
+        self.files.write(&tick)?;
+        let sealed_through = sealed_through(&tick, &self.groups);
+        let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
+        self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;
+        self.ticks += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        self.files.flush()?;
+        if self.ticks >= SIZE_CHECK_TICKS {
+            self.ticks = 0;
+            // A folder that can't be measured now is measured the next time.
+            let size_bytes = self.folder.size_bytes().unwrap_or(0);
+            if size_bytes > self.bytes_max {
+                return Err(PublishError::Full(format!(
+                    "the data folder {} holds {size_bytes} bytes, more than data_bytes_max = {}; \
+                     raise the limit, switch sinks off (`sink = \"none\"`), or start again with --fresh",
+                    self.folder.path().display(),
+                    self.bytes_max
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine against the naive model: on every history, at every tick, every view is the same.
+
+mod generator;
+mod history;
+mod naive;
+mod trial;
