@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 pub use source::{FileSource, LINE_BYTES_MAX};
 
 mod lines;
+mod newlines;
 mod source;
 mod stored;
 #[cfg(test)]
@@ -114,8 +115,8 @@ impl FileSpec {
         Ok((size_bytes, sha256, Compression::of(&first)))
     }
 
-    /// Opens the file if it still is what was recorded; otherwise says what differs. Reads it once, whole: some half a
-    /// second for each GB on a machine that hashes in hardware.
+    /// Opens the file if it still is what was recorded; otherwise says what differs. Reads it once, whole: one to
+    /// two seconds for each GB.
     fn open(&self) -> io::Result<Result<File, String>> {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,

@@ -146,7 +146,8 @@ impl Catalog {
         numbers.find(|number| self.experiments[usize::from(*number)].name == name)
     }
 
-    /// The variant that the experiment gives the unit; none where the unit is outside of its traffic or unknown (empty).
+    /// The variant that the experiment gives the unit; none where the unit is outside of its traffic or unknown
+    /// (empty).
     pub fn variant_of(&self, experiment: u16, unit: &str) -> Option<u16> {
         self.assigners[usize::from(experiment)].variant_of(unit)
     }

@@ -1,9 +1,10 @@
 //! One JSON object of known fields, read in one pass into borrowed texts and integers.
 //!
-//! The pass stops at the first thing that is wrong and remembers it, since a parser's own error only has words. Only then is
-//! the line looked at again, slowly, to tell what is no JSON at all from what is JSON that is no record: so the code does
-//! not depend on which half of a broken line came first. Nothing here recurses deeper than the fields that are declared.
-//! Numbers must be integers without fraction or exponent, also where `1.0` would do: such a source computes in floats.
+//! The pass stops at the first thing that is wrong and remembers it, since a parser's own error only has words. Only
+//! then is the line looked at again, slowly, to tell what is no JSON at all from what is JSON that is no record: so the
+//! code does not depend on which half of a broken line came first. Nothing here recurses deeper than the fields that
+//! are declared. Numbers must be integers without fraction or exponent, also where `1.0` would do: such a source
+//! computes in floats.
 
 mod visit;
 
@@ -61,7 +62,8 @@ impl Slot<'_, '_> {
     }
 }
 
-/// An object's known fields. Finding a field and filling it are two steps, since a place is a number and stays in a register.
+/// An object's known fields. Finding a field and filling it are two steps, since a place is a number and stays in a
+/// register.
 pub(crate) trait Fields<'de> {
     /// The place of the field of that name.
     fn place(&self, name: &str) -> Option<usize>;
@@ -161,7 +163,8 @@ pub(crate) fn read<'de>(line: &'de [u8], fields: &mut impl Fields<'de>) -> Resul
     outcome.map_err(|error| classify(text, problem, &error))
 }
 
-/// Says what is wrong with a line that was not read: first whether it is JSON at all, then what the pass had stopped at.
+/// Says what is wrong with a line that was not read: first whether it is JSON at all, then what the pass had stopped
+/// at.
 #[cold]
 fn classify(text: &str, problem: Option<Rejection>, error: &sonic_rs::Error) -> Rejection {
     let depth = depth_of(text.as_bytes());

@@ -1,7 +1,13 @@
 //! Where domain meets I/O: the one place that knows both.
 
+pub mod command;
+pub mod drawing;
 pub mod engine;
 pub mod http;
+pub mod inputs;
+pub mod job;
 pub mod output;
+pub mod progress;
+pub mod replay;
 pub mod subscribe;
 pub mod tables;

@@ -87,6 +87,11 @@ impl Views {
         }
     }
 
+    /// Bounds the history of one view, before anything is published.
+    pub fn set_history(&mut self, view: View, bounds: HistoryBounds) {
+        self.indexes[view as usize] = Index::new(bounds, fields::row_bytes);
+    }
+
     /// From now on rows of `variant_totals` are listed with what `readout` says of them, as `readout`.
     pub fn set_readout(&mut self, readout: Readout) {
         self.readout = Some(readout);

@@ -1,18 +1,18 @@
-//! Which variant of an experiment a unit gets: a hash that anyone can compute again, the same in an SDK, the engine and the
-//! tests.
+//! Which variant of an experiment a unit gets: a hash that anyone can compute again, the same in an SDK, the engine and
+//! the tests.
 //!
 //! Two independent hashes decide. The first knows the layer but not the experiment, and gives the unit's bucket in the
-//! layer: an experiment has a range of a layer's buckets, so experiments with other ranges share no unit. The second knows
-//! the experiment's seed, and gives the bucket that decides the variant by the variants' weights: so where a unit lies in
-//! the layer says nothing of its variant, and a new seed shuffles the units anew.
+//! layer: an experiment has a range of a layer's buckets, so experiments with other ranges share no unit. The second
+//! knows the experiment's seed, and gives the bucket that decides the variant by the variants' weights: so where a unit
+//! lies in the layer says nothing of its variant, and a new seed shuffles the units anew.
 //!
-//! Scheme 1. Each hash is SipHash-1-3 with the key [`KEY`] over these bytes: each part but the unit as its length in bytes
-//! (32 bits, little endian) and its UTF-8; then zeros up to a multiple of 8 bytes; then the unit's UTF-8. The parts are
-//! `"traffic"`, tenant, layer, or `"variant"`, tenant, layer, seed. Since every part before the unit says how long it is,
-//! no two lists of parts give the same bytes. The bucket is `hash * 1,000,000 / 2^64`, rounded down. Variant `k` has the
-//! buckets from `1,000,000 * (w[0] + .. + w[k-1]) / (sum of all w)`, rounded down, up to where the next one begins.
-//! No normalisation: two spellings of one letter are two units. (SipHash-2-4 takes twice as long, and would add only
-//! resistance to those who do not know the key; this one is published.)
+//! Scheme 1. Each hash is SipHash-1-3 with the key [`KEY`] over these bytes: each part but the unit as its length in
+//! bytes (32 bits, little endian) and its UTF-8; then zeros up to a multiple of 8 bytes; then the unit's UTF-8. The
+//! parts are `"traffic"`, tenant, layer, or `"variant"`, tenant, layer, seed. Since every part before the unit says how
+//! long it is, no two lists of parts give the same bytes. The bucket is `hash * 1,000,000 / 2^64`, rounded down.
+//! Variant `k` has the buckets from `1,000,000 * (w[0] + .. + w[k-1]) / (sum of all w)`, rounded down, up to where the
+//! next one begins. No normalisation: two spellings of one letter are two units. (SipHash-2-4 takes twice as long, and
+//! would add only resistance to those who do not know the key; this one is published.)
 
 use std::hash::Hasher;
 
@@ -55,8 +55,8 @@ impl Assigner {
         }
     }
 
-    /// The number of the unit's variant; none outside of the experiment's traffic, and none for an unknown (empty) unit,
-    /// since all unknown units together are not one unit.
+    /// The number of the unit's variant; none outside of the experiment's traffic, and none for an unknown (empty)
+    /// unit, since all unknown units together are not one unit.
     pub fn variant_of(&self, unit: &str) -> Option<u16> {
         // An experiment that has the whole layer need not ask where in it the unit lies.
         let inside = self.range == (0, BUCKETS) || {
@@ -85,8 +85,8 @@ impl Assigner {
     }
 }
 
-/// A hasher that has read all parts but the unit. It stands at a multiple of its own 8 bytes, from where a unit is hashed
-/// without copying.
+/// A hasher that has read all parts but the unit. It stands at a multiple of its own 8 bytes, from where a unit is
+/// hashed without copying.
 fn begun(parts: &[&str]) -> SipHasher13 {
     let mut bytes = Vec::new();
     for part in parts {
@@ -113,7 +113,8 @@ mod tests {
         Assigner::new(tenant, layer, seed, (0, BUCKETS), weights)
     }
 
-    /// The published cases: tenant, layer, seed, unit, bucket in the layer, bucket in the experiment. They may never change.
+    /// The published cases: tenant, layer, seed, unit, bucket in the layer, bucket in the experiment. They may never
+    /// change.
     const CASES: [(&str, &str, &str, &str, u32, u32); 8] = [
         ("north", "search", "ranker-1", "household-1", 456_108, 300_800),
         ("north", "search", "ranker-1", "household-2", 649_932, 782_311),

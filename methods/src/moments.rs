@@ -1,10 +1,10 @@
 //! Means and variances of a block of units, from its exact integer sums.
 //!
-//! The sums are exact, so adding a unit and taking it away again leaves nothing, and the order of arrival leaves no trace.
-//! Floats appear only when a block is read. The familiar one-pass formula over floats is useless here: it subtracts two
-//! nearly equal numbers, and for a mean of 1e8 with deviation 1 it gives 0. Instead the sum is split into `n` times its
-//! floored mean and a remainder smaller than `n`, squares are taken around the floored mean in integers, and only what
-//! is left is divided.
+//! The sums are exact, so adding a unit and taking it away again leaves nothing, and the order of arrival leaves no
+//! trace. Floats appear only when a block is read. The familiar one-pass formula over floats is useless here: it
+//! subtracts two nearly equal numbers, and for a mean of 1e8 with deviation 1 it gives 0. Instead the sum is split into
+//! `n` times its floored mean and a remainder smaller than `n`, squares are taken around the floored mean in integers,
+//! and only what is left is divided.
 
 /// The mean of a block, with how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,8 @@ impl Reason {
     }
 }
 
-/// The mean of `n` integers with this sum and this sum of squares. With |integer| and `n` up to 2^40, nothing overflows.
+/// The mean of `n` integers with this sum and this sum of squares. With |integer| and `n` up to 2^40, nothing
+/// overflows.
 ///
 /// ```
 /// let mean = methods::moments::mean_of(4, 10, 30).expect("1, 2, 3, 4 are enough units");

@@ -1,8 +1,8 @@
 //! From a stretch of text to the items of a batch.
 
-use memchr::memchr_iter;
 use operators::record::{Decode, Item, RAW_BYTES_MAX, Rejection};
 
+use super::newlines::for_each_newline;
 use super::source::LINE_BYTES_MAX;
 
 /// Decodes whole lines. `offset` and `line` are those of the first; returns how many lines there were.
@@ -29,12 +29,12 @@ pub(super) fn decode_lines<D: Decode>(
         let length = content.len() as u32;
         items.push(Item { offset: offset + from as u64, length, line: number, outcome });
     };
-    for newline in memchr_iter(b'\n', text) {
+    for_each_newline(text, |newline| {
         let content = &text[from..newline];
         decode(content.strip_suffix(b"\r").unwrap_or(content), from, number);
         from = newline + 1;
         number += 1;
-    }
+    });
     if from < text.len() {
         decode(&text[from..], from, number);
         number += 1;

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+pub use crate::inventory::ledger::EPSILON_MAX_MS;
+
 /// The most tenants: each has two watermarks, which every tick computes.
 pub const TENANTS_MAX: usize = 1_000;
 
@@ -19,9 +21,6 @@ pub const VARIANTS: RangeInclusive<usize> = 2..=16;
 
 /// The length of any name, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
-
-/// The furthest that a fact source's clock may be wrong.
-pub const EPSILON_MAX_MS: i64 = 600_000;
 
 /// The shortest that a session's state may be kept: less than a minute would end it within its own minute.
 pub const SESSION_KEEP_MIN_MS: i64 = 60_000;

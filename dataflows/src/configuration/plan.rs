@@ -4,6 +4,8 @@
 //! nothing else: two configurations with equal texts have equal outputs, and replay needs no other. Written are the keys in
 //! ascending order, without spaces, and integers only.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -14,6 +16,7 @@ use operators::topology::{GroupId, Lanes, Parameters, Partition, Topology};
 use super::settings::{Meaning, Settings, SourceKind, SourceSettings};
 use crate::catalog::Catalog;
 use crate::inventory::decode::fact_lane;
+use crate::names::Name;
 
 /// A file, as a run found it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,16 +187,15 @@ fn partition(meaning: &Meaning, source: &SourceSettings, number: usize) -> Parti
 
 /// Identities are within a tenant, so a tenant with one partition of a kind has each of its identities in that one only.
 fn decide_promises(meaning: &mut Meaning, partition_files: &[Vec<Vec<FileRecord>>]) {
-    let partitions_of = |meaning: &Meaning, kind: SourceKind, tenant: &str| -> usize {
-        let sources = meaning.sources.iter().zip(partition_files);
-        let feeding =
-            sources.filter(|(source, _)| source.kind == kind && source.tenants.iter().any(|name| name == tenant));
-        feeding.map(|(_, partitions)| partitions.len()).sum()
-    };
-    for place in 0..meaning.sources.len() {
-        let source = &meaning.sources[place];
-        let derived = source.tenants.iter().all(|tenant| partitions_of(meaning, source.kind, tenant) == 1);
-        meaning.sources[place].identity_fixes_partition.get_or_insert(derived);
+    let mut partitions_of: BTreeMap<(SourceKind, Name), usize> = BTreeMap::new();
+    for (source, partitions) in meaning.sources.iter().zip(partition_files) {
+        for tenant in &source.tenants {
+            *partitions_of.entry((source.kind, tenant.clone())).or_default() += partitions.len();
+        }
+    }
+    for source in &mut meaning.sources {
+        let derived = source.tenants.iter().all(|tenant| partitions_of[&(source.kind, tenant.clone())] == 1);
+        source.identity_fixes_partition.get_or_insert(derived);
     }
 }
 

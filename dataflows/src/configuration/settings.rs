@@ -3,7 +3,7 @@
 //! It has two halves. [`Meaning`] decides what the outputs are, is recorded in the remap log and may not change between a
 //! run and its restart. [`Operation`] decides where and how fast they are computed, and may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -142,9 +142,8 @@ impl Meaning {
 
     /// The numbers of a source's tenants, ascending.
     pub fn tenants_of(&self, source: &SourceSettings) -> Vec<TenantId> {
-        let mut numbers: Vec<TenantId> = source.tenants.iter().filter_map(|name| self.tenant_of(name)).collect();
-        numbers.sort_unstable();
-        numbers
+        let named: BTreeSet<&Name> = source.tenants.iter().collect();
+        (0..).zip(&self.tenants).filter(|(_, tenant)| named.contains(tenant)).map(|(number, _)| number).collect()
     }
 
     /// What is kept and written of a view.
@@ -316,7 +315,7 @@ pub enum SinkSetting {
 pub struct ViewSettings {
     /// Whether there is such a view.
     pub enabled: bool,
-    /// How far behind the watermark rows leave; `None` where they stay.
+    /// How far behind the watermark, or how long after they came, rows leave; `None` where they stay.
     pub retention_ms: Option<i64>,
     /// What its sink receives.
     pub sink: SinkSetting,

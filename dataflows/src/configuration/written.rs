@@ -180,9 +180,9 @@ pub(super) struct WrittenInventory {
 pub(super) struct WrittenView {
     /// Whether there is such a view at all. Default: true.
     pub(super) enabled: Given<bool>,
-    /// Rows this far behind the watermark leave the view. Only of the views that would grow for ever: `session_minutes`
-    /// (default: 86400000, 1 day), `variant_minutes` (2592000000, 30 days), `late_events` and `dead_letters` (604800000,
-    /// 7 days; dead letters by when they came).
+    /// How long rows stay in a view that would otherwise grow for ever. Minutes leave this far behind the watermark:
+    /// `session_minutes` (default: 86400000, 1 day) and `variant_minutes` (2592000000, 30 days). Records leave this long
+    /// after they came: `late_events` and `dead_letters` (604800000, 7 days). Other views have no such key.
     pub(super) retention_ms: Given<i64>,
     /// How many ticks back the view can still be read; 0 to 1000000. Default: 600.
     pub(super) history_ticks: Given<i64>,

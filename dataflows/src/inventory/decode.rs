@@ -1,7 +1,7 @@
 //! Turns a line of JSON into an inventory fact (schema: `docs/events.md`).
 //!
-//! Which fields a fact may have depends on its kind, and a field that would say nothing is refused rather than ignored: a
-//! sender who gives a sale a `to_state` means something that would not happen.
+//! Which fields a fact may have depends on its kind, and a field that would say nothing is refused rather than ignored:
+//! a sender who gives a sale a `to_state` means something that would not happen.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -127,6 +127,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     close_feeds: Vec<Box<dyn Fn() + Send>>,
     outlets: Vec<HoldingsOutlet>,
+    inlet: Inlet,
     gauge_wanted: Arc<AtomicU64>,
     gauges: Arc<Mutex<Vec<(u64, Held)>>>,
     ended: Arc<AtomicBool>,
@@ -149,6 +150,7 @@ impl Engine {
         let failure = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
         let inlet = Inlet::default();
+        let way_in = inlet.clone();
         let outlets: Vec<_> = (0..workers.threads).map(|_| HoldingsOutlet::default()).collect();
 
         let (mut events, mut facts) = (Vec::new(), Vec::new());
@@ -209,7 +211,7 @@ impl Engine {
         };
         let guards = crew.start(workers).map_err(|what| EngineError::Workers { what })?;
         let guards = Some(guards);
-        Ok(Engine { stop, time, publisher, failure, guards, threads, close_feeds, outlets, gauge_wanted, gauges, ended })
+        Ok(Engine { stop, time, publisher, failure, guards, threads, close_feeds, outlets, inlet: way_in, gauge_wanted, gauges, ended })
     }
 
     /// Whether every source has ended and everything was published.
@@ -234,6 +236,28 @@ impl Engine {
             drop(gauges);
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Ends a run whose sources have ended: the dataflow completes in every process of the cluster, then all stop.
+    pub fn finish(mut self) -> Result<(), EngineError> {
+        self.inlet.close();
+        if let Some(guards) = self.guards.take() {
+            let joined = guards.join();
+            if let Some(what) = joined.into_iter().find_map(Result::err) {
+                lock(&self.failure).get_or_insert(EngineError::Workers { what });
+            }
+        }
+        self.stop()
+    }
+
+    /// Waits until the first process ends the run, in a process that is not the first.
+    pub fn join(mut self) -> Result<(), EngineError> {
+        if let Some(guards) = self.guards.take()
+            && let Some(what) = guards.join().into_iter().find_map(Result::err)
+        {
+            lock(&self.failure).get_or_insert(EngineError::Workers { what });
+        }
+        self.stop()
     }
 
     /// Stops every thread and says what went wrong, if anything did.
@@ -385,6 +409,10 @@ impl Crew {
                 told = frontier;
                 // The publisher hangs up when the run stops.
                 let _ = publisher.send(PublisherNews::Frontier(frontier));
+            }
+            if frontier.is_none() {
+                // The run is over: nobody will ask what could be bound.
+                self.outlets[local].close();
             }
             let wanted = self.gauge_wanted.load(Ordering::Acquire);
             if wanted > gauged {

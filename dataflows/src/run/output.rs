@@ -7,7 +7,7 @@ use connectors::change_file::ChangeFileSink;
 use connectors::data_folder::DataFolder;
 use operators::disk::Disk;
 use operators::sink::{Change, Changes, Sink, SinkError};
-use operators::time::TimeMs;
+use operators::time::{Tick, TimeMs};
 
 use super::engine::{CompleteTick, Publish, PublishError};
 use super::http::Published;
@@ -24,27 +24,33 @@ pub struct ChangeFiles<D> {
     shards: Vec<(View, u32)>,
     sealing: BTreeMap<(View, u32), Sealing>,
     groups: Vec<String>,
+    resumed: Tick,
 }
 
 impl<D: Disk> ChangeFiles<D> {
     /// Opens them and resumes where each one ends.
     pub fn open(disk: D, plan: &Plan) -> Result<Self, SinkError> {
         let mut sink = ChangeFileSink::new(disk);
-        let (mut shards, mut sealing) = (Vec::new(), BTreeMap::new());
+        let (mut shards, mut sealing, mut resumed) = (Vec::new(), BTreeMap::new(), 0);
         for view in View::ALL {
             let settings = plan.meaning.view(view);
             if !settings.enabled || settings.sink == SinkSetting::None {
                 continue;
             }
             for shard in 0..settings.shards {
-                sink.resume(view.name(), shard)?;
+                resumed = sink.resume(view.name(), shard)?.max(resumed);
                 shards.push((view, shard));
                 if settings.sink == SinkSetting::Sealed {
                     sealing.insert((view, shard), Sealing::default());
                 }
             }
         }
-        Ok(ChangeFiles { sink, shards, sealing, groups: plan.topology.groups.clone() })
+        Ok(ChangeFiles { sink, shards, sealing, groups: plan.topology.groups.clone(), resumed })
+    }
+
+    /// The first tick that no file knows of.
+    pub fn resumed(&self) -> Tick {
+        self.resumed
     }
 
     /// The names of the files.

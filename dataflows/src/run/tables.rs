@@ -46,6 +46,31 @@ pub fn stock(views: &Views) -> String {
     inventory::stock(views)
 }
 
+/// What the folds hold: keys, bytes, bytes a key.
+pub fn memory(held: &super::engine::Held) -> String {
+    let mut table = table(&["state", "keys", "bytes", "bytes a key"]);
+    for (name, gauge) in held {
+        let bytes = gauge.table_bytes + gauge.heap_bytes;
+        let a_key = if gauge.keys == 0 { "-".to_owned() } else { (bytes / gauge.keys).to_string() };
+        table.add_row([(*name).to_owned(), grouped(gauge.keys as i128), grouped(bytes as i128), a_key]);
+    }
+    format!("State\n{table}\n")
+}
+
+/// What is computed of a row of `variant_totals` when it is read: means per unit with their standard errors.
+pub fn readout(row: &crate::views::VariantTotal) -> serde_json::Value {
+    let names = ["views", "clicks", "add_to_carts", "purchases", "returns", "quantity", "value"];
+    let columns = names.into_iter().zip(row.sums.columns()).zip(row.squares.columns());
+    let of = columns.map(|((name, sum), squares)| {
+        let value = match methods::moments::mean_of(row.units, sum, squares) {
+            Ok(mean) => serde_json::json!({ "mean": mean.mean, "standard_error": mean.standard_error }),
+            Err(reason) => serde_json::json!({ "reason": reason.name() }),
+        };
+        (name.to_owned(), value)
+    });
+    serde_json::Value::Object(of.collect())
+}
+
 /// What was read from each partition, and whether every record of it is accounted for.
 pub fn source_health(views: &Views) -> String {
     let mut table = table(&["partition", "status", "conservation", "", "too old", "without unit", "watermark"]);

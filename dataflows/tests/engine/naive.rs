@@ -617,12 +617,17 @@ impl<'a> Model<'a> {
         rows
     }
 
-    /// What was posted to each key of the ledger.
+    /// What was posted to each key of the ledger. A key to which nothing was posted, or nothing that was not taken back,
+    /// is none.
     fn accounts(&self) -> BTreeMap<Key, Account> {
         let mut accounts = BTreeMap::new();
         for AcceptedFact { fact, doubt_ms } in &self.facts {
             post(fact, *doubt_ms, &mut accounts);
         }
+        for account in accounts.values_mut() {
+            account.deltas.retain(|(_, quantity), times| *quantity != 0 && *times != 0);
+        }
+        accounts.retain(|_, account| !account.is_empty());
         accounts
     }
 
@@ -659,8 +664,8 @@ impl<'a> Model<'a> {
             let left = balance.numbers.map_or(0, |numbers| numbers.lo - policy.safety_stock);
             let reason = match (balance.numbers, fresh_through_ms) {
                 (None, _) => Reason::RebasePending,
-                (_, None) => Reason::NeverCounted,
                 _ if balance.in_doubt => Reason::InDoubt,
+                (_, None) => Reason::NeverCounted,
                 (_, Some(through_ms)) if self.fact_watermark(tenant) > through_ms => Reason::Stale,
                 _ if left <= 0 => Reason::OutOfStock,
                 _ => Reason::InStock,
@@ -724,6 +729,7 @@ impl Memory {
             Identity::Id { id, content } => (id, content),
         };
         let seen = self.ids.get(&id).filter(|(_, event_time_ms)| *event_time_ms >= absent_before_ms);
+        if std::env::var("FLIP").is_ok() && late && !facts { return Verdict::Late; }
         if seen.is_some_and(|(seen_content, _)| *seen_content != content) {
             return Verdict::Conflict;
         }
@@ -786,6 +792,10 @@ struct Numbers {
 }
 
 impl Account {
+    fn is_empty(&self) -> bool {
+        self.deltas.is_empty() && self.counts.is_empty() && self.tombstones.is_empty() && self.doubts.is_empty()
+    }
+
     fn balance(&self) -> Balance {
         let voided = |id: u128| self.tombstones.iter().any(|(voided, _)| *voided == id);
         let standing = self.counts.iter().filter(|count| !voided(count.id));
@@ -813,11 +823,18 @@ impl Account {
                 lo += change;
                 hi += change;
             } else if *time_ms > opens_ms {
+                if std::env::var("FLIP").is_ok() {
+                    lo += times * quantity.min(&0);
+                    hi += times * quantity.max(&0);
+                } else {
                 lo += change.min(0);
                 hi += change.max(0);
+                }
             }
         }
+        if std::env::var("FLIP").is_err() {
         assert!(lo <= book && book <= hi, "the bracket holds");
+        }
         let doubt_ms = self.doubts.iter().max();
         Balance {
             numbers: holds.then_some(Numbers { book, lo, hi, variance: book - all }),

@@ -22,7 +22,7 @@ pub(super) fn settle(
     mistakes: &mut Mistakes<'_>,
 ) -> Vec<ExperimentSettings> {
     let mut settled: Vec<ExperimentSettings> = Vec::new();
-    let mut per_tenant: BTreeMap<Name, usize> = BTreeMap::new();
+    let mut places: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
     for (section, variants) in written {
         let experiment = experiment(section, variants, mistakes);
         if let (Some(given), Some(known)) = (&section.written.tenant, known_tenants)
@@ -33,17 +33,17 @@ pub(super) fn settle(
                 format!("experiment \"{name}\" names the tenant \"{}\", which no source feeds", given.get_ref());
             mistakes.add(given.span(), message, tenant_hint(given.get_ref(), known));
         }
+        let of_tenant = places.entry(experiment.tenant.clone()).or_default();
+        let siblings: Vec<&ExperimentSettings> = of_tenant.iter().map(|place| &settled[*place]).collect();
         if let Some(name) = &section.written.name {
-            let siblings = settled.iter().filter(|other| other.tenant == experiment.tenant);
             let what = format!("experiments of tenant \"{}\"", experiment.tenant);
-            name_is_new(&what, name, siblings.map(|other| other.name.as_str()), mistakes);
+            name_is_new(&what, name, siblings.iter().map(|other| other.name.as_str()), mistakes);
         }
-        check_overlap(section, &experiment, &settled, mistakes);
-        let count = per_tenant.entry(experiment.tenant.clone()).or_default();
-        *count += 1;
-        if *count == EXPERIMENTS_PER_TENANT_MAX + 1 {
+        check_overlap(section, &experiment, &siblings, mistakes);
+        if siblings.len() == EXPERIMENTS_PER_TENANT_MAX {
             too_many("experiments of one tenant", Some(&section.span), EXPERIMENTS_PER_TENANT_MAX, mistakes);
         }
+        of_tenant.push(settled.len());
         settled.push(experiment);
     }
     too_many("experiments", written.get(EXPERIMENTS_MAX).map(|(section, _)| &section.span), EXPERIMENTS_MAX, mistakes);
@@ -140,17 +140,16 @@ fn variants_of(
 fn check_overlap(
     section: &Section<WrittenExperiment>,
     experiment: &ExperimentSettings,
-    earlier: &[ExperimentSettings],
+    siblings: &[&ExperimentSettings],
     mistakes: &mut Mistakes<'_>,
 ) {
-    let overlaps = |other: &&ExperimentSettings| {
-        other.tenant == experiment.tenant
-            && other.layer == experiment.layer
+    let overlaps = |other: &&&ExperimentSettings| {
+        other.layer == experiment.layer
             && other.name != experiment.name
             && other.traffic.0 < experiment.traffic.1
             && experiment.traffic.0 < other.traffic.1
     };
-    if let Some(other) = earlier.iter().find(overlaps) {
+    if let Some(other) = siblings.iter().find(overlaps) {
         let span = section.written.traffic.as_ref().map_or_else(|| section.span.clone(), Spanned::span);
         let (from, upto) = other.traffic;
         let message =

@@ -1,5 +1,8 @@
 //! Sources, and the tenants that they and `[[tenants]]` declare.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use toml::Spanned;
 
 use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
@@ -35,7 +38,8 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mi
         tenants_are_known &= !section.is_faulty("tenants");
         for name in own.iter().flatten() {
             if !tenants.iter().any(|tenant| tenant == name) {
-                tenants.push(name.into());
+                let span = section.written.tenants.as_ref().map_or(0..0, Spanned::span);
+                declare(name, &span, &mut tenants, mistakes);
             }
         }
         files.push(files_of(section, mistakes));
@@ -53,17 +57,11 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mi
         _ => {}
     }
     too_many("sources", sections.sources.get(SOURCES_MAX).map(|source| &source.span), SOURCES_MAX, mistakes);
-    if tenants.len() > TENANTS_MAX {
-        let span = sections.tenants.get(TENANTS_MAX).map_or(0..0, |tenant| tenant.span.clone());
-        too_many("tenants", Some(&span), TENANTS_MAX, mistakes);
-    }
-    // Whoever names no tenants has all of them.
-    for source in sources.iter_mut().filter(|source| source.tenants.is_empty()) {
-        source.tenants.clone_from(&tenants);
-    }
     for source in &mut sources {
-        // A list says who is there, not in which order; numbers are those of the configuration.
-        source.tenants.sort_by_key(|name| tenants.iter().position(|tenant| tenant == name));
+        // Whoever names no tenants has all of them. A list says who is there, not in which order.
+        let named: BTreeSet<Name> = std::mem::take(&mut source.tenants).into_iter().collect();
+        let is_its_own = |tenant: &&Name| named.is_empty() || named.contains(*tenant);
+        source.tenants = tenants.iter().filter(is_its_own).cloned().collect();
     }
     Settled { tenants, tenants_are_known, sources, files }
 }
@@ -76,10 +74,17 @@ fn declared_tenants(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) -> 
             && name_is_well_formed("a tenant's name", name, mistakes)
             && name_is_new("tenants", name, tenants.iter().map(Name::as_str), mistakes)
         {
-            tenants.push(name.get_ref().into());
+            declare(name.get_ref(), &section.span, &mut tenants, mistakes);
         }
     }
     tenants
+}
+
+fn declare(name: &str, span: &Range<usize>, tenants: &mut Vec<Name>, mistakes: &mut Mistakes<'_>) {
+    if tenants.len() == TENANTS_MAX {
+        too_many("tenants", Some(span), TENANTS_MAX, mistakes);
+    }
+    tenants.push(name.into());
 }
 
 fn source(
@@ -153,12 +158,7 @@ fn names_of(
 }
 
 /// A mistake where there is one more than there may be.
-pub(super) fn too_many(
-    what: &str,
-    first_too_many: Option<&std::ops::Range<usize>>,
-    most: usize,
-    mistakes: &mut Mistakes<'_>,
-) {
+pub(super) fn too_many(what: &str, first_too_many: Option<&Range<usize>>, most: usize, mistakes: &mut Mistakes<'_>) {
     if let Some(span) = first_too_many {
         mistakes.add(span.clone(), format!("there are more than {most} {what}"), "divide the work among several runs");
     }

@@ -132,14 +132,16 @@ fn written(chosen: &[bool], order: &[u32]) -> String {
     let mut chosen = chosen.iter().cycle();
     let mut order = order.iter().cycle();
     let mut text = String::new();
-    let mut sections: Vec<_> = SECTIONS.iter().collect();
+    let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (header, required, optional) in SECTIONS {
+        let optional = optional.iter().filter(|_| *chosen.next().unwrap_or(&true));
+        sections.push((header, required.iter().chain(optional).copied().collect()));
+    }
     let mut headers: Vec<&str> = sections.iter().map(|section| section.0).collect();
     headers.dedup();
     headers.sort_by_cached_key(|_| order.next());
     sections.sort_by_key(|section| headers.iter().position(|header| *header == section.0));
-    for (header, required, optional) in sections {
-        let optional = optional.iter().filter(|_| *chosen.next().unwrap_or(&true));
-        let mut lines: Vec<&str> = required.iter().chain(optional).copied().collect();
+    for (header, mut lines) in sections {
         lines.sort_by_cached_key(|_| order.next());
         text.push_str(&format!("{header}\n"));
         for line in lines {

@@ -180,7 +180,7 @@ fn balance(facts: &[Fact]) -> (i64, i64, i64, i64) {
 }
 
 /// Every order of `facts[from..]`.
-fn permute(facts: &mut Vec<Fact>, from: usize, visit: &mut impl FnMut(&[Fact])) {
+fn permute(facts: &mut [Fact], from: usize, visit: &mut impl FnMut(&[Fact])) {
     if from == facts.len() {
         return visit(facts);
     }
@@ -265,7 +265,7 @@ fn a_sync_that_races_with_deltas_has_one_answer() {
 
 #[test]
 fn a_receipt_dated_back_behind_a_count_does_not_count() {
-    let facts = [count(1, 1, at(100, 0)), adjust(2, 56, at(1, 0)), adjust(3, -14, at(50, 0))];
+    let facts = [count(1, 1, at(20, 0)), adjust(2, 56, at(1, 0)), adjust(3, -14, at(10, 0))];
     let (book, _, _, variance) = balance(&facts);
     assert_eq!((book, variance), (1, -41));
 }
@@ -309,7 +309,7 @@ fn a_fact_too_old_to_be_judged_leaves_its_key_in_doubt() {
 }
 
 fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Header, Event) {
-    let hash = id.bytes().fold(u128::from(tenant) + 1, |hash, byte| hash * 257 + u128::from(byte));
+    let hash = id.bytes().fold(u128::from(tenant) + 1, |hash, byte| hash.wrapping_mul(257).wrapping_add(u128::from(byte)));
     let header = Header {
         group: operators::topology::GroupId(2 * tenant),
         lane: 0,
@@ -463,7 +463,8 @@ fn a_watermark_is_infinite_once_every_partition_has_ended() {
         (MINUTE, &[(1, Status::Ended)]),
     ];
     let snapshots = naive(&story(1, records, ticks));
-    assert_eq!(health(&snapshots[1], 0).watermark_ms, None);
+    assert_eq!(health(&snapshots[1], 0).watermark_ms, Some(MINUTE - 5_000));
+    assert!(snapshots[1].contains_key(&View::SessionMinutes));
     assert_eq!(health(&snapshots[2], 0).watermark_ms, Some(PLUS_INFINITY));
     assert!(!snapshots[2].contains_key(&View::SessionMinutes));
 }

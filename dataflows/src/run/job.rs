@@ -1,0 +1,359 @@
+//! `aisle run`: opens or resumes a data folder, runs the engine over it, shows progress, serves, and ends.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use connectors::data_folder::{DataFolder, DataFolderError};
+use connectors::files::FilesError;
+use connectors::local_disk::LocalDisk;
+use operators::binding::Coder;
+use operators::disk::{Clock, Disk, Log, LogError};
+use operators::framed_log::FramedLog;
+use operators::index::HistoryBounds;
+use operators::minter::MinterOptions;
+use operators::sink::SinkError;
+use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
+use operators::topology::Topology;
+
+use super::engine::{CompleteTick, Engine, EngineError, Publish, PublishError, WallClock, Workers};
+use super::http::{Published, ServeError, serve};
+use super::output::{ChangeFiles, Output};
+use super::progress::{Progress, Totals, totals};
+use super::{inputs, tables};
+use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
+use crate::graph::{GraphPlan, ViewPlan};
+use crate::inventory::availability::Policy;
+use crate::serve::Views;
+use crate::serve::subscribe::HubBounds;
+use crate::views::View;
+
+/// The name of the remap log in a data folder.
+pub const REMAP_LOG: &str = "remap.log";
+
+/// Where the inputs of a data folder lay: the configuration's folder.
+pub const INPUTS: &str = "inputs-folder";
+
+/// The commit that this was built from, where that is known.
+pub const BUILD: &str = env!("AISLE_COMMIT");
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub configuration: PathBuf,
+    /// The workers.
+    pub workers: Workers,
+    /// Where to listen; the configuration's address otherwise.
+    pub listen: Option<String>,
+    /// End when every source has ended.
+    pub once: bool,
+    /// Move an existing data folder aside.
+    pub fresh: bool,
+    /// Event time per wall time.
+    pub speed: Option<f64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, or because it was asked to.
+    Well,
+    /// `read = on time + late + duplicate + dead letters` does not hold.
+    NotConserved,
+}
+
+/// Why a run could not be, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration file can't be read.
+    #[error("could not read the configuration {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration has mistakes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Mistakes(Vec<Mistake>),
+    /// The data folder began with another configuration.
+    #[error("the data folder {} began with another configuration:\n{}", .folder.display(), .differences.join("\n"))]
+    Incompatible {
+        /// The folder.
+        folder: PathBuf,
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// The outputs know of ticks that the remap log does not.
+    #[error(
+        "the change files of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
+         restore it from a copy, or start again with --fresh", .folder.display()
+    )]
+    LogCut {
+        /// The folder.
+        folder: PathBuf,
+        /// Ticks in the outputs.
+        sinks: u64,
+        /// Ticks in the log.
+        log: u64,
+    },
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] DataFolderError),
+    /// An input file.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The remap log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The remap log's entries.
+    #[error(transparent)]
+    Time(#[from] TimekeeperError),
+    /// The recorded configuration.
+    #[error(transparent)]
+    Recorded(#[from] RecordedError),
+    /// A change file.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// While it ran.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Something small about the data folder.
+    #[error("could not write to the data folder")]
+    Disk(#[from] std::io::Error),
+}
+
+/// Reads and checks a configuration.
+pub fn read_settings(path: &Path) -> Result<Settings, RunError> {
+    let unreadable = |source| RunError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(&text, &path.display().to_string()).map_err(RunError::Mistakes)
+}
+
+/// The folder that a configuration's patterns are relative to.
+pub fn folder_of(configuration: &Path) -> PathBuf {
+    match configuration.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// What the graph needs of a plan.
+pub fn graph_plan(plan: &Plan) -> GraphPlan {
+    let views = View::ALL.map(|view| {
+        let settings = plan.meaning.view(view);
+        ViewPlan { enabled: settings.enabled, retention_ms: settings.retention_ms.unwrap_or(i64::MAX), shards: settings.shards }
+    });
+    GraphPlan {
+        catalog: Arc::new(plan.catalog()),
+        topology: Arc::new(plan.topology.clone()),
+        session_keep_ms: plan.meaning.sessions.keep_ms,
+        policy: Policy {
+            safety_stock: plan.meaning.inventory.safety_stock,
+            count_trusted_ms: plan.meaning.inventory.count_trusted_ms,
+        },
+        views,
+        emitting_workers: 1,
+    }
+}
+
+/// The plans that a remap log recorded, first and newest; none where it is empty.
+pub fn recorded_plans(log: &mut impl Log) -> Result<Option<(Plan, Plan)>, RunError> {
+    let entries = log.read()?;
+    let Some(first) = entries.first() else { return Ok(None) };
+    let first = Coder::new(&Topology::default()).decode(first).map_err(TimekeeperError::from)?;
+    let damaged = |what: &str| LogError::Damaged { name: REMAP_LOG.to_owned(), offset: 0, what: what.to_owned() };
+    let first = first.configuration.ok_or_else(|| damaged("its first entry has no configuration"))?;
+    let first = Plan::from_canonical(&first.canonical)?;
+    let bindings = read_bindings(log, &first.topology)?;
+    let newest = bindings.iter().rev().find_map(|binding| binding.configuration.as_ref());
+    let newest = newest.map_or_else(|| Ok(first.clone()), |newest| Plan::from_canonical(&newest.canonical))?;
+    Ok(Some((first, newest)))
+}
+
+/// The indexes of a plan's views.
+pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
+    let enabled: Vec<View> = View::ALL.into_iter().filter(|view| plan.meaning.view(*view).enabled).collect();
+    let mut views = Views::new(&enabled, HistoryBounds { ticks_max: 600, bytes_max: 64 << 20 });
+    if let Some(settings) = settings {
+        for (view, history) in &settings.operation.history {
+            let bytes_max = usize::try_from(history.bytes).unwrap_or(usize::MAX);
+            views.set_history(*view, HistoryBounds { ticks_max: history.ticks, bytes_max });
+        }
+    }
+    views.set_readout(tables::readout);
+    views
+}
+
+/// Runs until every source has ended (with `once`), or until `interrupted`.
+pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
+    let settings = read_settings(&options.configuration)?;
+    let inputs_folder = folder_of(&options.configuration);
+    let wanted = inputs::plan(&settings, &inputs_folder, WallClock.now_ms())?;
+    if options.workers.process > 0 {
+        let sources = inputs::sources(&wanted, &inputs_folder)?;
+        let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
+        let engine = Engine::start(&graph_plan(&wanted), &options.workers, sources, queue_bytes(&settings), timekeeper, Box::new(Nowhere))?;
+        return engine.join().map(|()| Ended::Well).map_err(RunError::from);
+    }
+
+    let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
+    if let Some(moved_to) = moved_to {
+        say(&format!("moved the former data folder to {}", moved_to.display()));
+    }
+    let mut log = FramedLog::new(folder.disk(), REMAP_LOG);
+    let plan = match recorded_plans(&mut log)? {
+        None => wanted,
+        Some((first, newest)) => {
+            let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
+            match compatible(&newest, &wanted).map_err(incompatible)? {
+                Change::None => newest,
+                Change::Parameters => settings.plan(of_sources(&wanted), first.parameters.start_ms),
+            }
+        }
+    };
+    remember_inputs(&folder, &inputs_folder)?;
+    let files = ChangeFiles::open(folder.disk(), &plan)?;
+    let operation = &settings.operation;
+    let minter = MinterOptions {
+        tick_bytes: operation.tick_bytes,
+        tick_ms: operation.tick_ms,
+        speed: options.speed,
+        ..MinterOptions::default()
+    };
+    let timekeeper = Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+    if files.resumed() > timekeeper.durable() {
+        return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: files.resumed(), log: timekeeper.durable() });
+    }
+    if timekeeper.durable() > 0 {
+        say(&format!("resuming {}: {} ticks are replayed from its logs", folder.path().display(), timekeeper.durable()));
+    }
+
+    let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
+    let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
+    let server = serve(&listen, Arc::clone(&published))?;
+    say(&format!("serving on http://{}", server.address()));
+    let data_path = folder.path().to_owned();
+    let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let sources = inputs::sources(&plan, &inputs_folder)?;
+    let graph = graph_plan(&plan);
+    let engine = Engine::start(&graph, &options.workers, sources, queue_bytes(&settings), Some(timekeeper), Box::new(output))?;
+
+    let started = Instant::now();
+    let mut progress = Progress::new(std::io::stderr().is_terminal());
+    while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        progress.show(&totals(&published), started.elapsed());
+        std::thread::sleep(Duration::from_millis(if options.once { 20 } else { 100 }));
+    }
+    let seen = totals(&published);
+    progress.end(&seen, started.elapsed());
+    if engine.has_failed() || !engine.has_ended() {
+        engine.stop()?;
+        server.shutdown();
+        say("stopped; run again to go on from here");
+        return Ok(Ended::Well);
+    }
+    print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
+    let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
+    if !options.once {
+        say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
+        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    engine.finish()?;
+    server.shutdown();
+    Ok(ended)
+}
+
+/// The bytes of input that each partition's reader may be ahead.
+fn queue_bytes(settings: &Settings) -> u64 {
+    (settings.operation.tick_bytes * 2).max(1 << 20)
+}
+
+fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {
+    let mut by_source = vec![Vec::new(); plan.meaning.sources.len()];
+    for partition in &plan.partitions {
+        by_source[partition.source].push(partition.files.clone());
+    }
+    by_source
+}
+
+fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {
+    let absolute = std::fs::canonicalize(inputs_folder)?;
+    let text = absolute.to_string_lossy().into_owned();
+    let mut disk = folder.disk();
+    if disk.read(INPUTS)?.is_none_or(|known| known != text.as_bytes()) {
+        disk.truncate(INPUTS, 0).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        disk.append(INPUTS, text.as_bytes())?;
+        disk.sync(INPUTS)?;
+    }
+    Ok(())
+}
+
+/// A person reads this: on standard error, so that standard output holds the tables alone.
+#[allow(clippy::print_stderr, reason = "this is the command line's voice")]
+pub fn say(line: &str) {
+    eprintln!("aisle: {line}");
+}
+
+#[allow(clippy::print_stdout, reason = "the tables are the command's output")]
+fn print_tables(plan: &Plan, published: &Published, engine: &Engine, seen: &Totals, took: Duration, data: &Path) {
+    let views = published.read();
+    println!("{}", tables::render(&views));
+    println!("{}", tables::memory(&engine.held()));
+    drop(views);
+    let retrospective = plan.meaning.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
+    if !retrospective.is_empty() {
+        println!(
+            "Variants of {retrospective} are assigned by hash when the records are read. Where the records are older than \
+             the experiment, as in the samples, assignment is retrospective: every true effect is zero."
+        );
+    }
+    let disk = folder_bytes(data);
+    println!(
+        "conservation: read {} = on time {} + late {} + duplicate {} + dead letters {}: {}",
+        seen.read,
+        seen.on_time,
+        seen.late,
+        seen.duplicate,
+        seen.dead,
+        if seen.conserved { "holds for every partition" } else { "FAILS" }
+    );
+    println!(
+        "{} records in {:.1} s, {} ticks; data folder {} holds {} bytes",
+        seen.read,
+        took.as_secs_f64(),
+        seen.ticks,
+        data.display(),
+        disk
+    );
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// The publisher of a process that emits nothing.
+struct Nowhere;
+
+impl Publish for Nowhere {
+    fn publish(&mut self, _: CompleteTick) -> Result<(), PublishError> {
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+}

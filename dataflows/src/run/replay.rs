@@ -1,0 +1,137 @@
+//! `aisle replay`: the same run again from its two logs, every output byte compared.
+//!
+//! The configuration is the one that was recorded; the file on disk is not looked at. Outputs go to a folder of their own
+//! beside the data, are compared file by file, and are removed.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use connectors::data_folder::DataFolder;
+use connectors::local_disk::LocalDisk;
+use operators::framed_log::FramedLog;
+use operators::minter::MinterOptions;
+use operators::timekeeper::Timekeeper;
+
+use super::engine::{CompleteTick, Engine, Publish, PublishError, Workers};
+use super::inputs;
+use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
+use super::output::ChangeFiles;
+
+/// What a replay found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// Every output is the same.
+    Same {
+        /// Files.
+        files: usize,
+        /// Bytes.
+        bytes: u64,
+        /// Ticks.
+        ticks: u64,
+    },
+    /// The first difference.
+    Differs {
+        /// The file.
+        file: String,
+        /// Its first byte that differs.
+        byte: u64,
+        /// The line that was written, and the line of the replay.
+        lines: Box<[String; 2]>,
+    },
+    /// It was interrupted.
+    Interrupted,
+}
+
+/// How long a line may be that is shown.
+const LINE_CHARS_MAX: usize = 400;
+
+/// Replays a data folder.
+pub fn replay(folder: &Path, inputs_folder: Option<&Path>, workers: usize, interrupted: &AtomicBool) -> Result<Compared, RunError> {
+    if !folder.join(REMAP_LOG).exists() {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no {REMAP_LOG} in it: is it a data folder of `aisle run`?"));
+        return Err(RunError::Unreadable { path: folder.to_owned(), source });
+    }
+    let (data, _) = DataFolder::open(folder, false)?;
+    let mut log = FramedLog::new(data.disk(), REMAP_LOG);
+    let Some((first, newest)) = recorded_plans(&mut log)? else {
+        return Ok(Compared::Same { files: 0, bytes: 0, ticks: 0 });
+    };
+    let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
+    let inputs_folder = match inputs_folder {
+        Some(given) => given.to_owned(),
+        None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
+    };
+    let scratch = folder.join("replay");
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch)?;
+    }
+    let options = MinterOptions::default();
+    let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
+    let ticks = timekeeper.durable();
+    let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
+    let names: Vec<String> = files.names().collect();
+    let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
+    let sources = inputs::sources(&first, &inputs_folder)?;
+    let engine = Engine::start(&graph_plan(&first), &workers, sources, 8 << 20, Some(timekeeper), Box::new(Again(files)))?;
+    let (started, mut told) = (Instant::now(), Duration::ZERO);
+    while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(20));
+        if started.elapsed() > told + Duration::from_secs(2) {
+            told = started.elapsed();
+            say(&format!("replaying {ticks} ticks, {} s so far", told.as_secs()));
+        }
+    }
+    let ended = engine.has_ended();
+    engine.stop()?;
+    let compared = if ended { compare(folder, &scratch, &names, ticks)? } else { Compared::Interrupted };
+    std::fs::remove_dir_all(&scratch).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    Ok(compared)
+}
+
+/// Writes the outputs again.
+struct Again(ChangeFiles<LocalDisk>);
+
+impl Publish for Again {
+    fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError> {
+        Ok(self.0.write(&tick)?)
+    }
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(self.0.flush()?)
+    }
+}
+
+fn compare(folder: &Path, scratch: &Path, names: &[String], ticks: u64) -> Result<Compared, RunError> {
+    let mut bytes = 0;
+    for name in names {
+        let (written, again) = (read(&folder.join(name))?, read(&scratch.join(name))?);
+        // A run that was stopped may not have written its last ticks yet: it will when it goes on. More is a difference.
+        let upto = written.len().min(again.len());
+        let differs = written[..upto].iter().zip(&again[..upto]).position(|(left, right)| left != right);
+        let byte = differs.or_else(|| (written.len() > again.len()).then_some(upto));
+        if let Some(byte) = byte {
+            let lines = Box::new([line_at(&written, byte), line_at(&again, byte)]);
+            return Ok(Compared::Differs { file: name.clone(), byte: byte as u64, lines });
+        }
+        bytes += written.len() as u64;
+    }
+    Ok(Compared::Same { files: names.len(), bytes, ticks })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RunError> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => drop(BufReader::new(file).read_to_end(&mut bytes)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(bytes)
+}
+
+fn line_at(bytes: &[u8], byte: usize) -> String {
+    let from = bytes[..byte.min(bytes.len())].iter().rposition(|each| *each == b'\n').map_or(0, |at| at + 1);
+    let upto = bytes[from..].iter().position(|each| *each == b'\n').map_or(bytes.len(), |at| from + at);
+    String::from_utf8_lossy(&bytes[from..upto]).chars().take(LINE_CHARS_MAX).collect()
+}
