@@ -108,6 +108,8 @@ struct PartitionLanes {
 #[derive(Clone, Debug)]
 pub struct Watermarks {
     groups: Vec<TimeMs>,
+    /// Whether any partition feeds the group; of one that none feeds nothing is ever known.
+    fed: Vec<bool>,
     partitions: Vec<PartitionLanes>,
     parameters: Parameters,
 }
@@ -128,7 +130,9 @@ impl Watermarks {
                 ended: false,
             }
         });
+        let feeds = |group: u16| topology.partitions.iter().any(|partition| partition.groups.iter().any(|(fed, _)| fed.0 == group));
         Watermarks {
+            fed: (0..topology.groups.len() as u16).map(feeds).collect(),
             partitions: partitions.collect(),
             groups: vec![MINUS_INFINITY; topology.groups.len()],
             parameters: Parameters::default(),
@@ -198,8 +202,10 @@ impl Watermarks {
                 *least = (*least).min(minus_ms(minus_ms(log_time_ms, parameters.idle_ms), parameters.lateness_ms));
             }
         }
-        for (watermark, least) in self.groups.iter_mut().zip(least) {
-            *watermark = (*watermark).max(least);
+        for ((watermark, least), fed) in self.groups.iter_mut().zip(least).zip(&self.fed) {
+            if *fed {
+                *watermark = (*watermark).max(least);
+            }
         }
         for (partition, lane) in stands_elsewhere {
             let lane = &mut self.partitions[partition].lanes[lane];

@@ -99,6 +99,7 @@ fn drain_from(source: &mut FileSource<Plainly>, offset: u64, bytes_max: usize) -
         let end = ends[ends.len() - 1];
         match source.poll(bytes_max).unwrap() {
             Polled::Batch(batch) => {
+                assert!(batch.end_offset > end, "a batch goes on");
                 assert_eq!(batch.bytes, batch.end_offset - end, "batches cover every offset");
                 let seen = seen(&batch);
                 let offsets = || seen.iter().map(|item| item.offset);

@@ -169,11 +169,11 @@ impl Fold for SessionStartsFold {
 
     fn retire_at(&self, key: &SessionKey, state: &SpanState) -> Option<Wake> {
         let (_, last_ms) = state.span?;
-        Some(Wake::Watermark(self.catalog.event_group(key.tenant), last_ms.saturating_add(self.keep_ms).saturating_add(1)))
+        Some(Wake::Watermark(self.catalog.event_group(key.tenant), last_ms.saturating_add(self.keep_ms)))
     }
 
     fn retire(&self, state: &mut SpanState, key: &SessionKey, now: &Now<'_>) -> bool {
         let watermark_ms = now.watermark(self.catalog.event_group(key.tenant));
-        state.span.is_none_or(|(_, last_ms)| watermark_ms > last_ms.saturating_add(self.keep_ms))
+        state.span.is_none_or(|(_, last_ms)| watermark_ms >= last_ms.saturating_add(self.keep_ms))
     }
 }

@@ -188,7 +188,7 @@ impl Fold for UnitsFold {
     fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {
         let exposed = state.exposed.as_ref()?;
         let settles = exposed.pending.iter().map(|event| minute_end_ms(minute_of(event.event_time_ms))).min();
-        let forgets = exposed.sessions.values().min().map(|last_ms| last_ms.saturating_add(self.keep_ms).saturating_add(1));
+        let forgets = exposed.sessions.values().min().map(|last_ms| last_ms.saturating_add(self.keep_ms));
         let at_ms = settles.into_iter().chain(forgets).min()?;
         Some(Wake::Watermark(self.catalog.event_group(key.tenant), at_ms))
     }
@@ -214,7 +214,7 @@ impl Fold for UnitsFold {
             false
         });
         exposed.sessions.retain(|session, last_ms| {
-            let kept = watermark_ms <= last_ms.saturating_add(self.keep_ms);
+            let kept = watermark_ms < last_ms.saturating_add(self.keep_ms);
             if !kept {
                 for exposure in exposures.values_mut() {
                     exposure.started.remove(session);

@@ -1,6 +1,8 @@
 //! The engine against the naive model: on every history, at every tick, every view is the same, however many workers
 //! there are and whatever their schedule.
 
+#![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
+
 mod generator;
 mod history;
 mod naive;

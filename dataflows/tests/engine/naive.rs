@@ -47,6 +47,8 @@ struct Model<'a> {
     partitions: Vec<PartitionModel>,
     /// `W` of each group, as of the last tick.
     watermarks: Vec<TimeMs>,
+    /// The greatest watermarks that were not plus infinity.
+    finite_watermarks: Vec<TimeMs>,
     /// What was seen: a partition's own memory, or that of all partitions of a release that share one.
     memories: BTreeMap<Scope, Memory>,
     /// Sessions that are not forgotten: which visit it is of this id, and the event time of its last event.
@@ -173,6 +175,7 @@ impl<'a> Model<'a> {
             now_ms: MINUS_INFINITY,
             partitions: partitions.collect(),
             watermarks: vec![MINUS_INFINITY; history.topology.groups.len()],
+            finite_watermarks: vec![MINUS_INFINITY; history.topology.groups.len()],
             memories: BTreeMap::new(),
             sessions: BTreeMap::new(),
             visits: 0,
@@ -414,6 +417,11 @@ impl<'a> Model<'a> {
                 }
             }
         }
+        for (finite_ms, watermark_ms) in self.finite_watermarks.iter_mut().zip(&self.watermarks) {
+            if *watermark_ms != PLUS_INFINITY {
+                *finite_ms = *watermark_ms;
+            }
+        }
         for shown in self.late_events.iter_mut().chain(&mut self.dead_letters) {
             if shown.since_ms.is_none() && self.now_ms != MINUS_INFINITY {
                 shown.since_ms = Some(self.now_ms);
@@ -459,7 +467,9 @@ impl<'a> Model<'a> {
     }
 
     fn minute_stays(&self, tenant: TenantId, minute: i64, retention_ms: i64) -> bool {
-        self.event_watermark(tenant) < ((minute + 1) * 60_000).saturating_add(retention_ms)
+        // The end of every source puts nothing out of retention: only the watermarks before it do.
+        let group = usize::from(self.history.catalog.event_group(tenant).0);
+        self.finite_watermarks[group] < ((minute + 1) * 60_000).saturating_add(retention_ms)
     }
 
     fn session_minutes(&self, retention_ms: i64) -> Vec<Row> {

@@ -98,6 +98,18 @@ fn an_overlong_line_is_one_dead_letter_and_the_next_line_is_fine() {
 }
 
 #[test]
+fn a_line_of_the_greatest_length_may_end_wherever_a_read_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    // One of these has read the carriage return and not yet the newline.
+    for before in 64 * 1024 - 3..64 * 1024 + 3 {
+        let text = [vec![b'b'; before - 1], vec![b'x'; LINE_BYTES_MAX], b"after".to_vec()].join(&b"\r\n"[..]);
+        let (items, _) = drain_from(&mut source(&[put(&folder, "a", text)]), 0, 1);
+        let lengths: Vec<usize> = items.iter().map(|item| item.ok().len()).collect();
+        assert_eq!(lengths, [before - 1, LINE_BYTES_MAX, 5]);
+    }
+}
+
+#[test]
 fn an_overlong_line_tells_its_length() {
     let folder = tempfile::tempdir().unwrap();
     for (ending, buffer_bytes) in [("\r\n", 3 * LINE_BYTES_MAX), ("\r\n", LINE_BYTES_MAX + 1), ("", LINE_BYTES_MAX + 1)]
