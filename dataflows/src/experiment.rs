@@ -5,4 +5,5 @@ pub mod event;
 pub mod measures;
 pub mod rollups;
 pub mod sessions;
+pub mod specification;
 pub mod units;

@@ -149,14 +149,14 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let shared = |release| topology.of_release(release).any(|(_, partition)| !partition.identity_fixes_partition);
         let (mut released_events, mut events_aside) = (events.released, events.aside);
         if shared(EVENTS) {
-            let resolved = resolve(events.pending, "ResolveEvents", without_unit);
+            let resolved = resolve(events.pending, "ResolveEvents", LatePolicy::SetAside, without_unit);
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
             news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| Some((partition, News::Told(counts)))));
         }
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
-            let resolved = resolve(facts.pending, "ResolveFacts", |_: &Fact| false);
+            let resolved = resolve(facts.pending, "ResolveFacts", LatePolicy::Fold, |_: &Fact| false);
             released_facts = released_facts.concat(resolved.released);
             facts_aside = facts_aside.concat(resolved.aside);
             news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));

@@ -4,4 +4,5 @@ pub mod availability;
 pub mod decode;
 pub mod fact;
 pub mod ledger;
+pub mod specification;
 pub mod stock;

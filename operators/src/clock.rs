@@ -29,6 +29,8 @@ pub struct Mark {
     pub now_ms: TimeMs,
     /// `W(T)` by group.
     pub watermarks: Arc<[TimeMs]>,
+    /// By group: the greatest `W` up to here that was not plus infinity.
+    pub reached: Arc<[TimeMs]>,
 }
 
 /// Computes watermarks on every worker; gives one [`Mark`] per worker and tick.
@@ -63,8 +65,9 @@ pub fn clock<'scope>(
                 face.watermarks.advance(&binding, &reports);
                 face.upper = tick + 1;
                 let watermarks = face.watermarks.groups().into();
+                let reached = face.watermarks.reached().into();
                 let mut session = output.session(&capability);
-                session.give(Mark { tick, now_ms: binding.now_ms, watermarks });
+                session.give(Mark { tick, now_ms: binding.now_ms, watermarks, reached });
                 face.waiting.iter().for_each(timely::scheduling::Activator::activate);
             }
         }

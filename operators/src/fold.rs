@@ -33,6 +33,8 @@ pub struct Now<'a> {
     pub now_ms: TimeMs,
     /// `W` of each group.
     pub watermarks: &'a [TimeMs],
+    /// The greatest `W` of each group that was not plus infinity.
+    pub reached: &'a [TimeMs],
 }
 
 impl Now<'_> {
@@ -40,12 +42,18 @@ impl Now<'_> {
     pub fn watermark(&self, group: GroupId) -> TimeMs {
         self.watermarks[group.0 as usize]
     }
+
+    /// How far event time has come in a group. Ages are measured against this: when every source has ended, `W` is plus
+    /// infinity and seals everything, but nothing grows older by that.
+    pub fn reached(&self, group: GroupId) -> TimeMs {
+        self.reached[group.0 as usize]
+    }
 }
 
 /// When something becomes due without an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wake {
-    /// When a group's watermark has reached this event time.
+    /// When a group's watermark has reached this event time. For [`Fold::wake`] the end of all sources does not count.
     Watermark(GroupId, TimeMs),
     /// When `now` has reached this time.
     Now(TimeMs),

@@ -373,10 +373,6 @@ impl<R: Record> Owned<R> {
             }
             timeliness => timeliness == Timeliness::Late,
         };
-        if late && self.late == LatePolicy::SetAside {
-            self.counts.late += 1;
-            return (out.aside)(Aside { partition: self.id, offset, why: Why::Late(record) });
-        }
         let watermark_ms = watermarks.group(header.group);
         let absent_before_ms = absent_before(watermark_ms, &self.parameters);
         if !self.identity_fixes_partition {
@@ -388,10 +384,14 @@ impl<R: Record> Owned<R> {
         }
         let place = self.identities.iter().position(|(group, _)| *group == header.group);
         let identities = &mut self.identities[place.expect("decoders give only groups that the partition feeds")].1;
-        match sight(identities, &header, late, absent_before_ms, watermark_ms) {
+        match sight(identities, &header, late, self.late, absent_before_ms, watermark_ms) {
             Sight::Conflict => {
                 let raw = self.raw(offset, length);
                 self.bury(offset, line, conflict(), raw, out);
+            }
+            Sight::SetAside => {
+                self.counts.late += 1;
+                (out.aside)(Aside { partition: self.id, offset, why: Why::Late(record) });
             }
             Sight::Duplicate => self.counts.duplicate += 1,
             Sight::Accepted(standing) => {
@@ -442,6 +442,7 @@ pub(crate) fn absent_before(watermark_ms: TimeMs, parameters: &LaneParameters) -
 /// What is left to decide once a record is known to be in time or folded late.
 pub(crate) enum Sight {
     Conflict,
+    SetAside,
     Duplicate,
     Accepted(Standing),
 }
@@ -450,9 +451,14 @@ pub(crate) fn sight(
     identities: &mut Identities,
     header: &Header,
     late: bool,
+    policy: LatePolicy,
     absent_before_ms: TimeMs,
     watermark_ms: TimeMs,
 ) -> Sight {
+    if late && policy == LatePolicy::SetAside {
+        // A conflict is a dead letter, and that comes before late; a duplicate comes after it.
+        return if identities.conflicts(header.identity, absent_before_ms) { Sight::Conflict } else { Sight::SetAside };
+    }
     let sequenced = matches!(header.identity, crate::record::Identity::Sequence { .. });
     if late && !sequenced && header.event_time_ms < absent_before_ms {
         if identities.conflicts(header.identity, absent_before_ms) {

@@ -16,7 +16,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use crate::identity::Identities;
 use crate::judge::LaneHasher;
 use crate::record::{Identity, Record};
-use crate::release::{Aside, Pending, Released, Sight, Why, conflict, count_accepted, sight};
+use crate::release::{Aside, LatePolicy, Pending, Released, Sight, Why, conflict, count_accepted, sight};
 use crate::shard::shard_of;
 use crate::time::{Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
@@ -36,6 +36,7 @@ pub struct ResolveStreams<'scope, R: Record> {
 pub fn resolve<'scope, R: Record>(
     pending: StreamVec<'scope, Tick, Pending<R>>,
     name: &str,
+    late: LatePolicy,
     mark: fn(&R) -> bool,
 ) -> ResolveStreams<'scope, R> {
     let mut builder = OperatorBuilder::new(name.to_owned(), pending.scope());
@@ -74,7 +75,13 @@ pub fn resolve<'scope, R: Record>(
                     let (identities, absent_before_ms) = seen.entry(pending.header.group).or_default();
                     *absent_before_ms = pending.absent_before_ms;
                     let counts = told.entry(pending.partition).or_default();
-                    match sight(identities, &pending.header, pending.late, pending.absent_before_ms, pending.watermark_ms) {
+                    let Pending { absent_before_ms, watermark_ms, .. } = pending;
+                    match sight(identities, &pending.header, pending.late, late, absent_before_ms, watermark_ms) {
+                        Sight::SetAside => {
+                            counts.late += 1;
+                            let Pending { partition, offset, record, .. } = pending;
+                            aside.give(Aside { partition, offset, why: Why::Late(record) });
+                        }
                         Sight::Duplicate => counts.duplicate += 1,
                         Sight::Conflict => {
                             counts.dead += 1;

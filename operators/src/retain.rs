@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 
 use crate::fold::{Data, Fold, Now, Wake};
-use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
+use crate::time::{MINUS_INFINITY, Tick, TimeMs};
 use crate::topology::GroupId;
 
 /// Until when a row stays.
@@ -63,8 +63,7 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
             held.came_ms = Some(now.now_ms);
         }
         held.left = match (self.until)(row) {
-            // When every source has ended, nothing is behind anything any more: what is there stays.
-            Until::Watermark(group, at_ms) => now.watermark(group) >= at_ms && now.watermark(group) < PLUS_INFINITY,
+            Until::Watermark(group, at_ms) => now.reached(group) >= at_ms,
             Until::AfterMs(after_ms) => held.came_ms.is_some_and(|came_ms| now.now_ms >= came_ms.saturating_add(after_ms)),
         };
     }

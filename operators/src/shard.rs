@@ -104,7 +104,7 @@ mod tests {
     fn the_hash_is_frozen() {
         assert_eq!([shard_of("a"), shard_of("household-1"), shard_of(&7u64), shard_of(&(1u16, -5i64))], FROZEN);
     }
-    const FROZEN: [u64; 4] = [0, 0, 0, 0];
+    const FROZEN: [u64; 4] = [586, 899, 98, 18];
 
     #[test]
     fn sequential_keys_spread_over_all_shards() {

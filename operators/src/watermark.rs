@@ -108,6 +108,8 @@ struct PartitionLanes {
 #[derive(Clone, Debug)]
 pub struct Watermarks {
     groups: Vec<TimeMs>,
+    /// The greatest `W` of each group that was not plus infinity.
+    reached: Vec<TimeMs>,
     /// Whether any partition feeds the group; of one that none feeds nothing is ever known.
     fed: Vec<bool>,
     partitions: Vec<PartitionLanes>,
@@ -135,6 +137,7 @@ impl Watermarks {
             fed: (0..topology.groups.len() as u16).map(feeds).collect(),
             partitions: partitions.collect(),
             groups: vec![MINUS_INFINITY; topology.groups.len()],
+            reached: vec![MINUS_INFINITY; topology.groups.len()],
             parameters: Parameters::default(),
         }
     }
@@ -142,6 +145,12 @@ impl Watermarks {
     /// `W` of each group, by [`GroupId`].
     pub fn groups(&self) -> &[TimeMs] {
         &self.groups
+    }
+
+    /// How far event time has come in each group, by [`GroupId`]: the greatest `W` that was not plus infinity. That every
+    /// source has ended seals everything, but makes nothing older than it was.
+    pub fn reached(&self) -> &[TimeMs] {
+        &self.reached
     }
 
     /// `W` of a group.
@@ -205,6 +214,11 @@ impl Watermarks {
         for ((watermark, least), fed) in self.groups.iter_mut().zip(least).zip(&self.fed) {
             if *fed {
                 *watermark = (*watermark).max(least);
+            }
+        }
+        for (reached, watermark) in self.reached.iter_mut().zip(&self.groups) {
+            if *watermark < PLUS_INFINITY {
+                *reached = *watermark;
             }
         }
         for (partition, lane) in stands_elsewhere {

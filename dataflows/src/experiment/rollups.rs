@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use operators::fold::{Fold, Now, Posting, Wake};
-use operators::time::{MINUTE_MS, PLUS_INFINITY, minute_end_ms};
+use operators::time::{MINUTE_MS, minute_end_ms};
 
 use crate::catalog::{Catalog, Population};
 use crate::experiment::sessions::{SessionMinuteRow, SessionStart};
@@ -161,9 +161,7 @@ impl Fold for VariantMinutesFold {
 
     fn seal(&self, state: &mut VariantMinuteState, key: &VariantMinuteKey, now: &Now<'_>) {
         if let Wake::Watermark(group, at_ms) = self.leaves(key) {
-            // When every source has ended, nothing is behind anything any more: what is there stays.
-            let watermark_ms = now.watermark(group);
-            state.left = watermark_ms >= at_ms && watermark_ms < PLUS_INFINITY;
+            state.left = now.reached(group) >= at_ms;
         }
     }
 

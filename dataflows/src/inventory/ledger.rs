@@ -247,44 +247,51 @@ impl Ledger {
 
     fn post(&mut self, at_ms: TimeMs, quantity: i64, times: i64) {
         self.deltas += quantity * times;
-        self.count_in(at_ms, quantity, times);
         if self.kept_after_ms.is_some_and(|kept_after_ms| at_ms <= kept_after_ms) {
+            // It lies before the window of the anchor, and of every anchor that may come.
             return;
         }
-        let (quantity, times) = (quantity as i32, times as i32);
-        let taken_back = |kept: &Kept| kept.at_ms == at_ms && kept.quantity == quantity && kept.times == -times;
+        let delta = Kept { at_ms, quantity: quantity as i32, times: times as i32 };
+        let taken_back = |kept: &Kept| (kept.at_ms, kept.quantity, kept.times) == (at_ms, delta.quantity, -delta.times);
         // What is taken back is looked for only by corrections, or where one came first.
         let looked_for = times < 0 || self.taken_back_early > 0;
         match if looked_for { self.kept.iter().position(taken_back) } else { None } {
-            Some(place) => self.taken_back_early -= u32::from(self.kept.swap_remove(place).times < 0),
+            Some(place) => {
+                let kept = self.kept.swap_remove(place);
+                self.taken_back_early -= u32::from(kept.times < 0);
+                self.count_in(kept, -1);
+            }
             None => {
                 self.taken_back_early += u32::from(times < 0);
                 if self.kept.len() == self.kept.capacity() {
                     self.kept.reserve_exact((self.kept.len() / 2).max(2));
                 }
-                self.kept.push(Kept { at_ms, quantity, times });
+                self.kept.push(delta);
+                self.count_in(delta, 1);
             }
         }
     }
 
-    fn count_in(&mut self, at_ms: TimeMs, quantity: i64, times: i64) {
-        let change = quantity * times;
+    /// Adds what a kept delta means for the numbers, or takes it away (`sign` is 1 or -1). A delta that is taken back
+    /// before it came counts as its opposite, so that `lo <= hi` at every moment.
+    fn count_in(&mut self, delta: Kept, sign: i64) {
+        let change = i64::from(delta.quantity) * i64::from(delta.times);
         let Some(anchor) = self.anchor else {
-            self.book += change;
-            self.lo += change;
-            self.hi += change;
+            self.book += sign * change;
+            self.lo += sign * change;
+            self.hi += sign * change;
             return;
         };
         let (begins_ms, ends_ms) = anchor.window();
-        if at_ms > anchor.at_ms {
-            self.book += change;
+        if delta.at_ms > anchor.at_ms {
+            self.book += sign * change;
         }
-        if at_ms > ends_ms {
-            self.lo += change;
-            self.hi += change;
-        } else if at_ms > begins_ms {
-            self.lo += quantity.min(0) * times;
-            self.hi += quantity.max(0) * times;
+        if delta.at_ms > ends_ms {
+            self.lo += sign * change;
+            self.hi += sign * change;
+        } else if delta.at_ms > begins_ms {
+            self.lo += sign * change.min(0);
+            self.hi += sign * change.max(0);
         }
     }
 
@@ -302,8 +309,7 @@ impl Ledger {
         self.tombstones.retain(|(_, at_ms)| *at_ms >= count.at_ms);
         (self.book, self.lo, self.hi) = (count.quantity, count.quantity, count.quantity);
         for at in 0..self.kept.len() {
-            let Kept { at_ms, quantity, times } = self.kept[at];
-            self.count_in(at_ms, i64::from(quantity), i64::from(times));
+            self.count_in(self.kept[at], 1);
         }
     }
 }

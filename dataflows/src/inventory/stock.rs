@@ -65,9 +65,9 @@ impl Fold for StockFold {
     }
 
     fn seal(&self, state: &mut KeyState, key: &LedgerKey, now: &Now<'_>) {
-        let watermark_ms = now.watermark(self.catalog.fact_group(key.tenant));
+        let reached_ms = now.reached(self.catalog.fact_group(key.tenant));
         let anchor_ms = state.ledger.balance().anchor_ms;
-        state.stale = anchor_ms.is_some_and(|anchor_ms| watermark_ms > fresh_through(anchor_ms, &self.policy));
+        state.stale = anchor_ms.is_some_and(|anchor_ms| reached_ms > fresh_through(anchor_ms, &self.policy));
     }
 
     fn rows(&self, key: &LedgerKey, state: &KeyState, rows: &mut Vec<LedgerRow>) {

@@ -6,6 +6,7 @@
 mod generator;
 mod history;
 mod naive;
+mod simulation;
 mod trial;
 
 use std::collections::BTreeSet;

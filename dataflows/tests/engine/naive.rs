@@ -433,8 +433,9 @@ impl<'a> Model<'a> {
         self.watermarks[usize::from(self.history.catalog.event_group(tenant).0)]
     }
 
+    /// How far event time has come in a tenant's facts: the end of all sources makes nothing older.
     fn fact_watermark(&self, tenant: TenantId) -> TimeMs {
-        self.watermarks[usize::from(self.history.catalog.fact_group(tenant).0)]
+        self.finite_watermarks[usize::from(self.history.catalog.fact_group(tenant).0)]
     }
 
     /// All views that are wanted.
@@ -739,7 +740,6 @@ impl Memory {
             Identity::Id { id, content } => (id, content),
         };
         let seen = self.ids.get(&id).filter(|(_, event_time_ms)| *event_time_ms >= absent_before_ms);
-        if std::env::var("FLIP").is_ok() && late && !facts { return Verdict::Late; }
         if seen.is_some_and(|(seen_content, _)| *seen_content != content) {
             return Verdict::Conflict;
         }
@@ -833,18 +833,11 @@ impl Account {
                 lo += change;
                 hi += change;
             } else if *time_ms > opens_ms {
-                if std::env::var("FLIP").is_ok() {
-                    lo += times * quantity.min(&0);
-                    hi += times * quantity.max(&0);
-                } else {
                 lo += change.min(0);
                 hi += change.max(0);
-                }
             }
         }
-        if std::env::var("FLIP").is_err() {
         assert!(lo <= book && book <= hi, "the bracket holds");
-        }
         let doubt_ms = self.doubts.iter().max();
         Balance {
             numbers: holds.then_some(Numbers { book, lo, hi, variance: book - all }),

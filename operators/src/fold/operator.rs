@@ -51,6 +51,8 @@ pub struct FoldSnapshot {
     pub now_ms: TimeMs,
     /// Its watermarks.
     pub watermarks: Vec<TimeMs>,
+    /// How far event time had come.
+    pub reached: Vec<TimeMs>,
     /// By virtual shard: keys and states, sorted by key, in postcard's coding.
     pub shards: BTreeMap<u64, Vec<u8>>,
 }
@@ -153,6 +155,7 @@ struct Folding<F: Fold> {
     upper: Tick,
     now_ms: TimeMs,
     watermarks: Vec<TimeMs>,
+    reached: Vec<TimeMs>,
     touched: Vec<(Place, u32, u32)>,
     before: Vec<F::Row>,
     after: Vec<F::Row>,
@@ -168,6 +171,7 @@ impl<F: Fold> Folding<F> {
             upper: 0,
             now_ms: 0,
             watermarks: Vec::new(),
+            reached: Vec::new(),
             touched: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
@@ -204,6 +208,8 @@ impl<F: Fold> Folding<F> {
         self.now_ms = mark.now_ms;
         self.watermarks.clear();
         self.watermarks.extend_from_slice(&mark.watermarks);
+        self.reached.clear();
+        self.reached.extend_from_slice(&mark.reached);
         self.retire_due();
     }
 
@@ -215,7 +221,7 @@ impl<F: Fold> Folding<F> {
             return;
         }
         if entry.touched != 0 && !self.watermarks.is_empty() {
-            let now = Now { tick: self.upper.saturating_sub(1), now_ms: self.now_ms, watermarks: &self.watermarks };
+            let now = Now { tick: self.upper.saturating_sub(1), now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
             if self.fold.retire(&mut entry.state, key, &now) {
                 entry.state = F::State::default();
             }
@@ -227,17 +233,17 @@ impl<F: Fold> Folding<F> {
     }
 
     fn wake_due(&mut self, mark: &Mark) {
-        for place in due(&mut self.wakes, mark.now_ms, &mark.watermarks, usize::MAX) {
+        for place in due(&mut self.wakes, mark.now_ms, &mark.reached, usize::MAX) {
             // The entry may have been freed, or have another wake by now: then it is no longer due for this one.
             let Some((_, entry)) = self.table.get_mut(place) else { continue };
-            if entry.wake.is_some_and(|wake| is_due(wake, mark.now_ms, &mark.watermarks)) {
+            if entry.wake.is_some_and(|wake| is_due(wake, mark.now_ms, &mark.reached)) {
                 self.touch(place, mark.tick);
             }
         }
     }
 
     fn finish(&mut self, mark: &Mark, give: &mut impl FnMut(F::Row, isize)) {
-        let now = Now { tick: mark.tick, now_ms: mark.now_ms, watermarks: &mark.watermarks };
+        let now = Now { tick: mark.tick, now_ms: mark.now_ms, watermarks: &mark.watermarks, reached: &mark.reached };
         let mut after = std::mem::take(&mut self.after);
         for (place, from, upto) in self.touched.drain(..) {
             let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
@@ -271,7 +277,7 @@ impl<F: Fold> Folding<F> {
 
     /// Frees what may be forgotten, a bounded number of keys a tick.
     fn retire_due(&mut self) {
-        let now = Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks };
+        let now = Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
         for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
             let Some((key, entry)) = self.table.get_mut(place) else { continue };
             if !entry.retire_at.is_some_and(|retire_at| is_due(retire_at, now.now_ms, now.watermarks)) {
@@ -298,13 +304,14 @@ impl<F: Fold> Folding<F> {
                 shards.insert(shard, coded);
             }
         }
-        FoldSnapshot { upper: self.upper, now_ms: self.now_ms, watermarks: self.watermarks.clone(), shards }
+        FoldSnapshot { upper: self.upper, now_ms: self.now_ms, watermarks: self.watermarks.clone(), reached: self.reached.clone(), shards }
     }
 
     fn restore(&mut self, snapshot: &FoldSnapshot, mine: impl Fn(u64) -> bool, rows: &mut Vec<F::Row>) {
         self.upper = snapshot.upper;
         self.now_ms = snapshot.now_ms;
         self.watermarks.clone_from(&snapshot.watermarks);
+        self.reached.clone_from(&snapshot.reached);
         for coded in snapshot.shards.iter().filter(|(shard, _)| mine(**shard)).map(|(_, coded)| coded) {
             let entries: Vec<(F::Key, F::State)> =
                 postcard::from_bytes(coded).expect("a snapshot is checked against its hash before it is restored");

@@ -1,0 +1,90 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Domain {
+    /// NDJSON events to rollups by variant.
+    Experiments,
+    /// Decoded facts to stock and availability.
+    Inventory,
+}
+
+/// What the engine is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Baseline {
+    /// One thread, hash maps, no dataflow.
+    Plain,
+    /// Stock operators of differential dataflow.
+    Specification,
+    /// Nothing.
+    None,
+}
+
+/// Measures the engine, and the same job without it.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Arguments {
+    /// What is measured.
+    #[arg(value_enum)]
+    pub(crate) domain: Domain,
+    /// Records a second, released when they are due; without it, as fast as it goes.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) workers: usize,
+    /// Pairs of SKU and node that the facts are drawn from.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub(crate) pairs: u64,
+    /// Records of a tick, as fast as it goes.
+    #[arg(long, default_value_t = 60_000)]
+    pub(crate) tick_events: u64,
+    /// Wall time of a tick, with a rate.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tick_ms: i64,
+    /// Records in all; with a rate, `rate * seconds` instead.
+    #[arg(long)]
+    pub(crate) events: Option<u64>,
+    /// How long records are released, with a rate.
+    #[arg(long, default_value_t = 15.0)]
+    pub(crate) seconds: f64,
+    /// Records a second of event time: how dense the state is, not how fast records are given.
+    #[arg(long)]
+    pub(crate) event_rate: Option<u64>,
+    /// Ticks that may be given and not published.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) in_flight: u64,
+    /// Publish `session_minutes` too.
+    #[arg(long)]
+    pub(crate) session_minutes: bool,
+    /// What the generators are seeded with.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Hash every published change, and hold the final views of engine and plain program against each other.
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// What the engine is compared with.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "plain")]
+    pub(crate) baselines: Vec<Baseline>,
+    /// Where the figures go as JSON.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// How many records there are.
+    pub(crate) fn records(&self, otherwise: u64) -> u64 {
+        match self.rate {
+            Some(rate) => (rate * self.seconds) as u64,
+            None => self.events.unwrap_or(otherwise),
+        }
+    }
+
+    /// Whether a baseline is asked for.
+    pub(crate) fn wants(&self, baseline: Baseline) -> bool {
+        self.baselines.contains(&baseline)
+    }
+}

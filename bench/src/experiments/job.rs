@@ -1,0 +1,176 @@
+//! The plain program for experiments: one thread, hash maps, the same decoder, the same folds, the same rows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dataflows::catalog::Catalog;
+use dataflows::experiment::decode::EventDecoder;
+use dataflows::experiment::event::Event;
+use dataflows::experiment::rollups::{
+    Assignments, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
+};
+use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
+use dataflows::experiment::units::UnitsFold;
+use dataflows::publish::{late_event, session_minute};
+use dataflows::views::{Row, View};
+use operators::identity::{Admission, Identities};
+use operators::record::Decode;
+use operators::release::{Released, Standing};
+use operators::time::{MINUS_INFINITY, TimeMs, minus_ms};
+use operators::topology::PartitionId;
+
+use super::{LATENESS_MS, PARTITIONS, TENANTS};
+use crate::arguments::Arguments;
+use crate::engine::{Measured, Setup, tally_of};
+use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
+use crate::plain::PlainFold;
+use crate::recorder::Tally;
+use crate::sources::Lines;
+
+struct Job<'a> {
+    setup: &'a Setup,
+    verify: bool,
+    with_session_minutes: bool,
+    decoder: EventDecoder,
+    /// By partition and tenant: the greatest event time, and what was seen.
+    lanes: Vec<Vec<(TimeMs, Identities)>>,
+    watermarks: Vec<TimeMs>,
+    minutes: PlainFold<SessionMinutesFold>,
+    starts: PlainFold<SessionStartsFold>,
+    units: PlainFold<UnitsFold>,
+    variant_minutes: PlainFold<VariantMinutesFold>,
+    variant_totals: PlainFold<VariantTotalsFold>,
+    assignments: Assignments,
+    tally: Tally,
+}
+
+/// Does the job in ticks of as many lines as the engine's have.
+pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: &[Arc<Lines>]) -> Measured {
+    let mut job = Job::new(arguments, setup);
+    forget_peak();
+    let (inputs_bytes, _) = resident_bytes();
+    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+    let share = arguments.tick_events as usize / PARTITIONS;
+    let longest = partitions.iter().map(|lines| lines.ends.len()).max().unwrap_or(0);
+    for from in (0..longest).step_by(share.max(1)) {
+        for (partition, lines) in partitions.iter().enumerate() {
+            for line in from..(from + share).min(lines.ends.len()) {
+                job.line(partition, lines, line);
+            }
+        }
+        job.end_tick();
+    }
+    let (wall_seconds, cpu_after) = (started.elapsed().as_secs_f64(), cpu_seconds());
+    let (_, peak_bytes) = resident_bytes();
+    job.tally.last = Instant::now();
+    let held = [
+        ("SessionMinutes", job.minutes.len()),
+        ("SessionStarts", job.starts.len()),
+        ("Units", job.units.len()),
+        ("Identities", job.lanes.iter().flatten().map(|(_, identities)| identities.len().0).sum()),
+    ];
+    let identities_bytes = job.lanes.iter().flatten().map(|(_, identities)| identities.bytes()).sum();
+    let gauge = |(name, keys)| {
+        let table_bytes = if name == "Identities" { identities_bytes } else { 0 };
+        (name, operators::fold::FoldGauge { keys, table_bytes, heap_bytes: 0 })
+    };
+    Measured {
+        wall_seconds,
+        cpu_seconds: cpu_after - cpu_before,
+        threads: Vec::new(),
+        inputs_bytes,
+        peak_bytes,
+        tally: job.tally,
+        held: held.map(gauge).to_vec(),
+    }
+}
+
+impl<'a> Job<'a> {
+    fn new(arguments: &Arguments, setup: &'a Setup) -> Self {
+        let catalog: &Arc<Catalog> = &setup.plan.catalog;
+        let groups = setup.plan.topology.groups.len();
+        let keep_ms = setup.plan.session_keep_ms;
+        let retention_ms = setup.plan.view(View::VariantMinutes).retention_ms;
+        let lanes = || (0..TENANTS).map(|_| (MINUS_INFINITY, Identities::default())).collect();
+        let of = || Arc::clone(catalog);
+        Job {
+            setup,
+            verify: arguments.verify,
+            with_session_minutes: arguments.session_minutes,
+            decoder: EventDecoder::new(of(), None),
+            lanes: (0..PARTITIONS).map(|_| lanes()).collect(),
+            watermarks: vec![MINUS_INFINITY; groups],
+            minutes: PlainFold::new(SessionMinutesFold { catalog: of() }, groups, true),
+            starts: PlainFold::new(SessionStartsFold { catalog: of(), keep_ms }, groups, true),
+            units: PlainFold::new(UnitsFold { catalog: of(), keep_ms }, groups, true),
+            variant_minutes: PlainFold::new(VariantMinutesFold { catalog: of(), retention_ms }, groups, false),
+            variant_totals: PlainFold::new(VariantTotalsFold { catalog: of() }, groups, false),
+            assignments: Assignments::new(of()),
+            tally: tally_of(&setup.plan.topology),
+        }
+    }
+
+    fn line(&mut self, partition: usize, lines: &Lines, line: usize) {
+        let health = &mut self.tally.health[partition];
+        health.read += 1;
+        let Ok((header, record)) = self.decoder.decode(lines.line(line)) else {
+            health.dead_letters += 1;
+            return;
+        };
+        let (greatest_ms, identities) = &mut self.lanes[partition][usize::from(record.tenant)];
+        let bound_ms = minus_ms(*greatest_ms, LATENESS_MS);
+        *greatest_ms = header.event_time_ms.max(*greatest_ms);
+        if header.event_time_ms < bound_ms {
+            health.late += 1;
+            let plan = &self.setup.plan;
+            let partition = PartitionId(partition as u32);
+            let row = late_event(partition, lines.begin_of(line), record, &plan.topology, &plan.catalog);
+            self.tally.change(&row, 1, self.verify);
+            return;
+        }
+        let watermark_ms = self.watermarks[usize::from(header.group.0)];
+        match identities.admit(header.identity, header.event_time_ms, watermark_ms) {
+            Admission::New => health.on_time += 1,
+            Admission::Duplicate => return health.duplicate += 1,
+            Admission::Conflict => return health.dead_letters += 1,
+        }
+        self.accept(record);
+    }
+
+    fn accept(&mut self, record: Event) {
+        let released = Released { record, standing: Standing::OnTime };
+        self.minutes.input(&released);
+        self.starts.input(&released);
+        self.units.input(&released);
+    }
+
+    fn end_tick(&mut self) {
+        let Job { watermarks, variant_minutes, variant_totals, assignments, tally, verify, .. } = self;
+        let catalog = &self.setup.plan.catalog;
+        for tenant in 0..TENANTS {
+            let least_ms = self.lanes.iter().map(|lanes| lanes[usize::from(tenant)].0).min().unwrap_or(MINUS_INFINITY);
+            watermarks[usize::from(catalog.event_group(tenant).0)] = minus_ms(least_ms, LATENESS_MS);
+            for lanes in &mut self.lanes {
+                lanes[usize::from(tenant)].1.sweep(minus_ms(least_ms, LATENESS_MS));
+            }
+        }
+        self.minutes.end_tick(watermarks, |row, diff| {
+            minute_of_session(&row, diff, assignments, &mut |key, delta| variant_minutes.post(key, &delta));
+            if self.with_session_minutes {
+                tally.change(&session_minute(row, catalog), diff, *verify);
+            }
+        });
+        self.starts.end_tick(watermarks, |row, diff| {
+            minute_of_start(&row, diff, assignments, &mut |key, delta| variant_minutes.post(key, &delta));
+        });
+        self.units.end_tick(watermarks, |row, diff| {
+            minute_of_unit(&row, diff, catalog, &mut |key, delta| variant_minutes.post(key, &delta));
+            total_of_unit(&row, diff, assignments, &mut |key, block| variant_totals.post(key, &block));
+        });
+        variant_minutes.end_tick(watermarks, |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify));
+        variant_totals.end_tick(watermarks, |row, diff| {
+            tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify);
+        });
+        tally.ticks += 1;
+    }
+}

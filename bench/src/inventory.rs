@@ -1,0 +1,97 @@
+//! The bench of inventory: decoded facts to stock and availability.
+
+mod generator;
+mod job;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dataflows::catalog::{Catalog, Tenant};
+use dataflows::graph::{FACTS, GraphPlan, ViewPlan};
+use dataflows::inventory::availability::Policy;
+use dataflows::inventory::decode::fact_lane;
+use dataflows::run::engine::PartitionSource;
+use dataflows::views::View;
+use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
+
+use crate::Outcome;
+use crate::arguments::{Arguments, Baseline};
+use crate::engine::{self, START_UP, Setup};
+use crate::recorder::Due;
+use crate::report::Report;
+use crate::sources::{ITEM_BYTES, ItemSource, Pace};
+
+/// Nodes; each has its facts in one partition.
+pub(crate) const NODES: u64 = 5_500;
+
+/// Partitions.
+pub(crate) const PARTITIONS: usize = 4;
+
+/// A fact that is further behind its lane than this is late; it is folded all the same.
+pub(crate) const LATENESS_MS: i64 = 300_000;
+
+/// How long behind the watermark ids are remembered.
+pub(crate) const DEDUP_HORIZON_MS: i64 = 86_400_000;
+
+/// The systems that send facts. Tills and stockrooms number theirs, counts have ids.
+pub(crate) const FACT_SOURCES: [&str; 3] = ["pos", "wms", "counter"];
+
+const DAY_MS: i64 = 86_400_000;
+
+fn setup() -> Setup {
+    let tenants = vec![Tenant { name: "north".into() }];
+    let catalog = Catalog::new(tenants, Vec::new(), BTreeMap::new());
+    let partition = |number| Partition {
+        name: format!("facts/{number}"),
+        release: FACTS,
+        groups: vec![(catalog.fact_group(0), Lanes::Closed(FACT_SOURCES.map(fact_lane).to_vec()))],
+        identity_fixes_partition: true,
+        live: false,
+        weight: 1,
+    };
+    let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();
+    let topology = Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups };
+    let views = View::ALL.map(|view| ViewPlan {
+        enabled: view != View::SessionMinutes,
+        retention_ms: 30 * DAY_MS,
+        shards: 1,
+    });
+    let policy = Policy { safety_stock: 1, count_trusted_ms: 7 * DAY_MS };
+    let lanes = LaneParameters {
+        lateness_ms: LATENESS_MS,
+        hold_ms: 300_000,
+        idle_ms: 60_000,
+        skew_max_ms: 3_600_000,
+        dedup_horizon_ms: DEDUP_HORIZON_MS,
+    };
+    let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
+    let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
+    let plan = GraphPlan { catalog, topology, session_keep_ms: DAY_MS, policy, views, emitting_workers: 1 };
+    Setup { plan, parameters, record_bytes: ITEM_BYTES }
+}
+
+/// Measures the engine and the baselines that are asked for.
+pub(crate) fn measure(arguments: &Arguments) -> Outcome {
+    let records = arguments.records(5_000_000);
+    let event_rate = arguments.event_rate.unwrap_or(20_000);
+    let setup = setup();
+    let facts = || generator::partitions(arguments, records, event_rate, &setup.plan.catalog);
+    let partitions = facts();
+    let given: u64 = partitions.iter().map(|items| items.len() as u64).sum();
+
+    let begins = Instant::now() + START_UP;
+    let pace = |facts: usize| {
+        let per_second = arguments.rate? * facts as f64 / given as f64;
+        Some(Pace { begins, per_second })
+    };
+    let due = partitions.iter().filter_map(|items| Some(Due { pace: pace(items.len())?, lines: None })).collect();
+    let sources = partitions.into_iter().map(|items| {
+        let pace = pace(items.len());
+        PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
+    });
+    let engine = engine::run(arguments, &setup, sources.collect(), due)?;
+    // The engine has taken its facts: the plain program gets the same ones, made again.
+    let plain = arguments.wants(Baseline::Plain).then(|| job::run(arguments, &setup, facts()));
+    Ok(Report { records: given, input_bytes: given * ITEM_BYTES, event_rate, engine, plain })
+}

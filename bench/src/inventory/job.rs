@@ -1,0 +1,118 @@
+//! The plain program for inventory: one thread, a hash map, the same ledger, the same rows.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use dataflows::inventory::fact::Fact;
+use dataflows::inventory::stock::{LedgerRow, StockFold};
+use dataflows::views::Row;
+use operators::fold::FoldGauge;
+use operators::identity::{Admission, Identities};
+use operators::record::Item;
+use operators::release::{Released, Standing};
+use operators::time::{MINUS_INFINITY, TimeMs, minus_ms};
+
+use super::{DEDUP_HORIZON_MS, LATENESS_MS, PARTITIONS};
+use crate::arguments::Arguments;
+use crate::engine::{Measured, Setup, tally_of};
+use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
+use crate::plain::PlainFold;
+use crate::recorder::Tally;
+
+struct Job {
+    verify: bool,
+    /// By partition: the greatest event time of each lane, and what was seen.
+    partitions: Vec<(HashMap<u128, TimeMs>, Identities)>,
+    group: usize,
+    watermarks: Vec<TimeMs>,
+    ledger: PlainFold<StockFold>,
+    tally: Tally,
+}
+
+/// Does the job in ticks of as many facts as the engine's have.
+pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: Vec<Vec<Item<Fact>>>) -> Measured {
+    let plan = &setup.plan;
+    let groups = plan.topology.groups.len();
+    let fold = StockFold { catalog: plan.catalog.clone(), policy: plan.policy };
+    let mut job = Job {
+        verify: arguments.verify,
+        partitions: (0..PARTITIONS).map(|_| (HashMap::new(), Identities::default())).collect(),
+        group: usize::from(plan.catalog.fact_group(0).0),
+        watermarks: vec![MINUS_INFINITY; groups],
+        ledger: PlainFold::new(fold, groups, false),
+        tally: tally_of(&plan.topology),
+    };
+    forget_peak();
+    let (inputs_bytes, _) = resident_bytes();
+    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+    let share = (arguments.tick_events as usize / PARTITIONS).max(1);
+    let mut left: Vec<_> = partitions.into_iter().map(Vec::into_iter).collect();
+    while left.iter().any(|items| items.len() > 0) {
+        for (partition, items) in left.iter_mut().enumerate() {
+            for item in items.by_ref().take(share) {
+                job.fact(partition, item);
+            }
+        }
+        job.end_tick();
+    }
+    let (wall_seconds, cpu_after) = (started.elapsed().as_secs_f64(), cpu_seconds());
+    let (_, peak_bytes) = resident_bytes();
+    let seen = |(_, identities): &(_, Identities)| FoldGauge {
+        keys: identities.len().0 + identities.len().1,
+        table_bytes: identities.bytes(),
+        heap_bytes: 0,
+    };
+    let identities = job.partitions.iter().map(seen).fold(FoldGauge::default(), |sum, gauge| FoldGauge {
+        keys: sum.keys + gauge.keys,
+        table_bytes: sum.table_bytes + gauge.table_bytes,
+        heap_bytes: 0,
+    });
+    let ledger = FoldGauge { keys: job.ledger.len(), ..FoldGauge::default() };
+    Measured {
+        wall_seconds,
+        cpu_seconds: cpu_after - cpu_before,
+        threads: Vec::new(),
+        inputs_bytes,
+        peak_bytes,
+        tally: job.tally,
+        held: vec![("Ledger", ledger), ("Identities", identities)],
+    }
+}
+
+impl Job {
+    fn fact(&mut self, partition: usize, item: Item<Fact>) {
+        let health = &mut self.tally.health[partition];
+        health.read += 1;
+        let Ok((header, record)) = item.outcome else {
+            health.dead_letters += 1;
+            return;
+        };
+        let (lanes, identities) = &mut self.partitions[partition];
+        let greatest_ms = lanes.entry(header.lane).or_insert(MINUS_INFINITY);
+        let late = header.event_time_ms < minus_ms(*greatest_ms, LATENESS_MS);
+        *greatest_ms = header.event_time_ms.max(*greatest_ms);
+        let absent_before_ms = minus_ms(self.watermarks[self.group], DEDUP_HORIZON_MS);
+        let standing = match identities.admit(header.identity, header.event_time_ms, absent_before_ms) {
+            Admission::New if late => Standing::Late,
+            Admission::New => Standing::OnTime,
+            Admission::Duplicate => return health.duplicate += 1,
+            Admission::Conflict => return health.dead_letters += 1,
+        };
+        *(if late { &mut health.late } else { &mut health.on_time }) += 1;
+        self.ledger.input(&Released { record, standing });
+    }
+
+    fn end_tick(&mut self) {
+        let Job { partitions, watermarks, ledger, tally, verify, .. } = self;
+        let all = partitions.iter().flat_map(|(lanes, _)| lanes.values());
+        watermarks[self.group] = minus_ms(all.copied().min().unwrap_or(MINUS_INFINITY), LATENESS_MS);
+        ledger.end_tick(watermarks, |row, diff| {
+            let row = match row {
+                LedgerRow::Stock(row) => Row::Stock(row),
+                LedgerRow::Availability(row) => Row::Availability(row),
+            };
+            tally.change(&row, diff, *verify);
+        });
+        tally.ticks += 1;
+    }
+}

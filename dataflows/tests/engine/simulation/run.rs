@@ -1,0 +1,304 @@
+//! One simulated run: readers, timekeeper, workers and sink, one small action at a time, chosen by a seed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use dataflows::graph::{Publication, build};
+use operators::binding::{Binding, Configuration};
+use operators::bindings::Inlet;
+use operators::framed_log::FramedLog;
+use operators::minter::{Holding, MinterOptions};
+use operators::simulation::{Cluster, Random};
+use operators::time::{MINUS_INFINITY, Tick, TimeMs};
+use operators::timekeeper::{Timekeeper, read_bindings};
+use operators::topology::PartitionId;
+
+use super::disk::FusedDisk;
+use super::reader::{Reader, offset};
+use super::sink::Sink;
+use crate::history::History;
+use crate::trial::{AnyFeed, ports};
+
+/// The file of the remap log.
+pub const REMAP: &str = "remap";
+
+/// Actions after which a run that is still not done is stuck.
+const ACTIONS_MAX: u64 = 3_000_000;
+
+/// What happened in a run besides the ordinary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// The cluster was dropped.
+    pub crashes: u64,
+    /// Of these: in the middle of a write.
+    pub crashes_in_a_write: u64,
+    /// A crash left part of an entry of the remap log.
+    pub torn_remap: u64,
+    /// A crash left a sink's file longer than its progress.
+    pub torn_sinks: u64,
+    /// A restart had another number of workers.
+    pub rescaled: u64,
+    /// A restart had another configuration.
+    pub reconfigured: u64,
+    /// A crash while the remap log was still being replayed.
+    pub crashes_in_replay: u64,
+}
+
+/// A run that ended.
+pub struct Outcome {
+    /// The history with the remap log that this run wrote.
+    pub history: History,
+    /// What lies on the disk.
+    pub disk: FusedDisk,
+    /// What happened.
+    pub coverage: Coverage,
+    /// A digest of every action in its order.
+    pub schedule: u64,
+}
+
+/// What a crash takes: everything but the disk.
+struct Incarnation {
+    cluster: Cluster<Tick>,
+    workers: usize,
+    publications: Arc<Mutex<Vec<Publication>>>,
+    inlet: Inlet,
+    timekeeper: Timekeeper<FramedLog<FusedDisk>>,
+    readers: Vec<Reader>,
+    /// What readers said and the minter has not heard, by partition.
+    told: Vec<VecDeque<Holding>>,
+    sink: Sink,
+    /// The first tick that is not complete.
+    done: Tick,
+}
+
+/// What outlives a crash.
+struct Simulation {
+    random: Random,
+    history: History,
+    configuration: Configuration,
+    options: MinterOptions,
+    in_flight: Tick,
+    disk: FusedDisk,
+    wall_ms: TimeMs,
+    /// Everything that any dataflow was ever given.
+    given: Vec<Binding>,
+    /// Whether sources end; otherwise the run does, once everything is bound and written.
+    ends: bool,
+    crashes_left: u64,
+    coverage: Coverage,
+    schedule: u64,
+}
+
+/// Runs the records of a history to their end, with crashes; the remap log of the history is ignored.
+pub fn run(history: History, seed: u64) -> Outcome {
+    let mut simulation = Simulation::new(history, seed);
+    let mut workers = 1 + simulation.random.below(4) as usize;
+    loop {
+        let incarnation = simulation.start(workers);
+        if simulation.live(incarnation) {
+            break;
+        }
+        simulation.crash();
+        let before = workers;
+        workers = 1 + simulation.random.below(4) as usize;
+        simulation.coverage.rescaled += u64::from(workers != before);
+    }
+    let Simulation { mut history, disk, coverage, schedule, .. } = simulation;
+    history.bindings = bindings(&disk, &history);
+    Outcome { history, disk, coverage, schedule }
+}
+
+fn bindings(disk: &FusedDisk, history: &History) -> Vec<Binding> {
+    read_bindings(&mut FramedLog::new(disk.clone(), REMAP), &history.topology).expect("a crash leaves a log readable")
+}
+
+impl Simulation {
+    fn new(history: History, seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed_0f_c0de);
+        let empty_tick_ms = *random.choose(&[1_000, 10_000, 30_000]);
+        let options = MinterOptions {
+            tick_bytes: *random.choose(&[60, 300, 1_000, 2 << 20]),
+            tick_ms: *random.choose(&[100, 2_000, 8_000]),
+            empty_tick_ms,
+            speed: if random.once_in(6) { Some(20.0) } else { None },
+        };
+        let ends = !random.once_in(3);
+        // A clock that starts where live records do.
+        let wall_ms = history.bindings.iter().map(|binding| binding.now_ms).find(|now_ms| *now_ms > MINUS_INFINITY);
+        let configuration = history.bindings[0].configuration.clone().expect("tick 0 carries the configuration");
+        Simulation {
+            in_flight: 1 + random.below(4),
+            crashes_left: random.below(6),
+            wall_ms: wall_ms.unwrap_or(history.parameters.start_ms),
+            random,
+            history,
+            configuration,
+            options,
+            disk: FusedDisk::default(),
+            given: Vec::new(),
+            ends,
+            coverage: Coverage::default(),
+            schedule: 0,
+        }
+    }
+
+    fn start(&mut self, workers: usize) -> Incarnation {
+        let sink = Sink::resume(self.disk.clone(), &self.history);
+        self.coverage.torn_sinks += sink.torn;
+        let log = FramedLog::new(self.disk.clone(), REMAP);
+        let timekeeper =
+            Timekeeper::open(log, &self.history.topology, self.options, self.in_flight, self.configuration.clone())
+                .expect("a crash leaves a log readable");
+        let kept = bindings(&self.disk, &self.history);
+        assert!(kept.len() >= self.given.len(), "{} bindings were given, {} are left", self.given.len(), kept.len());
+        assert_eq!(kept[..self.given.len()], self.given, "what was given is what the log holds");
+
+        let readers: Vec<Reader> = (0..self.history.records.len()).map(|number| Reader::new(&self.history, number)).collect();
+        let feeds: Vec<AnyFeed> = readers.iter().map(Reader::feed).collect();
+        let (publications, inlet) = (Arc::new(Mutex::new(Vec::new())), Inlet::default());
+        let (published, ports_inlet, mut plan) = (Arc::clone(&publications), inlet.clone(), self.history.plan.clone());
+        plan.emitting_workers = workers;
+        let cluster = Cluster::start(workers, move |worker| {
+            let published = Arc::clone(&published);
+            let publish = move |publication| published.lock().unwrap().push(publication);
+            let probe = build(worker, &plan, ports(&plan, &feeds, &ports_inlet, worker.index(), worker.peers(), publish)).probe;
+            move || probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(Tick::MAX))
+        });
+        let told = readers.iter().map(|_| VecDeque::new()).collect();
+        Incarnation { cluster, workers, publications, inlet, timekeeper, readers, told, sink, done: 0 }
+    }
+
+    /// Lets a cluster work; says whether it came to the end rather than to a crash.
+    fn live(&mut self, mut now: Incarnation) -> bool {
+        let crash_at = if self.crashes_left > 0 { 50 + self.random.below(6_000) } else { u64::MAX };
+        let in_a_write = self.random.once_in(2);
+        for action in 0..ACTIONS_MAX {
+            if action == crash_at {
+                if !in_a_write {
+                    self.coverage.crashes_in_replay += u64::from(!now.timekeeper.replayed());
+                    return false;
+                }
+                self.disk.burn_after(self.random.below(12));
+            }
+            let choice = self.random.below(24);
+            self.schedule = self.schedule.wrapping_mul(0x100_0000_01b3) ^ (choice << 32 | now.done);
+            if self.act(&mut now, choice).is_err() {
+                self.coverage.crashes_in_a_write += 1;
+                return false;
+            }
+            if choice == 0 && self.complete(&now) {
+                if now.sink.sync(None).is_err() {
+                    self.coverage.crashes_in_a_write += 1;
+                    return false;
+                }
+                return true;
+            }
+        }
+        panic!("stuck at tick {} of {} with {} workers", now.done, now.timekeeper.durable(), now.workers);
+    }
+
+    fn act(&mut self, now: &mut Incarnation, choice: u64) -> std::io::Result<()> {
+        let partitions = self.history.records.len() as u64;
+        match choice {
+            0 => {
+                // Now and then a long time goes by, or somebody sets the clock back.
+                let most_ms = if self.random.once_in(12) { 240_000 } else { 3_000 };
+                let by_ms = self.random.below(most_ms) as i64;
+                self.wall_ms += if self.random.once_in(60) { -by_ms } else { by_ms };
+            }
+            1 => {
+                let partition = self.random.below(partitions) as usize;
+                if let Some(holding) = now.told[partition].pop_front() {
+                    now.timekeeper.hold(PartitionId(partition as u32), holding, self.wall_ms);
+                }
+            }
+            2 | 3 => {
+                let partition = self.random.below(partitions) as usize;
+                let (written, complete) = self.written(partition);
+                let holding = now.readers[partition].turn(&self.history, written, complete, &mut self.random);
+                now.told[partition].extend(holding);
+            }
+            4 => {
+                if let Some(binding) = now.timekeeper.poll(now.done, self.wall_ms).map_err(std::io::Error::other)? {
+                    if binding.tick as usize == self.given.len() {
+                        self.given.push(binding.clone());
+                    } else {
+                        assert_eq!(binding, self.given[binding.tick as usize], "a binding is replayed as it was given");
+                    }
+                    now.inlet.give(binding);
+                }
+            }
+            5 => {
+                now.sink.take(std::mem::take(&mut *now.publications.lock().unwrap()));
+                now.sink.write(now.done)?;
+            }
+            6 => {
+                let which = self.random.next();
+                now.sink.sync(Some(which))?;
+            }
+            _ => {
+                let worker = self.random.below(now.workers as u64) as usize;
+                let frontier = now.cluster.step(worker);
+                if worker == 0 {
+                    now.done = frontier;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many records of a partition lie in the input log, and whether that is all. Files are there from the start; of a
+    /// live partition the records come as the clock goes by, at the times at which the history saw them.
+    fn written(&self, partition: usize) -> (usize, bool) {
+        let end = (self.history.records[partition].end() / 10) as usize;
+        if !self.history.topology.partitions[partition].live {
+            return (end, self.ends);
+        }
+        let last = self.history.bindings.last().is_none_or(|binding| binding.now_ms <= self.wall_ms);
+        if last {
+            return (end, self.ends);
+        }
+        let seen = self.history.bindings.iter().take_while(|binding| binding.now_ms <= self.wall_ms);
+        let advances = seen.flat_map(|binding| &binding.advances).filter(|advance| advance.partition.0 as usize == partition);
+        (advances.map(|advance| advance.next / 10).max().unwrap_or(0) as usize, false)
+    }
+
+    /// Whether there is nothing left to do: every record is bound, every tick is complete and written.
+    fn complete(&self, now: &Incarnation) -> bool {
+        let durable = now.timekeeper.durable();
+        let written = now.timekeeper.replayed() && now.done >= durable && now.sink.holds(durable);
+        if !written || (self.ends && !now.timekeeper.ended()) {
+            return false;
+        }
+        let all = (0..self.history.records.len()).all(|number| self.bound(number) == self.history.records[number].end());
+        assert!(all || !self.ends, "the run ended before every record was bound");
+        all
+    }
+
+    fn bound(&self, partition: usize) -> u64 {
+        let advances = self.given.iter().flat_map(|binding| &binding.advances);
+        advances.filter(|advance| advance.partition.0 as usize == partition).map(|advance| advance.next).max().unwrap_or(offset(0))
+    }
+
+    /// The machine stops: what was not synchronised is lost but for some first bytes.
+    fn crash(&mut self) {
+        self.coverage.crashes += 1;
+        self.crashes_left -= 1;
+        let (random, torn) = (&mut self.random, &mut self.coverage.torn_remap);
+        self.disk.files().crash(|name, unsynced_bytes| {
+            let kept = random.below(unsynced_bytes as u64 + 1) as usize;
+            *torn += u64::from(name == REMAP && 0 < kept && kept < unsynced_bytes);
+            kept
+        });
+        self.disk.mend();
+        // The machine may come back with another clock, and somebody may have edited the configuration meanwhile.
+        self.wall_ms += self.random.below(90_000) as i64 - 10_000;
+        if self.random.once_in(3) {
+            self.coverage.reconfigured += 1;
+            for lanes in &mut self.configuration.parameters.lanes {
+                lanes.lateness_ms = *self.random.choose(&[0, 5_000, 60_000]);
+            }
+            self.configuration.sha256 = format!("after crash {}", self.coverage.crashes);
+        }
+    }
+}
