@@ -787,8 +787,18 @@ def generated_facts(summary):
         there = max(0, stock[node, sku, "sellable"])
         if rng.random() < 0.15:
             there = max(0, there - whole(rng, 1, 3))
-        add(time, node, "handheld", "count", sku, there, observed_from=time - 10 * MINUTE)
+        move = add(time, node, "handheld", "count", sku, there, observed_from=time - 10 * MINUTE)
         stock[node, sku, "sellable"] = there
+        notes["cycle_counts"] += 1
+        # Some of the last counts turn out to be of the wrong shelf: their keys stay unknown until they are counted again.
+        if time > end - 3 * DAY and notes["cycle_counts"] % 9 == 0:
+            at(time + 7 * MINUTE, lambda t: void_count(t, move))
+
+    def void_count(time, before):
+        move = add(time, before.node, "handheld", "count", before.sku, 0)
+        move.corrects, move.void = before, True
+        before.corrected = True
+        notes["voided_counts"] += 1
 
     def snapshot(time, node, sku):
         there = max(0, stock[node, sku, "sellable"])

@@ -2,6 +2,7 @@
 
 mod generator;
 mod job;
+mod specification;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use std::time::Instant;
 
 use dataflows::catalog::{Catalog, Experiment, Population, Tenant, Variant};
 use dataflows::experiment::decode::EventDecoder;
+use dataflows::experiment::specification::Flavour;
 use dataflows::graph::{EVENTS, GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
 use dataflows::run::engine::PartitionSource;
 use dataflows::views::View;
-use operators::topology::{Lanes, LaneParameters, Parameters, Partition, Topology};
+use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 
 use crate::Outcome;
 use crate::arguments::{Arguments, Baseline};
@@ -103,8 +105,7 @@ fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
     };
     let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
     let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
-    let plan =
-        GraphPlan { catalog, topology, session_keep_ms: SESSION_KEEP_MS, policy, views, emitting_workers: 1 };
+    let plan = GraphPlan { catalog, topology, session_keep_ms: SESSION_KEEP_MS, policy, views, emitting_workers: 1 };
     Setup { plan, parameters, record_bytes }
 }
 
@@ -114,7 +115,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Outcome {
     // Ten times thinner than the 60,000/s that are meant: 4.8 M events are 800 s of event time then, so that minutes are
     // sealed and forgotten within the run, with as much state as 80 s of the real thing plus what that would hold.
     let event_rate = arguments.event_rate.unwrap_or(6_000);
-    let partitions: Vec<_> = generator::partitions(arguments.seed, records, event_rate).into_iter().map(Arc::new).collect();
+    let partitions: Vec<_> =
+        generator::partitions(arguments.seed, records, event_rate).into_iter().map(Arc::new).collect();
     let given: u64 = partitions.iter().map(|lines| lines.ends.len() as u64).sum();
     let bytes: u64 = partitions.iter().map(|lines| lines.text.len() as u64).sum();
     let setup = setup(arguments, bytes / given.max(1));
@@ -125,12 +127,22 @@ pub(crate) fn measure(arguments: &Arguments) -> Outcome {
         Some(Pace { begins, per_second })
     };
     let paces = partitions.iter().map(|lines| pace(lines.ends.len() as u64));
-    let due = paces.clone().zip(&partitions).filter_map(|(pace, lines)| Some(Due { pace: pace?, lines: Some(Arc::clone(lines)) }));
+    let due = paces
+        .clone()
+        .zip(&partitions)
+        .filter_map(|(pace, lines)| Some(Due { pace: pace?, lines: Some(Arc::clone(lines)) }));
     let sources = paces.zip(&partitions).map(|(pace, lines)| {
         let decoder = EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
         PartitionSource::Events(Box::new(LineSource::new(Arc::clone(lines), decoder, pace)))
     });
     let engine = engine::run(arguments, &setup, sources.collect(), due.collect())?;
     let plain = (arguments.wants(Baseline::Plain)).then(|| job::run(arguments, &setup, &partitions));
-    Ok(Report { records: given, input_bytes: bytes, event_rate, engine, plain })
+    let mut specifications = Vec::new();
+    if arguments.wants(Baseline::Specification) {
+        for (name, flavour) in [("count_total", Flavour::CountTotal), ("reduce", Flavour::Reduce)] {
+            let arrivals = job::arrivals(arguments, &setup, &partitions);
+            specifications.push((name, specification::run(arguments, &setup, arrivals, flavour)?));
+        }
+    }
+    Ok(Report { records: given, input_bytes: bytes, event_rate, engine, plain, specifications })
 }

@@ -52,11 +52,8 @@ fn setup() -> Setup {
     };
     let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();
     let topology = Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups };
-    let views = View::ALL.map(|view| ViewPlan {
-        enabled: view != View::SessionMinutes,
-        retention_ms: 30 * DAY_MS,
-        shards: 1,
-    });
+    let views =
+        View::ALL.map(|view| ViewPlan { enabled: view != View::SessionMinutes, retention_ms: 30 * DAY_MS, shards: 1 });
     let policy = Policy { safety_stock: 1, count_trusted_ms: 7 * DAY_MS };
     let lanes = LaneParameters {
         lateness_ms: LATENESS_MS,
@@ -93,5 +90,12 @@ pub(crate) fn measure(arguments: &Arguments) -> Outcome {
     let engine = engine::run(arguments, &setup, sources.collect(), due)?;
     // The engine has taken its facts: the plain program gets the same ones, made again.
     let plain = arguments.wants(Baseline::Plain).then(|| job::run(arguments, &setup, facts()));
-    Ok(Report { records: given, input_bytes: given * ITEM_BYTES, event_rate, engine, plain })
+    Ok(Report {
+        records: given,
+        input_bytes: given * ITEM_BYTES,
+        event_rate,
+        engine,
+        plain,
+        specifications: Vec::new(),
+    })
 }

@@ -66,7 +66,7 @@ impl<F: Fold<Key: Eq>> PlainFold<F> {
         };
         if held.touched != self.tick {
             // What the walk has not come to yet is forgotten all the same.
-            let now = Now { tick: self.tick - 1, now_ms: 0, watermarks: &self.watermarks };
+            let now = Now { tick: self.tick - 1, now_ms: 0, watermarks: &self.watermarks, reached: &self.watermarks };
             if held.touched != 0 && fold.retire(&mut held.state, &held.key, &now) {
                 held.state = F::State::default();
             }
@@ -80,7 +80,7 @@ impl<F: Fold<Key: Eq>> PlainFold<F> {
 
     /// Ends a tick: gives the changes of the rows and forgets.
     pub(crate) fn end_tick(&mut self, watermarks: &[TimeMs], mut change: impl FnMut(F::Row, i64)) {
-        let now = Now { tick: self.tick, now_ms: 0, watermarks };
+        let now = Now { tick: self.tick, now_ms: 0, watermarks, reached: watermarks };
         let mut after = Vec::new();
         for Touched { key, hash, from, upto } in self.touched.drain(..) {
             let held = self.table.find_mut(hash, |held| held.key == key).expect("a key that was touched is there");

@@ -43,7 +43,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        let histogram = || Histogram::new_with_max(3_600_000_000, 3).expect("an hour in three digits is allowed");
         Tally {
             ticks: 0,
             changes: [0; 8],

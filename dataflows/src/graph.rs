@@ -33,8 +33,8 @@ use operators::topology::{PartitionId, ReleaseId, Topology};
 use crate::catalog::Catalog;
 use crate::experiment::event::Event;
 use crate::experiment::rollups::{
-    Assignments, Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
-    total_of_unit,
+    Assignments, Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start,
+    minute_of_unit, total_of_unit,
 };
 use crate::experiment::sessions::{SessionMinuteRow, SessionMinutesFold, SessionStartsFold};
 use crate::experiment::units::UnitsFold;
@@ -152,7 +152,9 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             let resolved = resolve(events.pending, "ResolveEvents", LatePolicy::SetAside, without_unit);
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
-            news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| Some((partition, News::Told(counts)))));
+            news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| {
+                Some((partition, News::Told(counts)))
+            }));
         }
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
@@ -162,7 +164,8 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));
         }
 
-        let mut wiring = Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges: Vec::new() };
+        let mut wiring =
+            Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges: Vec::new() };
         wiring.experiments(released_events);
         wiring.inventory(released_facts);
         wiring.health(scope.concatenate(news));
@@ -203,18 +206,38 @@ impl<'scope> Wiring<'_, 'scope> {
             self.session_minutes(minutes.clone());
         }
         let mut assignments = Assignments::new(Arc::clone(catalog));
-        let of_sessions = combine(minutes, "CombineSessionMinutes", move |row, diff, give| minute_of_session(&row, diff, &mut assignments, give), MinuteDelta::add);
+        let of_sessions = combine(
+            minutes,
+            "CombineSessionMinutes",
+            move |row, diff, give| minute_of_session(&row, diff, &mut assignments, give),
+            MinuteDelta::add,
+        );
         let mut assignments = Assignments::new(Arc::clone(catalog));
-        let of_starts = combine(starts, "CombineSessionStarts", move |row, diff, give| minute_of_start(&row, diff, &mut assignments, give), MinuteDelta::add);
+        let of_starts = combine(
+            starts,
+            "CombineSessionStarts",
+            move |row, diff, give| minute_of_start(&row, diff, &mut assignments, give),
+            MinuteDelta::add,
+        );
         let names = Arc::clone(catalog);
-        let of_units = combine(units.clone(), "CombineExposedMinutes", move |row, diff, give| minute_of_unit(&row, diff, &names, give), MinuteDelta::add);
+        let of_units = combine(
+            units.clone(),
+            "CombineExposedMinutes",
+            move |row, diff, give| minute_of_unit(&row, diff, &names, give),
+            MinuteDelta::add,
+        );
         let retention_ms = self.plan.view(View::VariantMinutes).retention_ms;
         let fold = Rc::new(VariantMinutesFold { catalog: Arc::clone(catalog), retention_ms });
         let variant_minutes = self.folded(of_sessions.concat(of_starts).concat(of_units), fold);
         self.emit(View::VariantMinutes, stamped(variant_minutes, "VariantMinuteRows", Row::VariantMinute));
 
         let mut assignments = Assignments::new(Arc::clone(catalog));
-        let totals = combine(units, "CombineUnits", move |row, diff, give| total_of_unit(&row, diff, &mut assignments, give), Block::add);
+        let totals = combine(
+            units,
+            "CombineUnits",
+            move |row, diff, give| total_of_unit(&row, diff, &mut assignments, give),
+            Block::add,
+        );
         let totals = self.folded(totals, Rc::new(VariantTotalsFold { catalog: Arc::clone(catalog) }));
         self.emit(View::VariantTotals, stamped(totals, "VariantTotalRows", |row| Row::VariantTotal(Box::new(row))));
     }
@@ -229,7 +252,10 @@ impl<'scope> Wiring<'_, 'scope> {
         let rows = std::marker::PhantomData;
         let retained = self.retained(minutes, Rc::new(Retain { name: "RetainSessionMinutes", until, rows }));
         let catalog = Arc::clone(&self.plan.catalog);
-        self.emit(View::SessionMinutes, stamped(retained, "SessionMinuteRows", move |row| session_minute(row, &catalog)));
+        self.emit(
+            View::SessionMinutes,
+            stamped(retained, "SessionMinuteRows", move |row| session_minute(row, &catalog)),
+        );
     }
 
     fn inventory(&mut self, released: StreamVec<'scope, Tick, Released<Fact>>) {
@@ -261,7 +287,9 @@ impl<'scope> Wiring<'_, 'scope> {
         if plan.view(View::LateEvents).enabled {
             let (names, catalog) = (Arc::clone(topology), Arc::clone(&plan.catalog));
             let late = stamp(events.clone(), "LateEventRows", move |aside| match aside {
-                Aside { partition, offset, why: Why::Late(event) } => Some(late_event(partition, offset, event, &names, &catalog)),
+                Aside { partition, offset, why: Why::Late(event) } => {
+                    Some(late_event(partition, offset, event, &names, &catalog))
+                }
                 _ => None,
             });
             self.emit_for_a_while(View::LateEvents, late, "RetainLateEvents");
@@ -292,7 +320,11 @@ impl<'scope> Wiring<'_, 'scope> {
         self.folded(postings, fold)
     }
 
-    fn folded<F: operators::fold::Fold>(&mut self, postings: operators::route::Postings<'scope, F>, fold: Rc<F>) -> Changes<'scope, F::Row> {
+    fn folded<F: operators::fold::Fold>(
+        &mut self,
+        postings: operators::route::Postings<'scope, F>,
+        fold: Rc<F>,
+    ) -> Changes<'scope, F::Row> {
         let name = fold.name();
         let (changes, handle) = postings.fold(fold, self.marks.clone(), &[]);
         self.gauges.push((name, Box::new(move || handle.gauge())));
@@ -312,7 +344,11 @@ impl<'scope> Wiring<'_, 'scope> {
 }
 
 /// Maps the rows of changes.
-fn stamped<'scope, R: operators::fold::Data>(changes: Changes<'scope, R>, name: &str, row: impl Fn(R) -> Row + 'static) -> Changes<'scope, Row> {
+fn stamped<'scope, R: operators::fold::Data>(
+    changes: Changes<'scope, R>,
+    name: &str,
+    row: impl Fn(R) -> Row + 'static,
+) -> Changes<'scope, Row> {
     part(changes, name, move |from| Some(row(from)))
 }
 
@@ -336,7 +372,11 @@ fn part<'scope, R: operators::fold::Data, D: operators::fold::Data>(
 }
 
 /// Posts the rows of insertions to a fold, at their own ticks.
-fn repost<'scope, F: operators::fold::Fold>(changes: Changes<'scope, F::Input>, name: &str, fold: Rc<F>) -> operators::route::Postings<'scope, F>
+fn repost<'scope, F: operators::fold::Fold>(
+    changes: Changes<'scope, F::Input>,
+    name: &str,
+    fold: Rc<F>,
+) -> operators::route::Postings<'scope, F>
 where
     F::Input: operators::fold::Data,
 {
@@ -344,7 +384,11 @@ where
 }
 
 /// Posts changes to a fold that takes changes, at their own ticks.
-fn repost_changes<'scope, R, F>(changes: Changes<'scope, R>, name: &str, fold: Rc<F>) -> operators::route::Postings<'scope, F>
+fn repost_changes<'scope, R, F>(
+    changes: Changes<'scope, R>,
+    name: &str,
+    fold: Rc<F>,
+) -> operators::route::Postings<'scope, F>
 where
     R: operators::fold::Data,
     F: operators::fold::Fold<Input = (R, Tick, isize)>,

@@ -117,7 +117,8 @@ impl Place {
     }
 
     fn run_once(&self, more: &[&str]) -> Output {
-        let arguments: Vec<&str> = ["run", "aisle.toml", "--once", "--listen", "127.0.0.1:0"].iter().chain(more).copied().collect();
+        let arguments: Vec<&str> =
+            ["run", "aisle.toml", "--once", "--listen", "127.0.0.1:0"].iter().chain(more).copied().collect();
         self.aisle(&arguments)
     }
 }
@@ -243,7 +244,11 @@ fn a_changed_input_is_refused() {
 #[test]
 fn every_mistake_of_a_configuration_is_named_at_once() {
     let place = Place::new();
-    fs::write(place.path("aisle.toml"), CONFIGURATION.replace("weight", "w").replace("\"exposed\"", "\"seen\"").replace("tick_bytes", "tick_byte")).unwrap();
+    fs::write(
+        place.path("aisle.toml"),
+        CONFIGURATION.replace("weight", "w").replace("\"exposed\"", "\"seen\"").replace("tick_bytes", "tick_byte"),
+    )
+    .unwrap();
     refuses(&place.aisle(&["check", "aisle.toml"]), 2, &["aisle.toml:5", "tick_byte", "seen"]);
     assert!(!place.path("aisle-data").exists());
     refuses(&place.aisle(&["run", "nowhere.toml"]), 2, &["nowhere.toml"]);
@@ -266,7 +271,16 @@ fn the_graph_names_its_operators() {
     let place = Place::new();
     let output = place.aisle(&["graph", "aisle.toml"]);
     succeeds(&output);
-    for operator in ["Bindings", "ReleaseEvents", "ResolveEvents", "ReleaseFacts", "Clock", "Ledger", "VariantMinutes", "Emit stock"] {
+    for operator in [
+        "Bindings",
+        "ReleaseEvents",
+        "ResolveEvents",
+        "ReleaseFacts",
+        "Clock",
+        "Ledger",
+        "VariantMinutes",
+        "Emit stock",
+    ] {
         assert!(told(&output).contains(operator), "{operator} is not in {}", told(&output));
     }
 }
@@ -288,7 +302,19 @@ fn two_processes_write_what_one_replays() {
         }
         let hosts: String = free_ports(2).into_iter().map(|port| format!("127.0.0.1:{port}\n")).collect();
         fs::write(place.path("hosts"), hosts).unwrap();
-        let cluster = ["run", "aisle.toml", "--once", "--listen", "127.0.0.1:0", "--workers", "2", "--processes", "2", "--hostfile", "hosts"];
+        let cluster = [
+            "run",
+            "aisle.toml",
+            "--once",
+            "--listen",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+            "--processes",
+            "2",
+            "--hostfile",
+            "hosts",
+        ];
         let second: Vec<&str> = cluster.iter().copied().chain(["--process", "1"]).collect();
         let second = place.command(&second).stdout(std::process::Stdio::null()).spawn().unwrap();
         let first: Vec<&str> = cluster.iter().copied().chain(["--process", "0"]).collect();

@@ -142,7 +142,8 @@ impl Coder {
                 return Err(malformed(format!("it names partition {partition}, but there are {}", self.next.len())));
             }
             let next = &mut self.next[partition as usize];
-            *next = next.checked_add(by).ok_or_else(|| malformed(format!("offset of partition {partition} overflows")))?;
+            *next =
+                next.checked_add(by).ok_or_else(|| malformed(format!("offset of partition {partition} overflows")))?;
             advances.push(Advance { partition: PartitionId(partition), next: *next, status });
         }
         self.now_ms = self.now_ms.wrapping_add(entry.now_by_ms);

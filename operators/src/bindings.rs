@@ -43,26 +43,30 @@ impl Inlet {
         let inlet = self.clone();
         let first = scope.index() == 0;
         let worker = scope.worker();
-        let stream = source::<_, CapacityContainerBuilder<Vec<Arc<Binding>>>, _, _>(scope, "Bindings", move |capability, info| {
-            let mut capability = first.then_some(capability);
-            if first {
-                let mut shared = inlet.0.lock().expect("nobody panics while holding the lock of the inlet");
-                shared.activator = Some(worker.sync_activator_for(info.address.to_vec()));
-            }
-            move |output| {
-                let Some(held) = capability.as_mut() else { return };
-                let mut shared = inlet.0.lock().expect("nobody panics while holding the lock of the inlet");
-                while let Some(binding) = shared.bindings.pop_front() {
-                    held.downgrade(&binding.tick);
-                    let after = binding.tick + 1;
-                    output.session(&*held).give(binding);
-                    held.downgrade(&after);
+        let stream = source::<_, CapacityContainerBuilder<Vec<Arc<Binding>>>, _, _>(
+            scope,
+            "Bindings",
+            move |capability, info| {
+                let mut capability = first.then_some(capability);
+                if first {
+                    let mut shared = inlet.0.lock().expect("nobody panics while holding the lock of the inlet");
+                    shared.activator = Some(worker.sync_activator_for(info.address.to_vec()));
                 }
-                if shared.closed {
-                    capability = None;
+                move |output| {
+                    let Some(held) = capability.as_mut() else { return };
+                    let mut shared = inlet.0.lock().expect("nobody panics while holding the lock of the inlet");
+                    while let Some(binding) = shared.bindings.pop_front() {
+                        held.downgrade(&binding.tick);
+                        let after = binding.tick + 1;
+                        output.session(&*held).give(binding);
+                        held.downgrade(&after);
+                    }
+                    if shared.closed {
+                        capability = None;
+                    }
                 }
-            }
-        });
+            },
+        );
         stream.broadcast()
     }
 }

@@ -54,43 +54,49 @@ pub fn emit<'scope, R: Data>(
     let pact = Exchange::new(move |(row, _, _): &(R, Tick, isize)| {
         ((shards.first_worker + route(row) as usize) % shards.workers) as u64
     });
-    changes.binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(marks, pact, Pipeline, name, move |_, _| {
-        let mut stash: BTreeMap<Tick, Vec<(R, i64)>> = BTreeMap::new();
-        let mut marked: BTreeMap<Tick, Capability<Tick>> = BTreeMap::new();
-        move |(changes, changes_frontier), (marks, _), _| {
-            changes.for_each(|_, changes| {
-                for (row, tick, diff) in changes.drain(..) {
-                    stash.entry(tick).or_default().push((row, diff as i64));
-                }
-            });
-            marks.for_each(|capability, marks| {
-                for mark in marks.drain(..) {
-                    marked.insert(mark.tick, capability.retain(0));
-                }
-            });
-            while let Some(entry) = marked.first_entry()
-                && !changes_frontier.less_equal(entry.key())
-            {
-                let (tick, capability) = entry.remove_entry();
-                let mut changes = stash.remove(&tick).unwrap_or_default();
-                consolidate(&mut changes);
-                if shards.count == 1 {
-                    if !changes.is_empty() {
-                        publish(Emitted { tick, shard: 0, changes });
+    changes.binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
+        marks,
+        pact,
+        Pipeline,
+        name,
+        move |_, _| {
+            let mut stash: BTreeMap<Tick, Vec<(R, i64)>> = BTreeMap::new();
+            let mut marked: BTreeMap<Tick, Capability<Tick>> = BTreeMap::new();
+            move |(changes, changes_frontier), (marks, _), _| {
+                changes.for_each(|_, changes| {
+                    for (row, tick, diff) in changes.drain(..) {
+                        stash.entry(tick).or_default().push((row, diff as i64));
                     }
-                } else {
-                    let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
-                    for (row, diff) in changes {
-                        by_shard.entry(shard_of(&row)).or_default().push((row, diff));
+                });
+                marks.for_each(|capability, marks| {
+                    for mark in marks.drain(..) {
+                        marked.insert(mark.tick, capability.retain(0));
                     }
-                    for (shard, changes) in by_shard {
-                        publish(Emitted { tick, shard, changes });
+                });
+                while let Some(entry) = marked.first_entry()
+                    && !changes_frontier.less_equal(entry.key())
+                {
+                    let (tick, capability) = entry.remove_entry();
+                    let mut changes = stash.remove(&tick).unwrap_or_default();
+                    consolidate(&mut changes);
+                    if shards.count == 1 {
+                        if !changes.is_empty() {
+                            publish(Emitted { tick, shard: 0, changes });
+                        }
+                    } else {
+                        let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
+                        for (row, diff) in changes {
+                            by_shard.entry(shard_of(&row)).or_default().push((row, diff));
+                        }
+                        for (shard, changes) in by_shard {
+                            publish(Emitted { tick, shard, changes });
+                        }
                     }
+                    drop(capability);
                 }
-                drop(capability);
             }
-        }
-    })
+        },
+    )
 }
 
 /// Gives every complete tick to `publish`, in order, on worker 0 alone. The stream that comes out is empty: a probe behind

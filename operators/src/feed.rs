@@ -33,8 +33,7 @@ impl<R> Clone for Feed<R> {
 impl<R> Feed<R> {
     /// An empty queue with room for about this many bytes of input.
     pub fn new(capacity_bytes: u64) -> Self {
-        let shared =
-            Shared { batches: VecDeque::new(), bytes: 0, capacity_bytes, waiting: None, closed: false };
+        let shared = Shared { batches: VecDeque::new(), bytes: 0, capacity_bytes, waiting: None, closed: false };
         Feed { shared: Arc::new((Mutex::new(shared), Condvar::new())) }
     }
 

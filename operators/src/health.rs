@@ -92,7 +92,8 @@ impl Fold for HealthFold {
 
     fn seal(&self, state: &mut HealthState, partition: &PartitionId, now: &Now<'_>) {
         let groups = self.topology.partitions[partition.0 as usize].groups.iter().map(|(group, _)| *group);
-        state.watermark = groups.map(|group| (group, now.watermark(group))).min_by_key(|(_, watermark_ms)| *watermark_ms);
+        state.watermark =
+            groups.map(|group| (group, now.watermark(group))).min_by_key(|(_, watermark_ms)| *watermark_ms);
     }
 
     fn rows(&self, partition: &PartitionId, state: &HealthState, rows: &mut Vec<Health>) {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::operator::source;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
@@ -57,23 +57,30 @@ pub fn holdings(worker: &mut Worker, outlet: &HoldingsOutlet, mut minter: impl F
     worker.dataflow::<u64, _, _>(|scope| {
         let outlet = outlet.clone();
         let worker = scope.worker();
-        let told = source::<_, CapacityContainerBuilder<Vec<(PartitionId, Holding)>>, _, _>(scope, "Holdings", |capability, info| {
-            let mut capability = Some(capability);
-            let activator = worker.sync_activator_for(info.address.to_vec());
-            outlet.0.lock().expect("nobody panics while holding the lock of the holdings").activator = Some(activator);
-            move |output| {
-                let Some(held) = &capability else { return };
-                let mut shared = outlet.0.lock().expect("nobody panics while holding the lock of the holdings");
-                output.session(held).give_iterator(shared.queue.drain(..));
-                if shared.closed {
-                    capability = None;
+        let told = source::<_, CapacityContainerBuilder<Vec<(PartitionId, Holding)>>, _, _>(
+            scope,
+            "Holdings",
+            |capability, info| {
+                let mut capability = Some(capability);
+                let activator = worker.sync_activator_for(info.address.to_vec());
+                outlet.0.lock().expect("nobody panics while holding the lock of the holdings").activator =
+                    Some(activator);
+                move |output| {
+                    let Some(held) = &capability else { return };
+                    let mut shared = outlet.0.lock().expect("nobody panics while holding the lock of the holdings");
+                    output.session(held).give_iterator(shared.queue.drain(..));
+                    if shared.closed {
+                        capability = None;
+                    }
                 }
-            }
-        });
+            },
+        );
         let to_first = Exchange::new(|_: &(PartitionId, Holding)| 0);
-        told.unary::<CapacityContainerBuilder<Vec<(PartitionId, Holding)>>, _, _, _>(to_first, "HoldingsToMinter", |_, _| {
-            |input, output| input.for_each(|capability, data| output.session(&capability).give_container(data))
-        })
+        told.unary::<CapacityContainerBuilder<Vec<(PartitionId, Holding)>>, _, _, _>(
+            to_first,
+            "HoldingsToMinter",
+            |_, _| |input, output| input.for_each(|capability, data| output.session(&capability).give_container(data)),
+        )
         .sink(Pipeline, "Minter", move |(input, _)| {
             input.for_each(|_, told| told.drain(..).for_each(|(partition, holding)| minter(partition, holding)));
         });

@@ -60,7 +60,11 @@ pub struct Identities {
 
 impl Default for Identities {
     fn default() -> Self {
-        Identities { tables: (0..TABLES).map(|_| Table::default()).collect(), sweep_next: 0, streams: HashMap::default() }
+        Identities {
+            tables: (0..TABLES).map(|_| Table::default()).collect(),
+            sweep_next: 0,
+            streams: HashMap::default(),
+        }
     }
 }
 
@@ -69,7 +73,11 @@ impl Identities {
     pub fn admit(&mut self, identity: Identity, event_time_ms: TimeMs, absent_before_ms: TimeMs) -> Admission {
         match identity {
             Identity::Sequence { stream, sequence } => {
-                if self.streams.entry(stream).or_default().insert(sequence) { Admission::New } else { Admission::Duplicate }
+                if self.streams.entry(stream).or_default().insert(sequence) {
+                    Admission::New
+                } else {
+                    Admission::Duplicate
+                }
             }
             Identity::Id { id, content } => {
                 let seen = Seen { content, event_time_ms };

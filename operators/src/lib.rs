@@ -22,8 +22,8 @@ pub mod minter;
 pub mod record;
 pub mod release;
 pub mod resolve;
-pub mod route;
 pub mod retain;
+pub mod route;
 pub mod shard;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -183,10 +183,10 @@ impl Minter {
         }
         self.now_ms = self.now(wall_ms);
         let mut advances = Vec::new();
-        for index in 0..self.held.len() {
+        for (index, taken) in taken.into_iter().enumerate() {
             let status = self.status(index, wall_ms);
             let held = &mut self.held[index];
-            if taken[index] > 0 || held.status != Some(status) {
+            if taken > 0 || held.status != Some(status) {
                 held.status = Some(status);
                 advances.push(Advance { partition: PartitionId(index as u32), next: held.bound, status });
             }
@@ -225,7 +225,8 @@ impl Minter {
         for round in 0..2 {
             for step in 0..partitions {
                 let index = (self.first_share + step) % partitions;
-                let share = if round == 0 { self.options.tick_bytes * weight(index) / weights.max(1) } else { u64::MAX };
+                let share =
+                    if round == 0 { self.options.tick_bytes * weight(index) / weights.max(1) } else { u64::MAX };
                 let mut bytes = 0;
                 for granule in self.held[index].granules.iter().take(eligible[index]).skip(taken[index]) {
                     bytes += granule.bytes;
@@ -238,7 +239,8 @@ impl Minter {
             }
         }
         if total == 0
-            && let Some(index) = (0..partitions).map(|step| (self.first_share + step) % partitions).find(|index| eligible[*index] > 0)
+            && let Some(index) =
+                (0..partitions).map(|step| (self.first_share + step) % partitions).find(|index| eligible[*index] > 0)
         {
             taken[index] = 1;
         }
@@ -254,7 +256,9 @@ impl Minter {
         let idle_ms = self.parameters.lanes.get(index).map_or(i64::MAX, |lanes| lanes.idle_ms);
         let fresh = |since_ms: TimeMs| wall_ms.saturating_sub(since_ms) <= idle_ms;
         match held.evidence {
-            Some((offset, asked_ms)) if self.topology.partitions[index].live && offset == held.bound && fresh(asked_ms) => {
+            Some((offset, asked_ms))
+                if self.topology.partitions[index].live && offset == held.bound && fresh(asked_ms) =>
+            {
                 if held.spoke_wall_ms.is_some_and(fresh) { Status::CaughtUp } else { Status::Idle }
             }
             _ => Status::Behind,
@@ -269,7 +273,8 @@ impl Minter {
         let now_ms = match (live, self.options.speed, self.started_wall_ms) {
             (true, _, _) => wall_ms,
             (false, Some(speed), Some(started_ms)) => {
-                let scheduled = running.filter_map(|held| Some(scheduled(held.first_event_ms?, wall_ms - started_ms, speed)));
+                let scheduled =
+                    running.filter_map(|held| Some(scheduled(held.first_event_ms?, wall_ms - started_ms, speed)));
                 scheduled.min().unwrap_or(MINUS_INFINITY)
             }
             _ => running.map(|held| held.bound_greatest_ms.unwrap_or(MINUS_INFINITY)).min().unwrap_or(MINUS_INFINITY),

@@ -27,7 +27,7 @@ use crate::feed::Feed;
 use crate::identity::{Admission, Identities};
 use crate::judge::{Judge, Rules, Timeliness};
 use crate::record::{Batch, Header, Item, Record, Rejection};
-use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms};
+use crate::time::{PLUS_INFINITY, Tick, TimeMs, minus_ms};
 use crate::topology::{GroupId, LaneParameters, Parameters, PartitionId, ReleaseId, Topology};
 use crate::watermark::{Counts, Report, Watermarks};
 
@@ -171,7 +171,7 @@ pub fn release<'scope, R: Record>(
     clock: &SharedClock,
 ) -> ReleaseStreams<'scope, R> {
     let scope = bindings.scope();
-    let mut builder = OperatorBuilder::new(plan.name.clone(), scope.clone());
+    let mut builder = OperatorBuilder::new(plan.name.clone(), scope);
     let mut input = builder.new_input(bindings, Pipeline);
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
@@ -211,7 +211,8 @@ pub fn release<'scope, R: Record>(
                 if !begun {
                     begun = true;
                     let before = std::mem::take(&mut parameters);
-                    parameters = binding.configuration.as_ref().map_or_else(|| before.clone(), |new| new.parameters.clone());
+                    parameters =
+                        binding.configuration.as_ref().map_or_else(|| before.clone(), |new| new.parameters.clone());
                     for owned in &mut owned {
                         owned.begin(binding, &before, &parameters);
                     }
@@ -305,18 +306,14 @@ impl<R: Record> Owned<R> {
         }
         let place = self.id.0 as usize;
         self.parameters = parameters.lanes[place];
-        self.lateness_changed = before.lanes.get(place).is_some_and(|lanes| lanes.lateness_ms != self.parameters.lateness_ms);
+        self.lateness_changed =
+            before.lanes.get(place).is_some_and(|lanes| lanes.lateness_ms != self.parameters.lateness_ms);
         let from_ms = if self.live { binding.now_ms } else { parameters.start_ms };
         self.future_ms = from_ms.saturating_add(self.parameters.skew_max_ms);
     }
 
     /// Judges what is there, up to the bound; says whether the bound was reached.
-    fn run<A, B, C>(
-        &mut self,
-        watermarks: &Watermarks,
-        out: &mut Out<A, B, C>,
-        wake: &SyncActivator,
-    ) -> bool
+    fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
     where
         A: FnMut(Released<R>),
         B: FnMut(Aside<R>),
@@ -335,7 +332,8 @@ impl<R: Record> Owned<R> {
                         self.reached = batch.end_offset;
                         continue;
                     }
-                    let Some(Batch { end_offset, bytes, origin, items, text, text_offset }) = self.feed.take_or_wait(|| wake.clone())
+                    let Some(Batch { end_offset, bytes, origin, items, text, text_offset }) =
+                        self.feed.take_or_wait(|| wake.clone())
                     else {
                         return false;
                     };
@@ -367,7 +365,10 @@ impl<R: Record> Owned<R> {
         };
         let late = match self.judge.judge(&header, &rules) {
             Timeliness::Future => {
-                let detail = format!("event time {} is later than {}, the last that may be", header.event_time_ms, self.future_ms);
+                let detail = format!(
+                    "event time {} is later than {}, the last that may be",
+                    header.event_time_ms, self.future_ms
+                );
                 let raw = self.raw(offset, length);
                 return self.bury(offset, line, Rejection::new("future", detail), raw, out);
             }
@@ -379,7 +380,8 @@ impl<R: Record> Owned<R> {
             let raw = self.raw(offset, length);
             let origin = self.origin();
             let partition = self.id;
-            let pending = Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
+            let pending =
+                Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
             return (out.pending)(pending);
         }
         let place = self.identities.iter().position(|(group, _)| *group == header.group);
@@ -410,7 +412,11 @@ impl<R: Record> Owned<R> {
         out: &mut Out<A, B, C>,
     ) {
         self.counts.dead += 1;
-        (out.aside)(Aside { partition: self.id, offset, why: Why::Dead { origin: self.origin(), line, rejection, raw } });
+        (out.aside)(Aside {
+            partition: self.id,
+            offset,
+            why: Why::Dead { origin: self.origin(), line, rejection, raw },
+        });
     }
 
     fn origin(&self) -> Arc<str> {
@@ -433,10 +439,7 @@ impl<R: Record> Owned<R> {
 
 /// The event time behind which a remembered identity counts as absent.
 pub(crate) fn absent_before(watermark_ms: TimeMs, parameters: &LaneParameters) -> TimeMs {
-    match minus_ms(watermark_ms, parameters.dedup_horizon_ms) {
-        PLUS_INFINITY => PLUS_INFINITY,
-        finite => finite.max(MINUS_INFINITY),
-    }
+    minus_ms(watermark_ms, parameters.dedup_horizon_ms)
 }
 
 /// What is left to decide once a record is known to be in time or folded late.

@@ -58,8 +58,7 @@ pub fn resolve<'scope, R: Record>(
         move |frontiers| {
             input.for_each(|capability, data| {
                 let entry = stash.entry(*capability.time());
-                let (_, records) =
-                    entry.or_insert_with(|| ([0, 1, 2].map(|port| capability.retain(port)), Vec::new()));
+                let (_, records) = entry.or_insert_with(|| ([0, 1, 2].map(|port| capability.retain(port)), Vec::new()));
                 records.append(data);
             });
             let (mut released, mut aside, mut counts) = (released.activate(), aside.activate(), counts.activate());

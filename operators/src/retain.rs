@@ -64,7 +64,9 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
         }
         held.left = match (self.until)(row) {
             Until::Watermark(group, at_ms) => now.reached(group) >= at_ms,
-            Until::AfterMs(after_ms) => held.came_ms.is_some_and(|came_ms| now.now_ms >= came_ms.saturating_add(after_ms)),
+            Until::AfterMs(after_ms) => {
+                held.came_ms.is_some_and(|came_ms| now.now_ms >= came_ms.saturating_add(after_ms))
+            }
         };
     }
 

@@ -18,7 +18,11 @@ use crate::time::Tick;
 pub type Postings<'scope, F> = StreamVec<'scope, Tick, Posting<<F as Fold>::Key, <F as Fold>::Event>>;
 
 /// Posts records to one fold; each belongs to the tick of its message.
-pub fn route<'scope, F: Fold>(records: StreamVec<'scope, Tick, F::Input>, name: &str, fold: Rc<F>) -> Postings<'scope, F>
+pub fn route<'scope, F: Fold>(
+    records: StreamVec<'scope, Tick, F::Input>,
+    name: &str,
+    fold: Rc<F>,
+) -> Postings<'scope, F>
 where
     F::Input: Clone,
 {

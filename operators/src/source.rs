@@ -40,7 +40,9 @@ pub enum SourceError {
         source: std::io::Error,
     },
     /// The log is not what was recorded of it; to go on is a person's decision.
-    #[error("{origin} is not the file that was recorded when the run began: {difference}; put the old file back, or start again with --fresh")]
+    #[error(
+        "{origin} is not the file that was recorded when the run began: {difference}; put the old file back, or start again with --fresh"
+    )]
     Changed {
         /// The file or topic.
         origin: String,

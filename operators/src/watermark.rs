@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binding::{Binding, Status};
 use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms};
-use crate::topology::{GroupId, Lanes, PartitionId, Parameters, Topology};
+use crate::topology::{GroupId, Lanes, Parameters, PartitionId, Topology};
 
 /// A lane that spoke in a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +132,9 @@ impl Watermarks {
                 ended: false,
             }
         });
-        let feeds = |group: u16| topology.partitions.iter().any(|partition| partition.groups.iter().any(|(fed, _)| fed.0 == group));
+        let feeds = |group: u16| {
+            topology.partitions.iter().any(|partition| partition.groups.iter().any(|(fed, _)| fed.0 == group))
+        };
         Watermarks {
             fed: (0..topology.groups.len() as u16).map(feeds).collect(),
             partitions: partitions.collect(),
@@ -197,7 +199,8 @@ impl Watermarks {
             let parameters = self.parameters.lanes[report.partition.0 as usize];
             let log_time_ms = log_time(report.status, binding.now_ms, report.behind_ms);
             for (index, lane) in known.lanes.iter().enumerate() {
-                let stands_ms = stand(lane.greatest_ms, lane.spoke_at_ms, log_time_ms, parameters.hold_ms, parameters.idle_ms);
+                let stands_ms =
+                    stand(lane.greatest_ms, lane.spoke_at_ms, log_time_ms, parameters.hold_ms, parameters.idle_ms);
                 if !known.ended {
                     let least = &mut least[lane.group.0 as usize];
                     *least = (*least).min(minus_ms(stands_ms, parameters.lateness_ms));

@@ -67,16 +67,21 @@ fn write_event(lines: &mut Lines, random: &mut Random, tenant: &str, event: u64,
     };
     let unit = mixed(unit_of(session)) % 1_000_000_000;
     let text = &mut lines.text;
-    let body = write!(text, r#"{{"schema":1,"tenant":"{tenant}","id":"event-{event:010}","session":"visit-{session:010}""#)
-        .and_then(|()| write!(text, r#","unit":"household-{unit:09}","kind":"{kind}","event_time_ms":{time_ms}"#))
-        .and_then(|()| match sale {
-            Some((quantity, value)) => write!(text, r#","quantity":{quantity},"value":{value}"#),
-            None => Ok(()),
-        })
-        .and_then(|()| match kind {
-            "exposure" => writeln!(text, r#","attributes":{{"experiment":"vouchers","page":"checkout"}}}}"#),
-            _ => writeln!(text, r#","item":"sku-{item:07}","attributes":{{"page":"search","position":{}}}}}"#, item % 48),
-        });
+    let body =
+        write!(text, r#"{{"schema":1,"tenant":"{tenant}","id":"event-{event:010}","session":"visit-{session:010}""#)
+            .and_then(|()| write!(text, r#","unit":"household-{unit:09}","kind":"{kind}","event_time_ms":{time_ms}"#))
+            .and_then(|()| match sale {
+                Some((quantity, value)) => write!(text, r#","quantity":{quantity},"value":{value}"#),
+                None => Ok(()),
+            })
+            .and_then(|()| match kind {
+                "exposure" => writeln!(text, r#","attributes":{{"experiment":"vouchers","page":"checkout"}}}}"#),
+                _ => writeln!(
+                    text,
+                    r#","item":"sku-{item:07}","attributes":{{"page":"search","position":{}}}}}"#,
+                    item % 48
+                ),
+            });
     body.expect("a vector takes everything");
     lines.ends.push(lines.text.len() as u64);
 }

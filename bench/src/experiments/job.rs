@@ -7,16 +7,18 @@ use dataflows::catalog::Catalog;
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::event::Event;
 use dataflows::experiment::rollups::{
-    Assignments, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
+    Assignments, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
+    total_of_unit,
 };
 use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
+use dataflows::experiment::specification::Arrival;
 use dataflows::experiment::units::UnitsFold;
 use dataflows::publish::{late_event, session_minute};
 use dataflows::views::{Row, View};
 use operators::identity::{Admission, Identities};
 use operators::record::Decode;
 use operators::release::{Released, Standing};
-use operators::time::{MINUS_INFINITY, TimeMs, minus_ms};
+use operators::time::{MINUS_INFINITY, Tick, TimeMs, minus_ms};
 use operators::topology::PartitionId;
 
 use super::{LATENESS_MS, PARTITIONS, TENANTS};
@@ -44,22 +46,44 @@ struct Job<'a> {
     tally: Tally,
 }
 
-/// Does the job in ticks of as many lines as the engine's have.
+/// Goes through the lines in ticks of as many as the engine's have.
+fn each_tick(
+    job: &mut Job<'_>,
+    arguments: &Arguments,
+    partitions: &[Arc<Lines>],
+    mut take: impl FnMut(&mut Job<'_>, Tick, TimeMs, Event),
+) {
+    let share = (arguments.tick_events as usize / PARTITIONS).max(1);
+    let longest = partitions.iter().map(|lines| lines.ends.len()).max().unwrap_or(0);
+    for (tick, from) in (0..).zip((0..longest).step_by(share)) {
+        for (partition, lines) in partitions.iter().enumerate() {
+            for line in from..(from + share).min(lines.ends.len()) {
+                if let Some((watermark_ms, record)) = job.judge(partition, lines, line) {
+                    take(job, tick, watermark_ms, record);
+                }
+            }
+        }
+        job.end_tick();
+    }
+}
+
+/// What is accepted, by tick: decoded and judged beforehand for those who do neither.
+pub(super) fn arrivals(arguments: &Arguments, setup: &Setup, partitions: &[Arc<Lines>]) -> Vec<Vec<Arrival>> {
+    let mut arrivals: Vec<Vec<Arrival>> = Vec::new();
+    each_tick(&mut Job::new(arguments, setup), arguments, partitions, |_, tick, watermark_ms, event| {
+        arrivals.resize_with(tick as usize + 1, Vec::new);
+        arrivals[tick as usize].push(Arrival { event, tick, watermark_ms });
+    });
+    arrivals
+}
+
+/// Does the job.
 pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: &[Arc<Lines>]) -> Measured {
     let mut job = Job::new(arguments, setup);
     forget_peak();
     let (inputs_bytes, _) = resident_bytes();
     let (cpu_before, started) = (cpu_seconds(), Instant::now());
-    let share = arguments.tick_events as usize / PARTITIONS;
-    let longest = partitions.iter().map(|lines| lines.ends.len()).max().unwrap_or(0);
-    for from in (0..longest).step_by(share.max(1)) {
-        for (partition, lines) in partitions.iter().enumerate() {
-            for line in from..(from + share).min(lines.ends.len()) {
-                job.line(partition, lines, line);
-            }
-        }
-        job.end_tick();
-    }
+    each_tick(&mut job, arguments, partitions, |job, _, _, record| job.accept(record));
     let (wall_seconds, cpu_after) = (started.elapsed().as_secs_f64(), cpu_seconds());
     let (_, peak_bytes) = resident_bytes();
     job.tally.last = Instant::now();
@@ -110,12 +134,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn line(&mut self, partition: usize, lines: &Lines, line: usize) {
+    /// Decodes a line and judges it; gives it, and the watermark before it, where it is accepted.
+    fn judge(&mut self, partition: usize, lines: &Lines, line: usize) -> Option<(TimeMs, Event)> {
         let health = &mut self.tally.health[partition];
         health.read += 1;
         let Ok((header, record)) = self.decoder.decode(lines.line(line)) else {
             health.dead_letters += 1;
-            return;
+            return None;
         };
         let (greatest_ms, identities) = &mut self.lanes[partition][usize::from(record.tenant)];
         let bound_ms = minus_ms(*greatest_ms, LATENESS_MS);
@@ -126,15 +151,18 @@ impl<'a> Job<'a> {
             let partition = PartitionId(partition as u32);
             let row = late_event(partition, lines.begin_of(line), record, &plan.topology, &plan.catalog);
             self.tally.change(&row, 1, self.verify);
-            return;
+            return None;
         }
         let watermark_ms = self.watermarks[usize::from(header.group.0)];
         match identities.admit(header.identity, header.event_time_ms, watermark_ms) {
-            Admission::New => health.on_time += 1,
-            Admission::Duplicate => return health.duplicate += 1,
-            Admission::Conflict => return health.dead_letters += 1,
+            Admission::New => {
+                health.on_time += 1;
+                return Some((watermark_ms, record));
+            }
+            Admission::Duplicate => health.duplicate += 1,
+            Admission::Conflict => health.dead_letters += 1,
         }
-        self.accept(record);
+        None
     }
 
     fn accept(&mut self, record: Event) {

@@ -30,7 +30,8 @@ const STRIDE: u128 = 2_654_435_761;
 pub(crate) fn partitions(arguments: &Arguments, facts: u64, rate: u64, catalog: &Arc<Catalog>) -> Vec<Vec<Item<Fact>>> {
     let mut random = Random::new(arguments.seed);
     let mut decoder = FactDecoder::new(Arc::clone(catalog), None, None);
-    let mut partitions: Vec<Vec<Item<Fact>>> = (0..PARTITIONS).map(|_| Vec::with_capacity(facts as usize / 3)).collect();
+    let mut partitions: Vec<Vec<Item<Fact>>> =
+        (0..PARTITIONS).map(|_| Vec::with_capacity(facts as usize / 3)).collect();
     let mut sequences = vec![[0u64; 2]; NODES as usize];
     let mut delayed: BinaryHeap<Reverse<(u64, u64, String)>> = BinaryHeap::new();
     let mut give = |node: u64, line: &str| {
@@ -87,7 +88,8 @@ fn write_fact(line: &mut String, random: &mut Random, sequences: &mut [u64; 2], 
         line,
         r#"{{"tenant":"north","id":"fact-{number:010}","kind":"{kind}","node":"store-{node:05}","sku":"sku-{sku:08}""#
     );
-    let body = head.and_then(|()| write!(line, r#","quantity":{quantity},"event_time_ms":{time_ms},"source":"{name}""#));
+    let body =
+        head.and_then(|()| write!(line, r#","quantity":{quantity},"event_time_ms":{time_ms},"source":"{name}""#));
     let place = body.and_then(|()| match source {
         Some(source) => {
             sequences[source] += 1;

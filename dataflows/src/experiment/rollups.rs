@@ -86,7 +86,12 @@ impl Assignments {
 }
 
 /// What a change of a session's minute means for the minutes of variants.
-pub fn minute_of_session(row: &SessionMinuteRow, diff: i64, assignments: &mut Assignments, give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta)) {
+pub fn minute_of_session(
+    row: &SessionMinuteRow,
+    diff: i64,
+    assignments: &mut Assignments,
+    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+) {
     let mut delta = MinuteDelta { active: diff, ..MinuteDelta::default() };
     delta.measures.add(&row.measures, diff);
     for variant in assignments.of(row.key.session.tenant, &row.key.session.unit) {
@@ -95,14 +100,27 @@ pub fn minute_of_session(row: &SessionMinuteRow, diff: i64, assignments: &mut As
 }
 
 /// What a change of a session's start means for the minutes of variants.
-pub fn minute_of_start(row: &SessionStart, diff: i64, assignments: &mut Assignments, give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta)) {
+pub fn minute_of_start(
+    row: &SessionStart,
+    diff: i64,
+    assignments: &mut Assignments,
+    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+) {
     for variant in assignments.of(row.tenant, &row.unit) {
-        give(VariantMinuteKey { variant: *variant, minute: row.minute }, MinuteDelta { started: diff, ..MinuteDelta::default() });
+        give(
+            VariantMinuteKey { variant: *variant, minute: row.minute },
+            MinuteDelta { started: diff, ..MinuteDelta::default() },
+        );
     }
 }
 
 /// What a change of a unit means for the minutes of variants: only exposed experiments have their minutes from units.
-pub fn minute_of_unit(row: &UnitRow, diff: i64, catalog: &Catalog, give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta)) {
+pub fn minute_of_unit(
+    row: &UnitRow,
+    diff: i64,
+    catalog: &Catalog,
+    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+) {
     let (experiment, minute, mut delta) = match &row.says {
         UnitSays::Assigned(_) | UnitSays::Exposed(..) => return,
         UnitSays::ExposedMinute(experiment, _, minute, measures) => {
@@ -110,7 +128,9 @@ pub fn minute_of_unit(row: &UnitRow, diff: i64, catalog: &Catalog, give: &mut dy
             delta.measures.add(measures, diff);
             (*experiment, *minute, delta)
         }
-        UnitSays::ExposedStart(experiment, _, minute) => (*experiment, *minute, MinuteDelta { started: diff, ..MinuteDelta::default() }),
+        UnitSays::ExposedStart(experiment, _, minute) => {
+            (*experiment, *minute, MinuteDelta { started: diff, ..MinuteDelta::default() })
+        }
     };
     if let Some(variant) = catalog.variant_of(experiment, &row.key.unit) {
         give(VariantMinuteKey { variant: VariantKey { experiment, variant }, minute }, std::mem::take(&mut delta));

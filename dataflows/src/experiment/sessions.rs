@@ -82,7 +82,11 @@ impl Fold for SessionMinutesFold {
         "SessionMinutes"
     }
 
-    fn keys(&self, Released { record: event, .. }: &Released<Event>, post: &mut dyn FnMut(SessionMinuteKey, Happening)) {
+    fn keys(
+        &self,
+        Released { record: event, .. }: &Released<Event>,
+        post: &mut dyn FnMut(SessionMinuteKey, Happening),
+    ) {
         let session = SessionKey { tenant: event.tenant, session: event.session.clone(), unit: event.unit.clone() };
         let happening = Happening { kind: event.kind, quantity: event.quantity, value: event.value };
         post(SessionMinuteKey { session, minute: minute_of(event.event_time_ms) }, happening);

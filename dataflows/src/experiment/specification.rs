@@ -119,7 +119,8 @@ pub fn session_starts<'scope>(arrivals: Ticked<'scope, Arrival>, keep_ms: i64) -
 pub fn assigned_units<'scope>(arrivals: Ticked<'scope, Arrival>, catalog: &Arc<Catalog>) -> Ticked<'scope, UnitRow> {
     let happened = of_experiments(arrivals, catalog)
         .explode(|Arrival { event, .. }| Some((unit_key(&event), (1isize, measures_of(&event)))));
-    counted(happened, "AssignedUnits").map(|(key, (_events, measures))| UnitRow { key, says: UnitSays::Assigned(measures) })
+    counted(happened, "AssignedUnits")
+        .map(|(key, (_events, measures))| UnitRow { key, says: UnitSays::Assigned(measures) })
 }
 
 /// The same as [`assigned_units`], by recomputation.
@@ -231,10 +232,11 @@ pub fn variant_minutes<'scope>(
 ) -> Ticked<'scope, VariantMinute> {
     let none = Measures::default();
     let names = Arc::clone(catalog);
-    let of_sessions = minutes.explode(move |SessionMinuteRow { key: SessionMinuteKey { session, minute }, measures }| {
-        let variants = variants_of(&names, Population::Assigned, session.tenant, &session.unit);
-        variants.into_iter().map(move |variant| (VariantMinuteKey { variant, minute }, (1isize, 0isize, measures)))
-    });
+    let of_sessions =
+        minutes.explode(move |SessionMinuteRow { key: SessionMinuteKey { session, minute }, measures }| {
+            let variants = variants_of(&names, Population::Assigned, session.tenant, &session.unit);
+            variants.into_iter().map(move |variant| (VariantMinuteKey { variant, minute }, (1isize, 0isize, measures)))
+        });
     let names = Arc::clone(catalog);
     let of_starts = starts.explode(move |SessionStart { tenant, unit, minute }| {
         let variants = variants_of(&names, Population::Assigned, tenant, &unit);
@@ -243,7 +245,9 @@ pub fn variant_minutes<'scope>(
     let names = Arc::clone(catalog);
     let of_units = units.explode(move |UnitRow { key, says }| {
         let (experiment, minute, sums) = match says {
-            UnitSays::ExposedMinute(experiment, _, minute, measures) => (experiment, minute, (1isize, 0isize, measures)),
+            UnitSays::ExposedMinute(experiment, _, minute, measures) => {
+                (experiment, minute, (1isize, 0isize, measures))
+            }
             UnitSays::ExposedStart(experiment, _, minute) => (experiment, minute, (0, 1, none)),
             UnitSays::Assigned(_) | UnitSays::Exposed(..) => return None,
         };
@@ -251,18 +255,20 @@ pub fn variant_minutes<'scope>(
         Some((VariantMinuteKey { variant, minute }, sums))
     });
     let names = Arc::clone(catalog);
-    counted(of_sessions.concat(of_starts).concat(of_units), "VariantMinutes").flat_map(move |(key, (active, started, measures))| {
-        let experiment = &names.experiments[usize::from(key.variant.experiment)];
-        (active != 0 || started != 0).then(|| VariantMinute {
-            tenant: names.tenant_name(experiment.tenant).clone(),
-            experiment: experiment.name.clone(),
-            variant: experiment.variants[usize::from(key.variant.variant)].name.clone(),
-            minute_ms: key.minute * MINUTE_MS,
-            sessions_active: active as i64,
-            sessions_started: started as i64,
-            measures,
-        })
-    })
+    counted(of_sessions.concat(of_starts).concat(of_units), "VariantMinutes").flat_map(
+        move |(key, (active, started, measures))| {
+            let experiment = &names.experiments[usize::from(key.variant.experiment)];
+            (active != 0 || started != 0).then(|| VariantMinute {
+                tenant: names.tenant_name(experiment.tenant).clone(),
+                experiment: experiment.name.clone(),
+                variant: experiment.variants[usize::from(key.variant.variant)].name.clone(),
+                minute_ms: key.minute * MINUTE_MS,
+                sessions_active: active as i64,
+                sessions_started: started as i64,
+                measures,
+            })
+        },
+    )
 }
 
 /// What are the moments of each variant over its units?
@@ -314,14 +320,16 @@ where
 /// The events that an experiment may count.
 fn of_experiments<'scope>(arrivals: Ticked<'scope, Arrival>, catalog: &Arc<Catalog>) -> Ticked<'scope, Arrival> {
     let names = Arc::clone(catalog);
-    arrivals.filter(move |Arrival { event, .. }| !event.unit.is_empty() && !names.experiments_of(event.tenant).is_empty())
+    arrivals
+        .filter(move |Arrival { event, .. }| !event.unit.is_empty() && !names.experiments_of(event.tenant).is_empty())
 }
 
 /// The variants that a unit has in the tenant's experiments with such a population.
 fn variants_of(catalog: &Catalog, population: Population, tenant: TenantId, unit: &str) -> Vec<VariantKey> {
     let numbers = catalog.experiments_of(tenant).iter().copied();
     let such = numbers.filter(|number| catalog.experiments[usize::from(*number)].population == population);
-    such.filter_map(|experiment| Some(VariantKey { experiment, variant: catalog.variant_of(experiment, unit)? })).collect()
+    such.filter_map(|experiment| Some(VariantKey { experiment, variant: catalog.variant_of(experiment, unit)? }))
+        .collect()
 }
 
 fn minute_key(event: &Event) -> SessionMinuteKey {

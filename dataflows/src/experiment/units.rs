@@ -105,9 +105,11 @@ pub struct UnitsFold {
 impl UnitsFold {
     fn exposed_experiment_has(&self, tenant: TenantId, unit: &str) -> bool {
         let exposed = |number: &u16| self.catalog.experiments[usize::from(*number)].population == Population::Exposed;
-        self.catalog.experiments_of(tenant).iter().filter(|number| exposed(number)).any(|number| {
-            self.catalog.variant_of(*number, unit).is_some()
-        })
+        self.catalog
+            .experiments_of(tenant)
+            .iter()
+            .filter(|number| exposed(number))
+            .any(|number| self.catalog.variant_of(*number, unit).is_some())
     }
 }
 
@@ -166,7 +168,8 @@ impl Fold for UnitsFold {
         for (number, exposure) in &exposed.exposures {
             let mut total = exposure.settled;
             let mut minutes: BTreeMap<(&Name, i64), Measures> = BTreeMap::new();
-            let mut started: BTreeMap<&Name, TimeMs> = exposure.started.iter().map(|(name, first_ms)| (name, *first_ms)).collect();
+            let mut started: BTreeMap<&Name, TimeMs> =
+                exposure.started.iter().map(|(name, first_ms)| (name, *first_ms)).collect();
             for event in exposed.pending.iter().filter(|event| event.event_time_ms >= exposure.first_ms) {
                 let Happening { kind, quantity, value } = event.happening;
                 let measures = Measures::of(kind, quantity, value);
@@ -228,6 +231,9 @@ impl Fold for UnitsFold {
     fn heap_bytes(&self, state: &UnitState) -> usize {
         let Some(exposed) = &state.exposed else { return 0 };
         let exposures: usize = exposed.exposures.values().map(|exposure| 128 + exposure.started.len() * 48).sum();
-        size_of::<ExposedState>() + exposed.pending.capacity() * size_of::<UnitEvent>() + exposed.sessions.len() * 48 + exposures
+        size_of::<ExposedState>()
+            + exposed.pending.capacity() * size_of::<UnitEvent>()
+            + exposed.sessions.len() * 48
+            + exposures
     }
 }

@@ -14,7 +14,7 @@
 //! Nothing is clamped: a negative book is information. A correction posts what it takes back with multiplicity -1, so it
 //! commutes with everything. A count that is corrected or voided leaves a tombstone; until a count at or after its time
 //! holds, the key is flagged and shows no numbers, since the count before may have been forgotten. A fact too old to be
-//! judged leaves the key in doubt until a count that is later than the watermark of that moment.
+//! judged leaves the key in doubt until a count at or after the watermark of that moment.
 //!
 //! The ledger keeps every delta after its anchor (and those within the longest possible window before it): that is what a
 //! late count needs. Cost: 16 bytes a delta; an ordinary delta is O(1), a new anchor looks at the deltas that are kept.
@@ -65,6 +65,10 @@ impl Count {
         (self.at_ms, std::cmp::Reverse(self.rank), self.id)
     }
 
+    fn min_by_order(self, other: Count) -> Count {
+        if self.order() < other.order() { self } else { other }
+    }
+
     fn window(&self) -> (TimeMs, TimeMs) {
         (self.from_ms.saturating_sub(self.epsilon_ms), self.at_ms.saturating_add(self.epsilon_ms))
     }
@@ -113,7 +117,8 @@ pub fn postings(fact: &Fact, doubt_ms: Option<TimeMs>, post: &mut dyn FnMut(Ledg
         return;
     }
     let Fact { tenant, kind, state, to_state, void, node, sku, quantity, event_time_ms: at_ms, .. } = fact;
-    let (tenant, kind, state, to_state, void, quantity, at_ms) = (*tenant, *kind, *state, *to_state, *void, *quantity, *at_ms);
+    let (tenant, kind, state, to_state, void, quantity, at_ms) =
+        (*tenant, *kind, *state, *to_state, *void, *quantity, *at_ms);
     let key = |state: StockState| LedgerKey { tenant, state, node: node.clone(), sku: sku.clone() };
     if let Some(doubt_ms) = doubt_ms {
         if signed(kind, quantity).is_some() || fact.authority {
@@ -153,14 +158,36 @@ pub fn postings(fact: &Fact, doubt_ms: Option<TimeMs>, post: &mut dyn FnMut(Ledg
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     at_ms: TimeMs,
-    quantity: i32,
-    times: i32,
+    /// Twice the quantity, plus one where it is taken back: a quantity needs 33 bits, and 16 bytes are enough.
+    coded: i64,
+}
+
+impl Kept {
+    fn new(at_ms: TimeMs, quantity: i64, times: i64) -> Kept {
+        Kept { at_ms, coded: quantity * 2 + i64::from(times < 0) }
+    }
+
+    fn is_taken_back(self) -> bool {
+        self.coded & 1 == 1
+    }
+
+    /// The delta that takes this one back, or that this one takes back.
+    fn opposite(self) -> Kept {
+        Kept { coded: self.coded ^ 1, ..self }
+    }
+
+    fn change(self) -> i64 {
+        let quantity = self.coded >> 1;
+        if self.is_taken_back() { -quantity } else { quantity }
+    }
 }
 
 /// The state of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     anchor: Option<Count>,
+    /// Other counts of the anchor's instant: one of them holds if the anchor is taken back.
+    rivals: Vec<Count>,
     /// Deltas at or before this were forgotten; none before there was an anchor.
     kept_after_ms: Option<TimeMs>,
     book: i64,
@@ -205,19 +232,11 @@ impl Ledger {
         match *entry {
             Entry::Delta { at_ms, quantity, times } => self.post(at_ms, quantity, times),
             Entry::Count(count) => {
-                let taken_back = self.tombstones.iter().any(|(id, _)| *id == count.id);
-                if !taken_back && self.anchor.is_none_or(|anchor| anchor.order() < count.order()) {
-                    self.anchor_at(count);
+                if !self.tombstones.iter().any(|(id, _)| *id == count.id) {
+                    self.count(count);
                 }
             }
-            Entry::Tombstone { id, at_ms } => {
-                if self.anchor.is_some_and(|anchor| anchor.id == id) {
-                    self.anchor = None;
-                }
-                if self.anchor.is_none_or(|anchor| anchor.at_ms <= at_ms) && !self.tombstones.contains(&(id, at_ms)) {
-                    self.tombstones.push((id, at_ms));
-                }
-            }
+            Entry::Tombstone { id, at_ms } => self.take_back(id, at_ms),
             Entry::Doubt { doubt_ms } => self.doubt_ms = self.doubt_ms.max(Some(doubt_ms)),
         }
     }
@@ -226,11 +245,13 @@ impl Ledger {
     pub fn balance(&self) -> Balance {
         let anchor_ms = self.anchor.map(|anchor| anchor.at_ms);
         let tombstone_ms = self.tombstones.iter().map(|(_, at_ms)| *at_ms).max();
-        let known = tombstone_ms.is_none_or(|tombstone_ms| anchor_ms.is_some_and(|anchor_ms| anchor_ms >= tombstone_ms));
+        let known =
+            tombstone_ms.is_none_or(|tombstone_ms| anchor_ms.is_some_and(|anchor_ms| anchor_ms >= tombstone_ms));
         let Ledger { book, lo, hi, deltas, .. } = *self;
+        let anchor_ms = anchor_ms.filter(|_| known);
         Balance {
             numbers: known.then_some(Numbers { book, lo, hi, variance: book - deltas }),
-            anchor_ms: anchor_ms.filter(|_| known),
+            anchor_ms,
             in_doubt: self.doubt_ms.is_some_and(|doubt_ms| anchor_ms.is_none_or(|anchor_ms| anchor_ms < doubt_ms)),
         }
     }
@@ -242,7 +263,40 @@ impl Ledger {
 
     /// What it owns on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.kept.capacity() * size_of::<Kept>() + self.tombstones.capacity() * size_of::<(u128, TimeMs)>()
+        self.kept.capacity() * size_of::<Kept>()
+            + self.tombstones.capacity() * size_of::<(u128, TimeMs)>()
+            + self.rivals.capacity() * size_of::<Count>()
+    }
+
+    fn count(&mut self, count: Count) {
+        match self.anchor {
+            Some(anchor) if anchor.at_ms > count.at_ms => {}
+            Some(anchor) if anchor.at_ms == count.at_ms => {
+                self.rivals.push(anchor.min_by_order(count));
+                if anchor.order() < count.order() {
+                    self.anchor_at(count);
+                }
+            }
+            _ => {
+                self.rivals.clear();
+                self.anchor_at(count);
+            }
+        }
+    }
+
+    fn take_back(&mut self, id: u128, at_ms: TimeMs) {
+        self.rivals.retain(|rival| rival.id != id);
+        if self.anchor.is_none_or(|anchor| anchor.at_ms <= at_ms) && !self.tombstones.contains(&(id, at_ms)) {
+            self.tombstones.push((id, at_ms));
+        }
+        if self.anchor.is_some_and(|anchor| anchor.id == id) {
+            self.anchor = None;
+            let best = (0..self.rivals.len()).max_by_key(|at| self.rivals[*at].order());
+            if let Some(best) = best {
+                let best = self.rivals.swap_remove(best);
+                self.anchor_at(best);
+            }
+        }
     }
 
     fn post(&mut self, at_ms: TimeMs, quantity: i64, times: i64) {
@@ -251,14 +305,14 @@ impl Ledger {
             // It lies before the window of the anchor, and of every anchor that may come.
             return;
         }
-        let delta = Kept { at_ms, quantity: quantity as i32, times: times as i32 };
-        let taken_back = |kept: &Kept| (kept.at_ms, kept.quantity, kept.times) == (at_ms, delta.quantity, -delta.times);
+        let delta = Kept::new(at_ms, quantity, times);
         // What is taken back is looked for only by corrections, or where one came first.
         let looked_for = times < 0 || self.taken_back_early > 0;
-        match if looked_for { self.kept.iter().position(taken_back) } else { None } {
+        let opposite = delta.opposite();
+        match if looked_for { self.kept.iter().position(|kept| *kept == opposite) } else { None } {
             Some(place) => {
                 let kept = self.kept.swap_remove(place);
-                self.taken_back_early -= u32::from(kept.times < 0);
+                self.taken_back_early -= u32::from(kept.is_taken_back());
                 self.count_in(kept, -1);
             }
             None => {
@@ -275,7 +329,7 @@ impl Ledger {
     /// Adds what a kept delta means for the numbers, or takes it away (`sign` is 1 or -1). A delta that is taken back
     /// before it came counts as its opposite, so that `lo <= hi` at every moment.
     fn count_in(&mut self, delta: Kept, sign: i64) {
-        let change = i64::from(delta.quantity) * i64::from(delta.times);
+        let change = delta.change();
         let Some(anchor) = self.anchor else {
             self.book += sign * change;
             self.lo += sign * change;
@@ -302,7 +356,7 @@ impl Ledger {
         self.kept_after_ms = self.kept_after_ms.max(Some(reach_ms));
         let kept_after_ms = self.kept_after_ms.unwrap_or(reach_ms);
         self.kept.retain(|kept| kept.at_ms > kept_after_ms);
-        self.taken_back_early = self.kept.iter().filter(|kept| kept.times < 0).count() as u32;
+        self.taken_back_early = self.kept.iter().filter(|kept| kept.is_taken_back()).count() as u32;
         if self.kept.capacity() > 16 && self.kept.len() < self.kept.capacity() / 4 {
             self.kept.shrink_to(self.kept.len() * 2);
         }

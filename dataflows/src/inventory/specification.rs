@@ -51,7 +51,8 @@ pub fn ledger_rows<'scope>(
 /// What is there?
 ///     SELECT key, recount(all entries) FROM entries GROUP BY key
 pub fn recounts<'scope>(entries: Ticked<'scope, (LedgerKey, Entry)>) -> Ticked<'scope, (LedgerKey, Recount)> {
-    entries.reduce_named("Recounts", |_, entries, recounts| recounts.extend(recount(entries).map(|recount| (recount, 1))))
+    entries
+        .reduce_named("Recounts", |_, entries, recounts| recounts.extend(recount(entries).map(|recount| (recount, 1))))
 }
 
 /// The anchor is the greatest count by (event time, better rank, id) that was not taken back. It holds if no count that was
@@ -61,6 +62,8 @@ pub fn recounts<'scope>(entries: Ticked<'scope, (LedgerKey, Entry)>) -> Ticked<'
 ///                       + sum(delta) WHERE at > began - epsilon AND at <= ended + epsilon AND delta < 0
 ///     hi       = the same with delta > 0
 ///     variance = book - sum(delta)
+/// where a delta is what was posted with one event time and quantity, less what was taken back of that: as long as it was
+/// taken back more often than it was posted, it is its opposite.
 ///     in doubt = there is a doubt, and no count that holds was taken at or after the watermark of that moment
 fn recount(entries: &[(&Entry, isize)]) -> Option<Recount> {
     let mut deltas: BTreeMap<(TimeMs, i64), i64> = BTreeMap::new();
@@ -69,7 +72,9 @@ fn recount(entries: &[(&Entry, isize)]) -> Option<Recount> {
     let mut doubt_ms: Option<TimeMs> = None;
     for (entry, copies) in entries {
         match **entry {
-            Entry::Delta { at_ms, quantity, times } => *deltas.entry((at_ms, quantity)).or_default() += times * *copies as i64,
+            Entry::Delta { at_ms, quantity, times } => {
+                *deltas.entry((at_ms, quantity)).or_default() += times * *copies as i64
+            }
             Entry::Count(count) => counts.push(count),
             Entry::Tombstone { id, at_ms } => drop(taken_back.insert((at_ms, id))),
             Entry::Doubt { doubt_ms: as_of_ms } => doubt_ms = doubt_ms.max(Some(as_of_ms)),
@@ -94,8 +99,8 @@ fn recount(entries: &[(&Entry, isize)]) -> Option<Recount> {
 /// The formulae, over the deltas that were posted more or less often than they were taken back.
 fn numbers(anchor: Option<Count>, deltas: &BTreeMap<(TimeMs, i64), i64>) -> (i64, i64, i64, i64) {
     let sum = |holds: &dyn Fn(TimeMs, i64) -> bool| -> i64 {
-        let held = deltas.iter().filter(|((at_ms, quantity), _)| holds(*at_ms, *quantity));
-        held.map(|((_, quantity), times)| quantity * times).sum()
+        let changes = deltas.iter().map(|((at_ms, quantity), times)| (*at_ms, quantity * times));
+        changes.filter(|(at_ms, delta)| holds(*at_ms, *delta)).map(|(_, delta)| delta).sum()
     };
     let all = sum(&|_, _| true);
     let Some(Count { at_ms: ended_ms, from_ms, epsilon_ms, quantity, .. }) = anchor else { return (all, all, all, 0) };
@@ -138,7 +143,8 @@ fn availability<'scope>(
 ) -> Ticked<'scope, LedgerRow> {
     let names = Arc::clone(catalog);
     let sellable = recounts.filter(|(key, _)| key.state == StockState::Sellable);
-    let by_tenant = sellable.map(|(key, recount)| (key.tenant, (key, recount))).arrange_by_key_named("SellableRecounts");
+    let by_tenant =
+        sellable.map(|(key, recount)| (key.tenant, (key, recount))).arrange_by_key_named("SellableRecounts");
     by_tenant.join_core(reached.arrange_by_key_named("Reached"), move |tenant, (key, recount), reached_ms| {
         let decision = decide(&balance(recount), &policy, *reached_ms);
         Some(LedgerRow::Availability(Availability {

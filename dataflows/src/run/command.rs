@@ -199,12 +199,10 @@ fn check_command(configuration: &PathBuf) -> Result<ExitCode, Failure> {
     let unreadable = |source| RunError::Unreadable { path: configuration.clone(), source };
     let text = std::fs::read_to_string(configuration).map_err(unreadable)?;
     let folder = folder_of(configuration);
-    let found = check(&text, &configuration.display().to_string(), |pattern| {
-        match inputs::find(&folder, pattern) {
-            Ok(files) => Ok(files),
-            Err(connectors::files::FilesError::NoMatch { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.to_string()),
-        }
+    let found = check(&text, &configuration.display().to_string(), |pattern| match inputs::find(&folder, pattern) {
+        Ok(files) => Ok(files),
+        Err(connectors::files::FilesError::NoMatch { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
     });
     match found {
         Ok(()) => {
@@ -282,7 +280,10 @@ impl RunArguments {
             addresses.extend(lines.map(str::to_owned));
             if addresses.len() != self.processes {
                 let (found, wanted) = (addresses.len(), self.processes);
-                return usage(format!("the host file {} names {found} processes, but --processes is {wanted}", hostfile.display()));
+                return usage(format!(
+                    "the host file {} names {found} processes, but --processes is {wanted}",
+                    hostfile.display()
+                ));
             }
             if let Some(wrong) = addresses.iter().find(|address| !address.contains(':')) {
                 return usage(format!("{}: \"{wrong}\" is no host:port", hostfile.display()));

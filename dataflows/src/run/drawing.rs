@@ -26,7 +26,11 @@ pub fn draw(plan: &GraphPlan) -> String {
                             operators.borrow_mut().insert(operates.addr.clone(), operates.name.clone());
                         }
                         TimelyEvent::Channels(channel) => {
-                            channels.borrow_mut().push((channel.scope_addr.clone(), channel.source.0, channel.target.0));
+                            channels.borrow_mut().push((
+                                channel.scope_addr.clone(),
+                                channel.source.0,
+                                channel.target.0,
+                            ));
                         }
                         _ => {}
                     }

@@ -211,7 +211,20 @@ impl Engine {
         };
         let guards = crew.start(workers).map_err(|what| EngineError::Workers { what })?;
         let guards = Some(guards);
-        Ok(Engine { stop, time, publisher, failure, guards, threads, close_feeds, outlets, inlet: way_in, gauge_wanted, gauges, ended })
+        Ok(Engine {
+            stop,
+            time,
+            publisher,
+            failure,
+            guards,
+            threads,
+            close_feeds,
+            outlets,
+            inlet: way_in,
+            gauge_wanted,
+            gauges,
+            ended,
+        })
     }
 
     /// Whether every source has ended and everything was published.
@@ -398,7 +411,9 @@ impl Crew {
             events: owned(&self.events, index),
             facts: owned(&self.facts, index),
             inlet: self.inlet.clone(),
-            publish: Arc::new(move |publication| drop(lock(&publications).send(PublisherNews::Publication(publication)))),
+            publish: Arc::new(move |publication| {
+                drop(lock(&publications).send(PublisherNews::Publication(publication)))
+            }),
         };
         let graph = build(worker, &self.plan, ports);
         let (mut told, mut gauged) = (Some(0), 0);
@@ -429,11 +444,18 @@ impl Crew {
 
 fn owned<R>(feeds: &Mutex<Vec<(usize, PartitionId, Feed<R>)>>, worker: usize) -> Vec<(PartitionId, Feed<R>)> {
     let feeds = lock(feeds);
-    feeds.iter().filter(|(owner, _, _)| *owner == worker).map(|(_, partition, feed)| (*partition, feed.clone())).collect()
+    feeds
+        .iter()
+        .filter(|(owner, _, _)| *owner == worker)
+        .map(|(_, partition, feed)| (*partition, feed.clone()))
+        .collect()
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("the system has a thread left for a handful of them")
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .expect("the system has a thread left for a handful of them")
 }
 
 /// Locks; a thread that panicked ends the run anyway, so what it left is as good as any.

@@ -148,7 +148,11 @@ pub fn folder_of(configuration: &Path) -> PathBuf {
 pub fn graph_plan(plan: &Plan) -> GraphPlan {
     let views = View::ALL.map(|view| {
         let settings = plan.meaning.view(view);
-        ViewPlan { enabled: settings.enabled, retention_ms: settings.retention_ms.unwrap_or(i64::MAX), shards: settings.shards }
+        ViewPlan {
+            enabled: settings.enabled,
+            retention_ms: settings.retention_ms.unwrap_or(i64::MAX),
+            shards: settings.shards,
+        }
     });
     GraphPlan {
         catalog: Arc::new(plan.catalog()),
@@ -199,7 +203,14 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     if options.workers.process > 0 {
         let sources = inputs::sources(&wanted, &inputs_folder)?;
         let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
-        let engine = Engine::start(&graph_plan(&wanted), &options.workers, sources, queue_bytes(&settings), timekeeper, Box::new(Nowhere))?;
+        let engine = Engine::start(
+            &graph_plan(&wanted),
+            &options.workers,
+            sources,
+            queue_bytes(&settings),
+            timekeeper,
+            Box::new(Nowhere),
+        )?;
         return engine.join().map(|()| Ended::Well).map_err(RunError::from);
     }
 
@@ -227,12 +238,21 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         speed: options.speed,
         ..MinterOptions::default()
     };
-    let timekeeper = Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+    let timekeeper =
+        Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
     if files.resumed() > timekeeper.durable() {
-        return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: files.resumed(), log: timekeeper.durable() });
+        return Err(RunError::LogCut {
+            folder: folder.path().to_owned(),
+            sinks: files.resumed(),
+            log: timekeeper.durable(),
+        });
     }
     if timekeeper.durable() > 0 {
-        say(&format!("resuming {}: {} ticks are replayed from its logs", folder.path().display(), timekeeper.durable()));
+        say(&format!(
+            "resuming {}: {} ticks are replayed from its logs",
+            folder.path().display(),
+            timekeeper.durable()
+        ));
     }
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
@@ -243,7 +263,8 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let sources = inputs::sources(&plan, &inputs_folder)?;
     let graph = graph_plan(&plan);
-    let engine = Engine::start(&graph, &options.workers, sources, queue_bytes(&settings), Some(timekeeper), Box::new(output))?;
+    let engine =
+        Engine::start(&graph, &options.workers, sources, queue_bytes(&settings), Some(timekeeper), Box::new(output))?;
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
@@ -290,7 +311,8 @@ fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunE
     let text = absolute.to_string_lossy().into_owned();
     let mut disk = folder.disk();
     if disk.read(INPUTS)?.is_none_or(|known| known != text.as_bytes()) {
-        disk.truncate(INPUTS, 0).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        disk.truncate(INPUTS, 0)
+            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
         disk.append(INPUTS, text.as_bytes())?;
         disk.sync(INPUTS)?;
     }
@@ -309,7 +331,8 @@ fn print_tables(plan: &Plan, published: &Published, engine: &Engine, seen: &Tota
     println!("{}", tables::render(&views));
     println!("{}", tables::memory(&engine.held()));
     drop(views);
-    let retrospective = plan.meaning.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
+    let retrospective =
+        plan.meaning.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
     if !retrospective.is_empty() {
         println!(
             "Variants of {retrospective} are assigned by hash when the records are read. Where the records are older than \

@@ -67,7 +67,10 @@ impl<D: Disk> ChangeFiles<D> {
             if let Some(sealing) = self.sealing.get_mut(&(*view, *shard)) {
                 let of = |tenant: &str| {
                     let name = format!("{tenant}/events");
-                    sealed_through.iter().find(|(group, _)| *group == name).map_or(TimeMs::MIN, |(_, sealed_ms)| *sealed_ms)
+                    sealed_through
+                        .iter()
+                        .find(|(group, _)| *group == name)
+                        .map_or(TimeMs::MIN, |(_, sealed_ms)| *sealed_ms)
                 };
                 changes = sealing.tick(changes, of);
             }
@@ -108,7 +111,13 @@ pub struct Output<D> {
 
 impl<D: Disk> Output<D> {
     /// An output of a run.
-    pub fn new(files: ChangeFiles<D>, published: Arc<Published>, plan: &Plan, folder: DataFolder, bytes_max: u64) -> Self {
+    pub fn new(
+        files: ChangeFiles<D>,
+        published: Arc<Published>,
+        plan: &Plan,
+        folder: DataFolder,
+        bytes_max: u64,
+    ) -> Self {
         Output { files, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
     }
 }

@@ -35,7 +35,8 @@ pub struct Totals {
 /// What the published tick says.
 pub fn totals(published: &Published) -> Totals {
     let views = published.read();
-    let mut totals = Totals { ticks: views.published().map_or(0, |mark| mark.tick + 1), conserved: true, ..Totals::default() };
+    let mut totals =
+        Totals { ticks: views.published().map_or(0, |mark| mark.tick + 1), conserved: true, ..Totals::default() };
     for row in views.rows(View::SourceHealth) {
         let Row::SourceHealth(row) = row else { continue };
         totals.read += row.read;

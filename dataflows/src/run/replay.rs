@@ -49,9 +49,17 @@ pub enum Compared {
 const LINE_CHARS_MAX: usize = 400;
 
 /// Replays a data folder.
-pub fn replay(folder: &Path, inputs_folder: Option<&Path>, workers: usize, interrupted: &AtomicBool) -> Result<Compared, RunError> {
+pub fn replay(
+    folder: &Path,
+    inputs_folder: Option<&Path>,
+    workers: usize,
+    interrupted: &AtomicBool,
+) -> Result<Compared, RunError> {
     if !folder.join(REMAP_LOG).exists() {
-        let source = std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no {REMAP_LOG} in it: is it a data folder of `aisle run`?"));
+        let source = std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            format!("there is no {REMAP_LOG} in it: is it a data folder of `aisle run`?"),
+        );
         return Err(RunError::Unreadable { path: folder.to_owned(), source });
     }
     let (data, _) = DataFolder::open(folder, false)?;
@@ -75,7 +83,8 @@ pub fn replay(folder: &Path, inputs_folder: Option<&Path>, workers: usize, inter
     let names: Vec<String> = files.names().collect();
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let sources = inputs::sources(&first, &inputs_folder)?;
-    let engine = Engine::start(&graph_plan(&first), &workers, sources, 8 << 20, Some(timekeeper), Box::new(Again(files)))?;
+    let engine =
+        Engine::start(&graph_plan(&first), &workers, sources, 8 << 20, Some(timekeeper), Box::new(Again(files)))?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(20));
@@ -87,7 +96,8 @@ pub fn replay(folder: &Path, inputs_folder: Option<&Path>, workers: usize, inter
     let ended = engine.has_ended();
     engine.stop()?;
     let compared = if ended { compare(folder, &scratch, &names, ticks)? } else { Compared::Interrupted };
-    std::fs::remove_dir_all(&scratch).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    std::fs::remove_dir_all(&scratch)
+        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     Ok(compared)
 }
 

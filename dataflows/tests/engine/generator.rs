@@ -527,7 +527,8 @@ impl Generator {
         use EventKind::{AddToCart, Click, Exposure, Purchase, Return, View};
         self.records += 1;
         let random = &mut self.random;
-        let kind = *random.choose(&[View, View, View, Click, Click, AddToCart, Purchase, Purchase, Return, Exposure, Exposure]);
+        let kind = *random
+            .choose(&[View, View, View, Click, Click, AddToCart, Purchase, Purchase, Return, Exposure, Exposure]);
         let sign = if kind == Return { -1 } else { 1 };
         let value = match self.great && random.once_in(4) {
             true => *random.choose(&[1 << 40, (1 << 40) - 1, 1 << 39]),
@@ -585,7 +586,14 @@ impl Generator {
     }
 
     /// Makes the correction or void of a fact.
-    fn correct(&mut self, number: usize, lane: (TenantId, usize), event_time_ms: TimeMs, before: Header, original: &Fact) {
+    fn correct(
+        &mut self,
+        number: usize,
+        lane: (TenantId, usize),
+        event_time_ms: TimeMs,
+        before: Header,
+        original: &Fact,
+    ) {
         if !self.corrected.insert(original.id) {
             return;
         }
@@ -628,12 +636,37 @@ impl Generator {
         let random = &mut self.random;
         let spec = self.catalog.fact_source(FACT_SOURCES[source]);
         let kinds = [
-            Sale, Sale, Sale, Sale, Return, Receipt, Receipt, TransferOut, TransferIn, Adjust, StateMove, StateMove,
-            Count, Count, Count, Count, Snapshot, Snapshot, Pick, ShelfObservation, Clock,
+            Sale,
+            Sale,
+            Sale,
+            Sale,
+            Return,
+            Receipt,
+            Receipt,
+            TransferOut,
+            TransferIn,
+            Adjust,
+            StateMove,
+            StateMove,
+            Count,
+            Count,
+            Count,
+            Count,
+            Snapshot,
+            Snapshot,
+            Pick,
+            ShelfObservation,
+            Clock,
         ];
         let kind = *random.choose(&kinds);
         let absolute = matches!(kind, Count | Snapshot);
-        let states = [StockState::Sellable, StockState::Sellable, StockState::Sellable, StockState::Damaged, StockState::Backroom];
+        let states = [
+            StockState::Sellable,
+            StockState::Sellable,
+            StockState::Sellable,
+            StockState::Damaged,
+            StockState::Backroom,
+        ];
         let state = if kind == Clock { StockState::Sellable } else { *random.choose(&states) };
         let quantity = match kind {
             Clock => 0,
@@ -688,7 +721,8 @@ fn catalog(random: &mut Random, tenants: u16) -> Catalog {
     let mut experiments = Vec::new();
     for tenant in 0..tenants {
         for (name, population) in [("ranker", Population::Assigned), ("badges", Population::Exposed)] {
-            let mut variants = ["control", "treatment", "other"].map(|name| Variant { name: name.into(), weight: 1 }).to_vec();
+            let mut variants =
+                ["control", "treatment", "other"].map(|name| Variant { name: name.into(), weight: 1 }).to_vec();
             variants.truncate(2 + random.below(2) as usize);
             experiments.push(Experiment {
                 tenant,

@@ -6,7 +6,9 @@
 mod generator;
 mod history;
 mod naive;
+mod prefix;
 mod simulation;
+mod specification;
 mod trial;
 
 use std::collections::BTreeSet;

@@ -22,7 +22,7 @@ use dataflows::views::{
 use operators::binding::{Binding, Status};
 use operators::judge::RECENT_RECORDS;
 use operators::record::{Header, Identity};
-use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
+use operators::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
 use operators::topology::{GroupId, Lanes, Parameters};
 
 use crate::history::{History, Records};
@@ -36,7 +36,24 @@ const SUM_MAX: i64 = 1 << 40;
 /// The views at each tick of a history.
 pub fn naive(history: &History) -> Vec<Snapshot> {
     let mut model = Model::new(history);
-    history.bindings.iter().map(|binding| model.tick(binding)).collect()
+    let snapshot = |binding| {
+        model.tick(binding);
+        model.snapshot()
+    };
+    history.bindings.iter().map(snapshot).collect()
+}
+
+/// The views at some ticks of a history only, where a snapshot of every tick would be too much.
+pub fn naive_at(history: &History, ticks: &BTreeSet<Tick>) -> BTreeMap<Tick, Snapshot> {
+    let mut model = Model::new(history);
+    let mut snapshots = BTreeMap::new();
+    for binding in &history.bindings {
+        model.tick(binding);
+        if ticks.contains(&binding.tick) {
+            snapshots.insert(binding.tick, model.snapshot());
+        }
+    }
+    snapshots
 }
 
 /// Everything that the model knows after a tick.
@@ -187,7 +204,7 @@ impl<'a> Model<'a> {
     }
 
     /// Goes on to the next tick: applies its records, then seals to its watermarks.
-    fn tick(&mut self, binding: &Binding) -> Snapshot {
+    fn tick(&mut self, binding: &Binding) {
         self.now_ms = binding.now_ms;
         if let Some(configuration) = &binding.configuration {
             self.change_parameters(&configuration.parameters);
@@ -206,7 +223,6 @@ impl<'a> Model<'a> {
         self.sessions.retain(|(tenant, _, _), (_, last_ms)| {
             watermarks[catalog.event_group(*tenant).0 as usize] < last_ms.saturating_add(keep_ms)
         });
-        self.snapshot()
     }
 
     /// A tick that changes a partition's lateness raises the floors under its lanes to what was sealed.
@@ -269,8 +285,7 @@ impl<'a> Model<'a> {
         let clock_ms = if described.live { self.now_ms } else { self.parameters.start_ms };
         let last_ms = later(clock_ms, parameters.skew_max_ms);
         if header.event_time_ms > last_ms {
-            let detail =
-                format!("event time {} is later than {last_ms}, the last that may be", header.event_time_ms);
+            let detail = format!("event time {} is later than {last_ms}, the last that may be", header.event_time_ms);
             return self.bury(number, offset, line, "future", &detail, &[]);
         }
 
@@ -386,9 +401,8 @@ impl<'a> Model<'a> {
         }
 
         for group in (0..self.watermarks.len() as u16).map(GroupId) {
-            let feeds = |number: &usize| {
-                self.history.topology.partitions[*number].groups.iter().any(|(fed, _)| *fed == group)
-            };
+            let feeds =
+                |number: &usize| self.history.topology.partitions[*number].groups.iter().any(|(fed, _)| *fed == group);
             let feeding: Vec<usize> = (0..self.partitions.len()).filter(feeds).collect();
             let running: Vec<usize> =
                 feeding.iter().copied().filter(|number| self.partitions[*number].status != Status::Ended).collect();
@@ -576,8 +590,15 @@ impl<'a> Model<'a> {
                     sums: Moments::default(),
                     squares: Moments::default(),
                 });
-                let columns =
-                    [sums.views, sums.clicks, sums.add_to_carts, sums.purchases, sums.returns, sums.quantity, sums.value];
+                let columns = [
+                    sums.views,
+                    sums.clicks,
+                    sums.add_to_carts,
+                    sums.purchases,
+                    sums.returns,
+                    sums.quantity,
+                    sums.value,
+                ];
                 if columns.iter().any(|column| column.abs() > SUM_MAX) {
                     total.units_overflowed += 1;
                 } else {
@@ -592,9 +613,8 @@ impl<'a> Model<'a> {
     }
 
     fn shown(&self, all: &[Shown], retention_ms: i64) -> Vec<Row> {
-        let stays = |shown: &&Shown| {
-            shown.since_ms.is_none_or(|since_ms| self.now_ms < since_ms.saturating_add(retention_ms))
-        };
+        let stays =
+            |shown: &&Shown| shown.since_ms.is_none_or(|since_ms| self.now_ms < since_ms.saturating_add(retention_ms));
         all.iter().filter(stays).map(|shown| shown.row.clone()).collect()
     }
 
@@ -811,7 +831,8 @@ impl Account {
         let standing = self.counts.iter().filter(|count| !voided(count.id));
         let anchor = standing.max_by_key(|count| (count.at_ms, u16::MAX - count.rank, count.id));
         let taken_back_ms = self.tombstones.iter().map(|(_, at_ms)| *at_ms).max();
-        let holds = taken_back_ms.is_none_or(|taken_back_ms| anchor.is_some_and(|anchor| anchor.at_ms >= taken_back_ms));
+        let holds =
+            taken_back_ms.is_none_or(|taken_back_ms| anchor.is_some_and(|anchor| anchor.at_ms >= taken_back_ms));
         let anchor = anchor.filter(|_| holds);
 
         let (start, at_ms, opens_ms, closes_ms) = match anchor {

@@ -57,7 +57,12 @@ pub fn run(history: &History, workers: usize, seed: u64) -> Vec<Snapshot> {
                 let partition = random.below(feeds.len() as u64) as usize;
                 let bound = if random.once_in(4) { 100_000 } else { 20 };
                 let most = 1 + random.below(bound);
-                handed[partition] = feeds[partition].hand_over(&history.records[partition], partition, handed[partition], most as usize);
+                handed[partition] = feeds[partition].hand_over(
+                    &history.records[partition],
+                    partition,
+                    handed[partition],
+                    most as usize,
+                );
             }
             _ => {
                 let worker = random.below(workers as u64) as usize;
@@ -166,7 +171,8 @@ pub fn ports(
     peers: usize,
     publish: impl Fn(Publication) + Send + Sync + 'static,
 ) -> Ports {
-    let owned = |partition: &(PartitionId, &operators::topology::Partition)| plan.topology.owner(partition.0, peers) == index;
+    let owned =
+        |partition: &(PartitionId, &operators::topology::Partition)| plan.topology.owner(partition.0, peers) == index;
     let events = plan.topology.of_release(EVENTS).filter(owned).map(|(id, _)| match &feeds[id.0 as usize] {
         AnyFeed::Events(feed) => (id, feed.clone()),
         AnyFeed::Facts(_) => unreachable!("a partition of this release has events"),

@@ -100,11 +100,21 @@ pub trait Folded<'scope, F: Fold> {
     /// Exchanges postings by virtual shard, folds them at complete ticks, and gives the changes of the rows.
     /// `marks` bring `W(T)` and the capability of every tick. `restore` are snapshots of all workers of an earlier run:
     /// the shards that this worker holds are taken from them and their rows emitted again.
-    fn fold(self, fold: Rc<F>, marks: StreamVec<'scope, Tick, Mark>, restore: &[FoldSnapshot]) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>);
+    fn fold(
+        self,
+        fold: Rc<F>,
+        marks: StreamVec<'scope, Tick, Mark>,
+        restore: &[FoldSnapshot],
+    ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>);
 }
 
 impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::Key, F::Event>> {
-    fn fold(self, fold: Rc<F>, marks: StreamVec<'scope, Tick, Mark>, restore: &[FoldSnapshot]) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>) {
+    fn fold(
+        self,
+        fold: Rc<F>,
+        marks: StreamVec<'scope, Tick, Mark>,
+        restore: &[FoldSnapshot],
+    ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>) {
         let (index, peers) = (self.scope().index(), self.scope().peers());
         let name = fold.name();
         let mut folding = Folding::new(fold);
@@ -115,33 +125,39 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
         let folding = Rc::new(RefCell::new(folding));
         let handle = FoldHandle(Rc::clone(&folding));
         let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of(&posting.key));
-        let stream = self.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(marks, pact, Pipeline, name, move |_, _| {
-            let mut stash: BTreeMap<Tick, Vec<(F::Key, F::Event)>> = BTreeMap::new();
-            let mut marked: BTreeMap<Tick, (Capability<Tick>, Mark)> = BTreeMap::new();
-            move |(postings, postings_frontier), (marks, _), output| {
-                postings.for_each(|_, postings| {
-                    for Posting { key, event, tick } in postings.drain(..) {
-                        stash.entry(tick).or_default().push((key, event));
+        let stream = self.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
+            marks,
+            pact,
+            Pipeline,
+            name,
+            move |_, _| {
+                let mut stash: BTreeMap<Tick, Vec<(F::Key, F::Event)>> = BTreeMap::new();
+                let mut marked: BTreeMap<Tick, (Capability<Tick>, Mark)> = BTreeMap::new();
+                move |(postings, postings_frontier), (marks, _), output| {
+                    postings.for_each(|_, postings| {
+                        for Posting { key, event, tick } in postings.drain(..) {
+                            stash.entry(tick).or_default().push((key, event));
+                        }
+                    });
+                    marks.for_each(|capability, marks| {
+                        for mark in marks.drain(..) {
+                            marked.insert(mark.tick, (capability.retain(0), mark));
+                        }
+                    });
+                    while let Some(entry) = marked.first_entry()
+                        && !postings_frontier.less_equal(entry.key())
+                    {
+                        let (capability, mark) = entry.remove();
+                        let events = stash.remove(&mark.tick).unwrap_or_default();
+                        let mut session = output.session(&capability);
+                        for row in restored.drain(..) {
+                            session.give((row, mark.tick, 1));
+                        }
+                        folding.borrow_mut().tick(events, &mark, |row, diff| session.give((row, mark.tick, diff)));
                     }
-                });
-                marks.for_each(|capability, marks| {
-                    for mark in marks.drain(..) {
-                        marked.insert(mark.tick, (capability.retain(0), mark));
-                    }
-                });
-                while let Some(entry) = marked.first_entry()
-                    && !postings_frontier.less_equal(entry.key())
-                {
-                    let (capability, mark) = entry.remove();
-                    let events = stash.remove(&mark.tick).unwrap_or_default();
-                    let mut session = output.session(&capability);
-                    for row in restored.drain(..) {
-                        session.give((row, mark.tick, 1));
-                    }
-                    folding.borrow_mut().tick(events, &mark, |row, diff| session.give((row, mark.tick, diff)));
                 }
-            }
-        });
+            },
+        );
         (stream, handle)
     }
 }
@@ -195,7 +211,8 @@ impl<F: Fold> Folding<F> {
             }
             std::hint::black_box(touched);
             for (hash, (key, event)) in hashes.iter().zip(burst) {
-                let make = || (key.clone(), Entry { state: F::State::default(), touched: 0, wake: None, retire_at: None });
+                let make =
+                    || (key.clone(), Entry { state: F::State::default(), touched: 0, wake: None, retire_at: None });
                 let place = self.table.locate(*hash, key, make);
                 self.touch(place, mark.tick);
                 let (key, entry) = self.table.get_mut(place).expect("it was located just now");
@@ -221,7 +238,12 @@ impl<F: Fold> Folding<F> {
             return;
         }
         if entry.touched != 0 && !self.watermarks.is_empty() {
-            let now = Now { tick: self.upper.saturating_sub(1), now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
+            let now = Now {
+                tick: self.upper.saturating_sub(1),
+                now_ms: self.now_ms,
+                watermarks: &self.watermarks,
+                reached: &self.reached,
+            };
             if self.fold.retire(&mut entry.state, key, &now) {
                 entry.state = F::State::default();
             }
@@ -277,7 +299,8 @@ impl<F: Fold> Folding<F> {
 
     /// Frees what may be forgotten, a bounded number of keys a tick.
     fn retire_due(&mut self) {
-        let now = Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
+        let now =
+            Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
         for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
             let Some((key, entry)) = self.table.get_mut(place) else { continue };
             if !entry.retire_at.is_some_and(|retire_at| is_due(retire_at, now.now_ms, now.watermarks)) {
@@ -304,7 +327,13 @@ impl<F: Fold> Folding<F> {
                 shards.insert(shard, coded);
             }
         }
-        FoldSnapshot { upper: self.upper, now_ms: self.now_ms, watermarks: self.watermarks.clone(), reached: self.reached.clone(), shards }
+        FoldSnapshot {
+            upper: self.upper,
+            now_ms: self.now_ms,
+            watermarks: self.watermarks.clone(),
+            reached: self.reached.clone(),
+            shards,
+        }
     }
 
     fn restore(&mut self, snapshot: &FoldSnapshot, mine: impl Fn(u64) -> bool, rows: &mut Vec<F::Row>) {
@@ -340,7 +369,8 @@ fn is_due(wake: Wake, now_ms: TimeMs, watermarks: &[TimeMs]) -> bool {
 fn due(queue: &mut BTreeMap<Wake, Vec<Place>>, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Place> {
     let mut taken = Vec::new();
     let groups = (0..watermarks.len() as u16).map(crate::topology::GroupId);
-    let bounds = groups.map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
+    let bounds =
+        groups.map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
     for (from, upto) in bounds.chain([(Wake::Now(TimeMs::MIN), Wake::Now(now_ms))]) {
         while let Some((&wake, _)) = queue.range(from..=upto).next() {
             let places = queue.get_mut(&wake).expect("it was looked at just now");
@@ -358,7 +388,13 @@ fn due(queue: &mut BTreeMap<Wake, Vec<Place>>, now_ms: TimeMs, watermarks: &[Tim
 
 /// Forgetting has time until the next full minute, so that few queues hold many keys.
 fn coarse(wake: Wake) -> Wake {
-    let up = |at_ms: TimeMs| if at_ms == TimeMs::MIN { at_ms } else { at_ms.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS) };
+    let up = |at_ms: TimeMs| {
+        if at_ms == TimeMs::MIN {
+            at_ms
+        } else {
+            at_ms.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS)
+        }
+    };
     match wake {
         Wake::Watermark(group, at_ms) => Wake::Watermark(group, up(at_ms)),
         Wake::Now(at_ms) => Wake::Now(up(at_ms)),

@@ -103,7 +103,9 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// Resident bytes by capacity, without what values own on the heap.
     pub(super) fn bytes(&self) -> usize {
         let entry = size_of::<Option<(u64, K, V)>>();
-        let of = |shard: &Shard<K, V>| shard.index.capacity() * 8 + shard.entries.capacity() * entry + shard.free.capacity() * 4;
+        let of = |shard: &Shard<K, V>| {
+            shard.index.capacity() * 8 + shard.entries.capacity() * entry + shard.free.capacity() * 4
+        };
         self.shards.iter().map(of).sum()
     }
 

@@ -77,7 +77,9 @@ fn a_floor_never_falls() {
     let lenient = LaneParameters { lateness_ms: 60 * MINUTE, ..USUAL };
     let mut story = caught_up(2);
     let mut before = [MINUS_INFINITY; 2];
-    for (minute, status) in (0..40).zip([Status::CaughtUp, Status::Behind, Status::Idle, Status::CaughtUp].iter().cycle()) {
+    for (minute, status) in
+        (0..40).zip([Status::CaughtUp, Status::Behind, Status::Idle, Status::CaughtUp].iter().cycle())
+    {
         story.is(0, *status);
         let now_ms = START_MS + minute * MINUTE;
         let parameters = [strict, lenient, USUAL][minute as usize % 3];

@@ -39,9 +39,15 @@ fn lane_parameters() -> impl Strategy<Value = LaneParameters> {
     let lateness = select(vec![0, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE]);
     let hold = select(vec![0, SECOND, 30 * SECOND, 5 * MINUTE]);
     let idle = select(vec![0, 10 * SECOND, 2 * MINUTE, 10 * MINUTE]);
-    (lateness, hold, idle, select(vec![0, MINUTE, 60 * MINUTE])).prop_map(|(lateness_ms, hold_ms, idle_ms, skew_max_ms)| {
-        LaneParameters { lateness_ms, hold_ms, idle_ms, skew_max_ms, dedup_horizon_ms: 0 }
-    })
+    (lateness, hold, idle, select(vec![0, MINUTE, 60 * MINUTE])).prop_map(
+        |(lateness_ms, hold_ms, idle_ms, skew_max_ms)| LaneParameters {
+            lateness_ms,
+            hold_ms,
+            idle_ms,
+            skew_max_ms,
+            dedup_horizon_ms: 0,
+        },
+    )
 }
 
 fn tick_plan(partitions: u32) -> impl Strategy<Value = TickPlan> {
@@ -93,9 +99,10 @@ struct Reached {
 
 fn hold(plan: &Plan) -> Result<Reached, TestCaseError> {
     let lanes = |open: bool| if open { Lanes::Open } else { closed(LANES.into()) };
-    let partitions = plan.partitions.iter().map(|(live, groups)| {
-        feeding(*live, groups.iter().map(|(group, open)| (*group, lanes(*open))).collect())
-    });
+    let partitions = plan
+        .partitions
+        .iter()
+        .map(|(live, groups)| feeding(*live, groups.iter().map(|(group, open)| (*group, lanes(*open))).collect()));
     let mut story = Story::with(partitions.collect(), plan.parameters.clone());
     let mut parameters = plan.parameters.clone();
     let (mut now_ms, mut reached) = (START_MS, Reached::default());
@@ -109,11 +116,15 @@ fn hold(plan: &Plan) -> Result<Reached, TestCaseError> {
             parameters[partition as usize] = changed;
         }
         let changed = step.change.map(|_| configuration(parameters.clone()));
-        let said: Vec<(GroupId, Said)> = step.records.iter().flat_map(|(partition, group, lane, ahead_ms, times)| {
-            let groups = &plan.partitions[*partition as usize].1;
-            let group = groups[group % groups.len()].0;
-            vec![(group, (*partition, u128::from(*lane), now_ms + ahead_ms)); *times]
-        }).collect();
+        let said: Vec<(GroupId, Said)> = step
+            .records
+            .iter()
+            .flat_map(|(partition, group, lane, ahead_ms, times)| {
+                let groups = &plan.partitions[*partition as usize].1;
+                let group = groups[group % groups.len()].0;
+                vec![(group, (*partition, u128::from(*lane), now_ms + ahead_ms)); *times]
+            })
+            .collect();
         let sealed = story.watermarks().to_vec();
         let verdicts = story.tell(now_ms, changed, &said);
         for ((group, (partition, lane, at_ms)), verdict) in said.into_iter().zip(verdicts) {
@@ -145,7 +156,10 @@ fn hold(plan: &Plan) -> Result<Reached, TestCaseError> {
 
 #[test]
 fn a_record_on_time_at_a_tick_is_not_behind_the_watermark_of_the_tick_before() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(4_000)
+    });
     let total = std::cell::RefCell::new(Reached::default());
     let outcome = runner.run(&plan(), |plan| {
         let reached = hold(&plan)?;
@@ -159,5 +173,8 @@ fn a_record_on_time_at_a_tick_is_not_behind_the_watermark_of_the_tick_before() {
         panic!("{error}");
     }
     let Reached { on_time, late, floored } = total.into_inner();
-    assert!(on_time > 50_000 && late > 20_000 && floored > 5_000, "{on_time} on time, {late} late, {floored} by the floor");
+    assert!(
+        on_time > 50_000 && late > 20_000 && floored > 5_000,
+        "{on_time} on time, {late} late, {floored} by the floor"
+    );
 }

@@ -163,7 +163,8 @@ fn a_catch_up_in_one_big_tick_makes_nothing_late() {
     story.tick(now_ms, &[]);
     // Three hours at once, one lane after the other, and the reader is caught up again.
     story.is(0, Status::CaughtUp);
-    let said: Vec<Said> = (0..2).flat_map(|lane| (0..180).map(move |minute| (0, lane, START_MS + minute * MINUTE))).collect();
+    let said: Vec<Said> =
+        (0..2).flat_map(|lane| (0..180).map(move |minute| (0, lane, START_MS + minute * MINUTE))).collect();
     assert!(story.tick(now_ms, &said).iter().all(|verdict| *verdict == OnTime));
     assert_eq!(story.watermark(), now_ms - USUAL.hold_ms - USUAL.lateness_ms, "the tick is applied, then sealed");
 }

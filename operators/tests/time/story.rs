@@ -127,7 +127,13 @@ impl Story {
         verdicts
     }
 
-    fn judge(&mut self, now_ms: TimeMs, before: &Parameters, group: GroupId, (partition, lane, at_ms): Said) -> Timeliness {
+    fn judge(
+        &mut self,
+        now_ms: TimeMs,
+        before: &Parameters,
+        group: GroupId,
+        (partition, lane, at_ms): Said,
+    ) -> Timeliness {
         let place = partition as usize;
         let parameters = self.parameters.lanes[place];
         let from_ms = if self.topology.partitions[place].live { now_ms } else { self.parameters.start_ms };

@@ -68,7 +68,8 @@ impl Reader {
 }
 
 fn holding<R>(batch: &Batch<R>) -> Holding {
-    let times = || batch.items.iter().filter_map(|item| item.outcome.as_ref().ok()).map(|(header, _)| header.event_time_ms);
+    let times =
+        || batch.items.iter().filter_map(|item| item.outcome.as_ref().ok()).map(|(header, _)| header.event_time_ms);
     Holding::Records {
         end_offset: batch.end_offset,
         bytes: batch.bytes,

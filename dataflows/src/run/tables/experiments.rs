@@ -50,6 +50,7 @@ pub(super) fn minutes(views: &Views) -> String {
         let rows_shown = last_minutes(if sealed.is_empty() { rows } else { &sealed });
         total += rows.len();
         shown += rows_shown.len();
+        let mut name = format!("{tenant}\n{experiment}");
         for row in rows_shown {
             let measures = &row.measures;
             let numbers = [
@@ -65,7 +66,8 @@ pub(super) fn minutes(views: &Views) -> String {
             // Minutes have no seconds, and the columns are needed.
             let minute = instant(row.minute_ms).replace('T', " ").replace(":00Z", "");
             let open = if row.minute_ms.saturating_add(MINUTE_MS) <= sealed_ms { "" } else { "*" };
-            let mut cells = vec![format!("{tenant}/{experiment}"), minute + open, row.variant.to_string()];
+            // An experiment is named once, on its first row.
+            let mut cells = vec![std::mem::take(&mut name), minute + open, row.variant.to_string()];
             cells.extend(numbers.map(|number| grouped(number.into())));
             table.add_row(cells);
         }
@@ -108,13 +110,14 @@ pub(super) fn totals(views: &Views) -> String {
         table(&["experiment", "metric", "variant", "units", "sum", "mean per unit ± error", "difference ± error"]);
     let mut overflowed = 0;
     for ((tenant, experiment), variants) in &by_experiment {
+        let mut name = format!("{tenant}\n{experiment}");
         overflowed += variants.iter().map(|variant| variant.units_overflowed).sum::<i64>();
         for (metric, sum_of) in METRICS {
             if variants.iter().all(|variant| sum_of(&variant.squares) == 0) && metric != "value" {
                 continue;
             }
             for cells in lines_of(variants, metric, sum_of) {
-                table.add_row([vec![format!("{tenant}/{experiment}")], cells].concat());
+                table.add_row([vec![std::mem::take(&mut name)], cells].concat());
             }
         }
     }

@@ -204,7 +204,8 @@ fn a_count_and_the_deltas_after_it() {
 
 #[test]
 fn a_late_delta_before_the_count_moves_the_variance_alone() {
-    let mut facts = vec![count(1, 20, at(8, 0)), adjust(2, -3, at(9, 0)), count(3, 15, at(12, 0)), adjust(4, -1, at(13, 0))];
+    let mut facts =
+        vec![count(1, 20, at(8, 0)), adjust(2, -3, at(9, 0)), count(3, 15, at(12, 0)), adjust(4, -1, at(13, 0))];
     assert_eq!(balance(&facts), (14, 14, 14, 18));
     facts.push(adjust(5, -2, at(11, 30)));
     assert_eq!(balance(&facts), (14, 14, 14, 20));
@@ -212,7 +213,8 @@ fn a_late_delta_before_the_count_moves_the_variance_alone() {
 
 #[test]
 fn a_late_count_rebases() {
-    let mut facts = vec![count(1, 20, at(8, 0)), adjust(2, -3, at(9, 0)), adjust(3, -4, at(11, 0)), adjust(4, -1, at(13, 0))];
+    let mut facts =
+        vec![count(1, 20, at(8, 0)), adjust(2, -3, at(9, 0)), adjust(3, -4, at(11, 0)), adjust(4, -1, at(13, 0))];
     assert_eq!(balance(&facts).0, 12);
     facts.push(count(5, 16, at(10, 0)));
     assert_eq!(balance(&facts).0, 11);
@@ -309,7 +311,8 @@ fn a_fact_too_old_to_be_judged_leaves_its_key_in_doubt() {
 }
 
 fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Header, Event) {
-    let hash = id.bytes().fold(u128::from(tenant) + 1, |hash, byte| hash.wrapping_mul(257).wrapping_add(u128::from(byte)));
+    let hash =
+        id.bytes().fold(u128::from(tenant) + 1, |hash, byte| hash.wrapping_mul(257).wrapping_add(u128::from(byte)));
     let header = Header {
         group: operators::topology::GroupId(2 * tenant),
         lane: 0,
@@ -428,8 +431,7 @@ fn an_idle_lane_that_wakes_with_an_event_of_a_sealed_minute_is_late() {
 fn a_future_stamp_enters_no_maximum() {
     let events = [event(0, "broken", EventKind::View, YEAR_2099), event(0, "sound", EventKind::View, MINUTE)];
     let records = vec![Records::Events(items(&events))];
-    let ticks: &[(TimeMs, &[(usize, Status)])] =
-        &[(0, &[(0, Status::CaughtUp)]), (MINUTE, &[(2, Status::CaughtUp)])];
+    let ticks: &[(TimeMs, &[(usize, Status)])] = &[(0, &[(0, Status::CaughtUp)]), (MINUTE, &[(2, Status::CaughtUp)])];
     let snapshots = naive(&story(1, records, ticks));
     let health = health(&snapshots[1], 0);
     assert_eq!((health.dead_letters, health.on_time, health.late), (1, 1, 0));
@@ -457,11 +459,8 @@ fn one_tenants_fast_clock_does_not_touch_another() {
 #[test]
 fn a_watermark_is_infinite_once_every_partition_has_ended() {
     let records = vec![Records::Events(items(&[event(0, "only", EventKind::View, MINUTE)]))];
-    let ticks: &[(TimeMs, &[(usize, Status)])] = &[
-        (0, &[(0, Status::Behind)]),
-        (MINUTE, &[(1, Status::Behind)]),
-        (MINUTE, &[(1, Status::Ended)]),
-    ];
+    let ticks: &[(TimeMs, &[(usize, Status)])] =
+        &[(0, &[(0, Status::Behind)]), (MINUTE, &[(1, Status::Behind)]), (MINUTE, &[(1, Status::Ended)])];
     let snapshots = naive(&story(1, records, ticks));
     assert_eq!(health(&snapshots[1], 0).watermark_ms, Some(MINUTE - 5_000));
     assert!(snapshots[1].contains_key(&View::SessionMinutes));

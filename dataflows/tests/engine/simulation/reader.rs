@@ -26,7 +26,14 @@ impl Reader {
     /// A reader before the first record of a partition.
     pub fn new(history: &History, partition: usize) -> Self {
         let feed = AnyFeed::of(&history.records[partition]);
-        Reader { feed, partition, live: history.topology.partitions[partition].live, read: 0, stalled: 0, told_end: false }
+        Reader {
+            feed,
+            partition,
+            live: history.topology.partitions[partition].live,
+            read: 0,
+            stalled: 0,
+            told_end: false,
+        }
     }
 
     /// The queue that it fills.
@@ -57,7 +64,8 @@ impl Reader {
 
     fn hand_over(&mut self, history: &History, written: usize, random: &mut Random) -> Option<Holding> {
         let records = &history.records[self.partition];
-        let most = (1 + random.below(if random.once_in(4) { 100 } else { 8 }) as usize).min(written - self.read);
+        let bound = if random.once_in(4) { 100 } else { 8 };
+        let most = (1 + random.below(bound) as usize).min(written - self.read);
         let from = self.read;
         self.read = self.feed.hand_over(records, self.partition, from, most);
         let times = match records {
@@ -73,7 +81,8 @@ impl Reader {
 
 /// The event times of what decoded.
 fn times<R>(items: &[Item<R>]) -> std::vec::IntoIter<TimeMs> {
-    let times: Vec<TimeMs> = items.iter().filter_map(|item| Some(item.outcome.as_ref().ok()?.0.event_time_ms)).collect();
+    let times: Vec<TimeMs> =
+        items.iter().filter_map(|item| Some(item.outcome.as_ref().ok()?.0.event_time_ms)).collect();
     times.into_iter()
 }
 

@@ -103,6 +103,7 @@ pub fn run(history: History, seed: u64) -> Outcome {
         workers = 1 + simulation.random.below(4) as usize;
         simulation.coverage.rescaled += u64::from(workers != before);
     }
+    simulation.disk.mend();
     let Simulation { mut history, disk, coverage, schedule, .. } = simulation;
     history.bindings = bindings(&disk, &history);
     Outcome { history, disk, coverage, schedule }
@@ -120,7 +121,7 @@ impl Simulation {
             tick_bytes: *random.choose(&[60, 300, 1_000, 2 << 20]),
             tick_ms: *random.choose(&[100, 2_000, 8_000]),
             empty_tick_ms,
-            speed: if random.once_in(6) { Some(20.0) } else { None },
+            speed: None,
         };
         let ends = !random.once_in(3);
         // A clock that starts where live records do.
@@ -153,7 +154,8 @@ impl Simulation {
         assert!(kept.len() >= self.given.len(), "{} bindings were given, {} are left", self.given.len(), kept.len());
         assert_eq!(kept[..self.given.len()], self.given, "what was given is what the log holds");
 
-        let readers: Vec<Reader> = (0..self.history.records.len()).map(|number| Reader::new(&self.history, number)).collect();
+        let readers: Vec<Reader> =
+            (0..self.history.records.len()).map(|number| Reader::new(&self.history, number)).collect();
         let feeds: Vec<AnyFeed> = readers.iter().map(Reader::feed).collect();
         let (publications, inlet) = (Arc::new(Mutex::new(Vec::new())), Inlet::default());
         let (published, ports_inlet, mut plan) = (Arc::clone(&publications), inlet.clone(), self.history.plan.clone());
@@ -161,7 +163,8 @@ impl Simulation {
         let cluster = Cluster::start(workers, move |worker| {
             let published = Arc::clone(&published);
             let publish = move |publication| published.lock().unwrap().push(publication);
-            let probe = build(worker, &plan, ports(&plan, &feeds, &ports_inlet, worker.index(), worker.peers(), publish)).probe;
+            let probe =
+                build(worker, &plan, ports(&plan, &feeds, &ports_inlet, worker.index(), worker.peers(), publish)).probe;
             move || probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(Tick::MAX))
         });
         let told = readers.iter().map(|_| VecDeque::new()).collect();
@@ -259,7 +262,8 @@ impl Simulation {
             return (end, self.ends);
         }
         let seen = self.history.bindings.iter().take_while(|binding| binding.now_ms <= self.wall_ms);
-        let advances = seen.flat_map(|binding| &binding.advances).filter(|advance| advance.partition.0 as usize == partition);
+        let advances =
+            seen.flat_map(|binding| &binding.advances).filter(|advance| advance.partition.0 as usize == partition);
         (advances.map(|advance| advance.next / 10).max().unwrap_or(0) as usize, false)
     }
 
@@ -270,14 +274,19 @@ impl Simulation {
         if !written || (self.ends && !now.timekeeper.ended()) {
             return false;
         }
-        let all = (0..self.history.records.len()).all(|number| self.bound(number) == self.history.records[number].end());
+        let all =
+            (0..self.history.records.len()).all(|number| self.bound(number) == self.history.records[number].end());
         assert!(all || !self.ends, "the run ended before every record was bound");
         all
     }
 
     fn bound(&self, partition: usize) -> u64 {
         let advances = self.given.iter().flat_map(|binding| &binding.advances);
-        advances.filter(|advance| advance.partition.0 as usize == partition).map(|advance| advance.next).max().unwrap_or(offset(0))
+        advances
+            .filter(|advance| advance.partition.0 as usize == partition)
+            .map(|advance| advance.next)
+            .max()
+            .unwrap_or(offset(0))
     }
 
     /// The machine stops: what was not synchronised is lost but for some first bytes.

@@ -1,0 +1,176 @@
+//! Running a fold, or a specification, over a stream that is known beforehand.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use dataflows::experiment::specification::Ticked;
+use differential_dataflow::ExchangeData;
+use differential_dataflow::input::InputSession;
+use operators::clock::Mark;
+use operators::fold::{Fold, FoldSnapshot, Folded, Posting};
+use operators::simulation::{Cluster, Random};
+use operators::time::Tick;
+use timely::dataflow::operators::vec::Input;
+use timely::dataflow::operators::{Inspect, Probe};
+
+/// Changes of rows.
+pub type Changes<R> = Vec<(R, Tick, isize)>;
+/// By tick: records, each with what it posts. What a record posts stays together, in its order.
+pub type Records<K, E> = Vec<Vec<Vec<(K, E)>>>;
+
+/// Steps after which a run that is still not done is stuck.
+const STEPS_MAX: usize = 200_000;
+
+/// A fold, what it is given, and where it begins.
+pub struct Run<F: Fold> {
+    make: Arc<dyn Fn() -> F + Send + Sync>,
+    records: Arc<Records<F::Key, F::Event>>,
+    pub marks: Arc<Vec<Mark>>,
+}
+
+impl<F: Fold> Run<F> {
+    pub fn new(
+        make: impl Fn() -> F + Send + Sync + 'static,
+        records: Records<F::Key, F::Event>,
+        marks: &[Mark],
+    ) -> Self {
+        assert_eq!(records.len(), marks.len());
+        Run { make: Arc::new(make), records: Arc::new(records), marks: Arc::new(marks.to_vec()) }
+    }
+
+    /// A fold of the records that were released.
+    pub fn of_inputs(make: impl Fn() -> F + Send + Sync + 'static, inputs: &[Vec<F::Input>], marks: &[Mark]) -> Self {
+        let fold = make();
+        let posted = |input: &F::Input| {
+            let mut posted = Vec::new();
+            fold.keys(input, &mut |key, event| posted.push((key, event)));
+            posted
+        };
+        let records = inputs.iter().map(|inputs| inputs.iter().map(posted).collect()).collect();
+        Run::new(make, records, marks)
+    }
+
+    /// Everything, from the start.
+    pub fn whole(&self, workers: usize, seed: u64) -> Changes<F::Row> {
+        self.part(0..self.marks.len(), workers, seed, Vec::new()).0
+    }
+
+    /// Some ticks on so many workers; gives the changes and each worker's snapshot at the end.
+    pub fn part(
+        &self,
+        ticks: Range<usize>,
+        workers: usize,
+        seed: u64,
+        restore: Vec<FoldSnapshot>,
+    ) -> (Changes<F::Row>, Vec<FoldSnapshot>) {
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let (make, records, marks) = (Arc::clone(&self.make), Arc::clone(&self.records), Arc::clone(&self.marks));
+        let seen = Arc::clone(&changes);
+        let mut cluster = Cluster::start(workers, move |worker| {
+            let (index, peers) = (worker.index(), worker.peers());
+            let (seen, fold) = (Arc::clone(&seen), Rc::new(make()));
+            let (mut to_fold, mut to_marks, probe, handle) = worker.dataflow::<Tick, _, _>(|scope| {
+                let (to_fold, posted) = scope.new_input();
+                let (to_marks, marked) = scope.new_input();
+                let (changes, handle) = posted.fold(fold, marked, &restore);
+                let (probe, _) = changes.inspect(move |change| push(&seen, change)).probe();
+                (to_fold, to_marks, probe, handle)
+            });
+            to_fold.advance_to(ticks.start as Tick);
+            to_marks.advance_to(ticks.start as Tick);
+            let (records, marks) = (Arc::clone(&records), Arc::clone(&marks));
+            let (mut inputs, mut ticks) = (Some((to_fold, to_marks)), ticks.clone());
+            let mut random = Random::new(seed ^ (index as u64) << 32);
+            move || {
+                if let Some((to_fold, to_marks)) = inputs.as_mut().filter(|_| random.once_in(2)) {
+                    if let Some(tick) = ticks.next() {
+                        let mut mine: Vec<_> = records[tick].iter().skip(index).step_by(peers).collect();
+                        while !mine.is_empty() {
+                            let record = mine.swap_remove(random.below(mine.len() as u64) as usize);
+                            for (key, event) in record.iter().cloned() {
+                                to_fold.send(Posting { key, event, tick: tick as Tick });
+                            }
+                        }
+                        to_marks.send(marks[tick].clone());
+                        to_fold.advance_to(tick as Tick + 1);
+                        to_marks.advance_to(tick as Tick + 1);
+                    } else {
+                        inputs = None;
+                    }
+                }
+                probe.done().then(|| handle.snapshot())
+            }
+        });
+        let mut random = Random::new(seed);
+        let mut snapshots = vec![None; workers];
+        for step in 0.. {
+            assert!(step < STEPS_MAX, "seed {seed}, {workers} workers: stuck");
+            let worker = random.below(workers as u64) as usize;
+            if snapshots[worker].is_none() {
+                snapshots[worker] = cluster.step(worker);
+            }
+            if snapshots.iter().all(Option::is_some) {
+                break;
+            }
+            // A worker that is done may still have to help others on.
+            if snapshots[worker].is_some() {
+                cluster.step(worker);
+            }
+        }
+        drop(cluster);
+        (take(&changes), snapshots.into_iter().flatten().collect())
+    }
+}
+
+fn push<R: Clone>(seen: &Mutex<Changes<R>>, change: &(R, Tick, isize)) {
+    seen.lock().expect("nobody panics while pushing").push(change.clone());
+}
+
+fn take<R>(seen: &Mutex<Changes<R>>) -> Changes<R> {
+    std::mem::take(&mut *seen.lock().expect("nobody panics while pushing"))
+}
+
+/// What the specification says of such an input, on one worker.
+pub fn specified<D: ExchangeData + Sync, R: ExchangeData>(
+    given: Vec<Vec<(D, isize)>>,
+    build: impl for<'scope> FnOnce(Ticked<'scope, D>) -> Ticked<'scope, R> + Send + Sync + 'static,
+) -> Changes<R> {
+    timely::execute_directly(move |worker| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut input = InputSession::<Tick, D, isize>::new();
+        let shared = Arc::clone(&seen);
+        let probe = worker.dataflow::<Tick, _, _>(|scope| {
+            let rows = build(input.to_collection(scope));
+            rows.inspect(move |change| push(&shared, change)).probe().0
+        });
+        for (tick, given) in given.into_iter().enumerate() {
+            given.into_iter().for_each(|(datum, diff)| input.update(datum, diff));
+            input.advance_to(tick as Tick + 1);
+            input.flush();
+            worker.step_while(|| probe.less_than(input.time()));
+        }
+        take(&seen)
+    })
+}
+
+/// The rows at each of these ticks, each with its copies.
+pub fn rows<R: Ord + Clone + Debug>(changes: &Changes<R>, ticks: Range<usize>) -> Vec<BTreeMap<R, isize>> {
+    let mut by_tick: BTreeMap<Tick, Vec<(&R, isize)>> = BTreeMap::new();
+    for (row, tick, diff) in changes {
+        by_tick.entry(*tick).or_default().push((row, *diff));
+    }
+    let mut now: BTreeMap<R, isize> = BTreeMap::new();
+    let snapshots = ticks.map(|tick| {
+        for (row, diff) in by_tick.remove(&(tick as Tick)).unwrap_or_default() {
+            *now.entry(row.clone()).or_default() += diff;
+        }
+        now.retain(|_, copies| *copies != 0);
+        now.clone()
+    });
+    let snapshots = snapshots.collect();
+    assert!(by_tick.is_empty(), "changes at ticks that there are not: {:?}", by_tick.keys());
+    snapshots
+}
