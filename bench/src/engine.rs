@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use connectors::local_disk::LocalDisk;
 use dataflows::graph::GraphPlan;
-use dataflows::run::engine::{Engine, Held, PartitionSource, Workers};
+use dataflows::run::engine::{Engine, Held, InputOptions, PartitionSource, Workers};
 use dataflows::views::SourceHealth;
 use operators::binding::Configuration;
 use operators::framed_log::FramedLog;
@@ -96,12 +96,12 @@ pub(crate) fn run(
     let published = vec![0; names.len()];
     let recorder = Recorder { tally: Arc::clone(&tally), due, published, names, verify: arguments.verify };
     let workers = Workers { threads: arguments.workers, addresses: Vec::new(), process: 0 };
-    let queue_bytes = (minter.tick_bytes * 2).max(1 << 20);
+    let input = InputOptions::new(minter.tick_bytes, sources.len(), Vec::new());
 
     forget_peak();
     let (inputs_bytes, _) = resident_bytes();
     let (cpu_before, threads_before, started) = (cpu_seconds(), thread_seconds(), Instant::now());
-    let engine = Engine::start(&setup.plan, &workers, sources, queue_bytes, Some(timekeeper), Box::new(recorder))?;
+    let engine = Engine::start(&setup.plan, &workers, sources, &input, Some(timekeeper), Box::new(recorder))?;
     while !engine.has_ended() && !engine.has_failed() {
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -121,7 +121,7 @@ impl Report {
             self.records as f64 / tally.ticks.max(1) as f64,
             changes as f64 / self.records as f64,
         ));
-        if tally.pauses_us.len() > 0 {
+        if !tally.pauses_us.is_empty() {
             say(&format!("                  ms between publications: {}", quantiles(&tally.pauses_us, 1e3)));
         }
         for (thread, seconds) in measured.threads.iter().filter(|(_, seconds)| *seconds > 0.005) {

@@ -122,7 +122,7 @@ type Changes<'scope, R> = StreamVec<'scope, Tick, (R, Tick, isize)>;
 /// Builds the graph on a worker.
 pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
     worker.dataflow_named::<Tick, _, _>("Aisle", |scope| {
-        let bindings = ports.inlet.bindings(scope.clone());
+        let bindings = ports.inlet.bindings(scope);
         let face = shared_clock(&plan.topology);
         let topology = &plan.topology;
         let without_unit: fn(&Event) -> bool = |event| event.unit.is_empty();

@@ -1,4 +1,5 @@
 //! The server as its users meet it: over a socket.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![cfg(feature = "run")]
 
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,5 @@
 //! The binary, as its users run it: run, resume, replay, a cluster, and everything that can be wrong with what it is given.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![cfg(feature = "run")]
 
 use std::fs;

@@ -70,6 +70,8 @@ struct Held {
     /// Offset and wall time of the last end-of-partition answer; none since a restart, a failure, a pause.
     evidence: Option<(u64, TimeMs)>,
     spoke_wall_ms: Option<TimeMs>,
+    /// Bytes that its weight has earned and that it has not used: a granule larger than a share waits until they suffice.
+    credit_bytes: u64,
 }
 
 /// The minter's state.
@@ -84,6 +86,8 @@ pub struct Minter {
     minted_wall_ms: Option<TimeMs>,
     started_wall_ms: Option<TimeMs>,
     first_share: usize,
+    /// `now` of the last replayed binding.
+    resumed_ms: TimeMs,
 }
 
 impl Minter {
@@ -100,6 +104,7 @@ impl Minter {
             minted_wall_ms: None,
             started_wall_ms: None,
             first_share: 0,
+            resumed_ms: MINUS_INFINITY,
         }
     }
 
@@ -122,6 +127,7 @@ impl Minter {
     pub fn replayed(&mut self, binding: &Binding) {
         self.tick = binding.tick + 1;
         self.now_ms = binding.now_ms;
+        self.resumed_ms = binding.now_ms;
         if let Some(configuration) = &binding.configuration {
             self.parameters = configuration.parameters.clone();
         }
@@ -164,8 +170,10 @@ impl Minter {
     /// The next binding, if one is due.
     pub fn mint(&mut self, wall_ms: TimeMs) -> Option<Binding> {
         let started_wall_ms = *self.started_wall_ms.get_or_insert(wall_ms);
-        let elapsed_ms = self.minted_wall_ms.map_or(i64::MAX, |minted_ms| wall_ms.saturating_sub(minted_ms));
-        let eligible = self.eligible(wall_ms - started_wall_ms);
+        // A clock that was set back begins to count anew, so that ticks go on.
+        self.minted_wall_ms = self.minted_wall_ms.map(|minted_ms| minted_ms.min(wall_ms));
+        let elapsed_ms = self.minted_wall_ms.map_or(i64::MAX, |minted_ms| wall_ms - minted_ms);
+        let eligible = self.eligible(self.played_ms(wall_ms.max(started_wall_ms) - started_wall_ms));
         let ready_bytes: u64 = self.held.iter().zip(&eligible).map(|(held, count)| held.bytes_of(*count)).sum();
         let news = ready_bytes > 0 || self.ends_to_tell();
         let due = ready_bytes >= self.options.tick_bytes
@@ -181,7 +189,6 @@ impl Minter {
                 held.bound_greatest_ms = held.bound_greatest_ms.max(Some(granule.greatest_ms));
             }
         }
-        self.now_ms = self.now(wall_ms);
         let mut advances = Vec::new();
         for (index, taken) in taken.into_iter().enumerate() {
             let status = self.status(index, wall_ms);
@@ -191,6 +198,8 @@ impl Minter {
                 advances.push(Advance { partition: PartitionId(index as u32), next: held.bound, status });
             }
         }
+        // A file that has just ended no longer counts.
+        self.now_ms = self.now(wall_ms);
         Some(self.finish(advances, None, wall_ms))
     }
 
@@ -199,6 +208,14 @@ impl Minter {
         self.tick += 1;
         self.minted_wall_ms = Some(wall_ms);
         binding
+    }
+
+    /// With `speed`: wall time into the schedule. After a restart the schedule goes on from the recorded `now`.
+    fn played_ms(&self, elapsed_ms: i64) -> i64 {
+        let Some(speed) = self.options.speed else { return elapsed_ms };
+        let first_ms = self.held.iter().filter_map(|held| held.first_event_ms).min();
+        let replayed_ms = first_ms.map_or(0, |first_ms| self.resumed_ms.saturating_sub(first_ms).max(0));
+        elapsed_ms.saturating_add((replayed_ms as f64 / speed) as i64)
     }
 
     /// How many granules of each partition may be bound: all, or those whose scheduled time has come.
@@ -218,31 +235,42 @@ impl Minter {
     fn share(&mut self, eligible: &[usize]) -> Vec<usize> {
         let partitions = self.held.len();
         let weight = |index: usize| u64::from(self.topology.partitions[index].weight.max(1));
-        let weights: u64 = (0..partitions).filter(|index| eligible[*index] > 0).map(weight).sum();
+        let weights: Vec<u64> = (0..partitions).map(weight).collect();
+        let all: u64 = weights.iter().zip(eligible).filter(|(_, count)| **count > 0).map(|(weight, _)| weight).sum();
+        for (held, (weight, count)) in self.held.iter_mut().zip(weights.iter().zip(eligible)) {
+            let share = self.options.tick_bytes * weight / all.max(1);
+            held.credit_bytes = if *count > 0 { held.credit_bytes + share } else { 0 };
+        }
+        // Whoever has waited longest goes first; among equals they take turns.
+        let mut order: Vec<usize> = (0..partitions).map(|step| (self.first_share + step) % partitions).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(self.held[*index].credit_bytes / weights[*index]));
         let mut taken = vec![0; partitions];
         let mut total = 0;
-        // By weight first; then whoever comes next takes what the others left, in turn.
-        for round in 0..2 {
-            for step in 0..partitions {
-                let index = (self.first_share + step) % partitions;
-                let share =
-                    if round == 0 { self.options.tick_bytes * weight(index) / weights.max(1) } else { u64::MAX };
-                let mut bytes = 0;
-                for granule in self.held[index].granules.iter().take(eligible[index]).skip(taken[index]) {
-                    bytes += granule.bytes;
-                    if bytes > share || total + granule.bytes > self.options.tick_bytes {
+        // By what each has earned first; then whoever comes next takes what the others left.
+        for by_credit in [true, false] {
+            for index in order.iter().copied() {
+                let Held { granules, credit_bytes, .. } = &mut self.held[index];
+                for granule in granules.iter().take(eligible[index]).skip(taken[index]) {
+                    let fits = total + granule.bytes <= self.options.tick_bytes;
+                    if !fits || (by_credit && granule.bytes > *credit_bytes) {
                         break;
                     }
                     total += granule.bytes;
+                    *credit_bytes = credit_bytes.saturating_sub(granule.bytes);
                     taken[index] += 1;
                 }
             }
         }
         if total == 0
-            && let Some(index) =
-                (0..partitions).map(|step| (self.first_share + step) % partitions).find(|index| eligible[*index] > 0)
+            && let Some(index) = order.into_iter().find(|index| eligible[*index] > 0)
         {
             taken[index] = 1;
+            self.held[index].credit_bytes = 0;
+        }
+        for (held, taken) in self.held.iter_mut().zip(&taken) {
+            if *taken == held.granules.len() {
+                held.credit_bytes = 0;
+            }
         }
         self.first_share = (self.first_share + 1) % partitions.max(1);
         taken
@@ -257,9 +285,16 @@ impl Minter {
         let fresh = |since_ms: TimeMs| wall_ms.saturating_sub(since_ms) <= idle_ms;
         match held.evidence {
             Some((offset, asked_ms))
-                if self.topology.partitions[index].live && offset == held.bound && fresh(asked_ms) =>
+                if self.topology.partitions[index].live
+                    && offset == held.bound
+                    && held.granules.is_empty()
+                    && fresh(asked_ms) =>
             {
-                if held.spoke_wall_ms.is_some_and(fresh) { Status::CaughtUp } else { Status::Idle }
+                if held.spoke_wall_ms.is_some_and(fresh) {
+                    Status::CaughtUp
+                } else {
+                    Status::Idle
+                }
             }
             _ => Status::Behind,
         }
@@ -273,8 +308,8 @@ impl Minter {
         let now_ms = match (live, self.options.speed, self.started_wall_ms) {
             (true, _, _) => wall_ms,
             (false, Some(speed), Some(started_ms)) => {
-                let scheduled =
-                    running.filter_map(|held| Some(scheduled(held.first_event_ms?, wall_ms - started_ms, speed)));
+                let played_ms = self.played_ms(wall_ms.max(started_ms) - started_ms);
+                let scheduled = running.filter_map(|held| Some(scheduled(held.first_event_ms?, played_ms, speed)));
                 scheduled.min().unwrap_or(MINUS_INFINITY)
             }
             _ => running.map(|held| held.bound_greatest_ms.unwrap_or(MINUS_INFINITY)).min().unwrap_or(MINUS_INFINITY),

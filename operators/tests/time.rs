@@ -2,7 +2,7 @@
 //!
 //! No worker and no thread: judges, watermarks, the minter and the timekeeper are state machines, and a test tells them a
 //! story. What an engine does with the same rules on many workers is tested with the domain.
-
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
 mod time {

@@ -120,15 +120,9 @@ pub fn postings(fact: &Fact, doubt_ms: Option<TimeMs>, post: &mut dyn FnMut(Ledg
     let (tenant, kind, state, to_state, void, quantity, at_ms) =
         (*tenant, *kind, *state, *to_state, *void, *quantity, *at_ms);
     let key = |state: StockState| LedgerKey { tenant, state, node: node.clone(), sku: sku.clone() };
-    if let Some(doubt_ms) = doubt_ms {
-        if signed(kind, quantity).is_some() || fact.authority {
-            post(key(state), Entry::Doubt { doubt_ms });
-            if kind == FactKind::StateMove {
-                post(key(to_state), Entry::Doubt { doubt_ms });
-            }
-        }
-        return;
-    }
+    // A fact too old to be judged would post the same: each of its keys is in doubt instead.
+    let mut post =
+        |key: LedgerKey, entry: Entry| post(key, doubt_ms.map_or(entry, |doubt_ms| Entry::Doubt { doubt_ms }));
     let mut move_stock = |kind: FactKind, quantity: i64, at_ms: TimeMs, times: i64| {
         let Some(change) = signed(kind, quantity).filter(|change| *change != 0) else { return };
         post(key(state), Entry::Delta { at_ms, quantity: change, times });

@@ -70,6 +70,26 @@ impl Workers {
     }
 }
 
+/// How input is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputOptions {
+    /// How far each partition's reader may be ahead.
+    pub queue_bytes: u64,
+    /// How much is read at once: the finest that a tick can be cut.
+    pub poll_bytes: usize,
+    /// By partition: event times beyond this are `future`, and say nothing of where the partition stands. None elsewhere.
+    pub future_ms: Vec<TimeMs>,
+}
+
+impl InputOptions {
+    /// Options for ticks of this size: several granules of each partition fit into its share.
+    pub fn new(tick_bytes: u64, partitions: usize, future_ms: Vec<TimeMs>) -> Self {
+        let share = tick_bytes / (2 * partitions.max(1) as u64);
+        let poll_bytes = share.clamp(4 << 10, 64 << 10) as usize;
+        InputOptions { queue_bytes: (tick_bytes * 2).max(1 << 20), poll_bytes, future_ms }
+    }
+}
+
 /// What can end a run.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -140,7 +160,7 @@ impl Engine {
         plan: &GraphPlan,
         workers: &Workers,
         sources: Vec<PartitionSource>,
-        queue_bytes: u64,
+        input: &InputOptions,
         timekeeper: Option<Timekeeper<L>>,
         publish: Box<dyn Publish>,
     ) -> Result<Engine, EngineError> {
@@ -162,16 +182,23 @@ impl Engine {
                 continue;
             }
             let outlet = outlets[owner % workers.threads].clone();
-            let reader = reader::Reader { partition, outlet, failure: Arc::clone(&failure), stop: Arc::clone(&stop) };
+            let reader = reader::Reader {
+                partition,
+                outlet,
+                failure: Arc::clone(&failure),
+                stop: Arc::clone(&stop),
+                future_ms: input.future_ms.get(number as usize).copied().unwrap_or(TimeMs::MAX),
+                poll_bytes: input.poll_bytes,
+            };
             match source {
                 PartitionSource::Events(source) => {
-                    let feed = Feed::new(queue_bytes);
+                    let feed = Feed::new(input.queue_bytes);
                     events.push((owner, partition, feed.clone()));
                     threads.push(reader.start(source, feed.clone()));
                     close_feeds.push(Box::new(move || feed.close()) as Box<dyn Fn() + Send>);
                 }
                 PartitionSource::Facts(source) => {
-                    let feed = Feed::new(queue_bytes);
+                    let feed = Feed::new(input.queue_bytes);
                     facts.push((owner, partition, feed.clone()));
                     threads.push(reader.start(source, feed.clone()));
                     close_feeds.push(Box::new(move || feed.close()));

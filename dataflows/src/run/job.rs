@@ -16,9 +16,9 @@ use operators::index::HistoryBounds;
 use operators::minter::MinterOptions;
 use operators::sink::SinkError;
 use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
-use operators::topology::Topology;
+use operators::topology::{LaneParameters, Topology};
 
-use super::engine::{CompleteTick, Engine, EngineError, Publish, PublishError, WallClock, Workers};
+use super::engine::{CompleteTick, Engine, EngineError, InputOptions, Publish, PublishError, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
@@ -207,7 +207,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
             &graph_plan(&wanted),
             &options.workers,
             sources,
-            queue_bytes(&settings),
+            &input_options(&settings, &wanted),
             timekeeper,
             Box::new(Nowhere),
         )?;
@@ -263,8 +263,14 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let sources = inputs::sources(&plan, &inputs_folder)?;
     let graph = graph_plan(&plan);
-    let engine =
-        Engine::start(&graph, &options.workers, sources, queue_bytes(&settings), Some(timekeeper), Box::new(output))?;
+    let engine = Engine::start(
+        &graph,
+        &options.workers,
+        sources,
+        &input_options(&settings, &plan),
+        Some(timekeeper),
+        Box::new(output),
+    )?;
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
@@ -293,9 +299,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     Ok(ended)
 }
 
-/// The bytes of input that each partition's reader may be ahead.
-fn queue_bytes(settings: &Settings) -> u64 {
-    (settings.operation.tick_bytes * 2).max(1 << 20)
+/// How the input of a plan is read.
+fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
+    let parameters = &plan.parameters;
+    let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
+    InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), parameters.lanes.iter().map(last).collect())
 }
 
 fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {

@@ -15,7 +15,7 @@ use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
-use super::engine::{CompleteTick, Engine, Publish, PublishError, Workers};
+use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
 use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
 use super::output::ChangeFiles;
@@ -83,8 +83,14 @@ pub fn replay(
     let names: Vec<String> = files.names().collect();
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let sources = inputs::sources(&first, &inputs_folder)?;
-    let engine =
-        Engine::start(&graph_plan(&first), &workers, sources, 8 << 20, Some(timekeeper), Box::new(Again(files)))?;
+    let engine = Engine::start(
+        &graph_plan(&first),
+        &workers,
+        sources,
+        &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
+        Some(timekeeper),
+        Box::new(Again(files)),
+    )?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(20));

@@ -51,7 +51,7 @@ pub fn memory(held: &super::engine::Held) -> String {
     let mut table = table(&["state", "keys", "bytes", "bytes a key"]);
     for (name, gauge) in held {
         let bytes = gauge.table_bytes + gauge.heap_bytes;
-        let a_key = if gauge.keys == 0 { "-".to_owned() } else { (bytes / gauge.keys).to_string() };
+        let a_key = bytes.checked_div(gauge.keys).map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         table.add_row([(*name).to_owned(), grouped(gauge.keys as i128), grouped(bytes as i128), a_key]);
     }
     format!("State\n{table}\n")

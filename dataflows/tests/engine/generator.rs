@@ -56,6 +56,8 @@ struct Generator {
     start_ms: TimeMs,
     /// Whether numbers of the greatest size occur.
     great: bool,
+    /// What times are multiples of: a coarse grain brings many to the very edge of a rule.
+    grain_ms: i64,
 }
 
 /// A partition while it is made.
@@ -91,6 +93,7 @@ impl Generator {
         let catalog = Arc::new(catalog(&mut random, tenants));
         let start_ms = BASE_MS + MINUTE * (10 + random.below(50) as i64);
         let great = random.once_in(6);
+        let grain_ms = *random.choose(&[1, 1, 10 * SECOND]);
         Generator {
             random,
             catalog,
@@ -105,6 +108,7 @@ impl Generator {
             records: 0,
             start_ms,
             great,
+            grain_ms,
         }
     }
 
@@ -297,6 +301,7 @@ impl Generator {
                 1 => self.random.below(5 * MINUTE as u64) as i64,
                 _ => self.random.below(45 * SECOND as u64) as i64,
             };
+            now_ms -= now_ms.rem_euclid(self.grain_ms);
             for number in 0..self.feeds.len() {
                 self.step(number, tick, ticks - 1, now_ms, rate);
             }
@@ -394,10 +399,10 @@ impl Generator {
         if self.random.once_in(10) {
             return self.push_again(number);
         }
-        if self.random.once_in(4) {
-            if let Some((header, fact)) = self.belated.entry(number).or_default().pop() {
-                return self.push_fact(number, header, fact);
-            }
+        if self.random.once_in(4)
+            && let Some((header, fact)) = self.belated.entry(number).or_default().pop()
+        {
+            return self.push_fact(number, header, fact);
         }
         let lanes = self.lanes_of(number);
         let lane = *self.random.choose(&lanes);
@@ -418,6 +423,7 @@ impl Generator {
         if self.random.once_in(3) {
             event_time_ms -= event_time_ms.rem_euclid(SECOND);
         }
+        event_time_ms -= event_time_ms.rem_euclid(self.grain_ms);
         if event_time_ms <= now_ms {
             clock.last_ms = event_time_ms;
         }

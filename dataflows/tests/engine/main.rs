@@ -1,6 +1,6 @@
 //! The engine against the naive model: on every history, at every tick, every view is the same, however many workers
 //! there are and whatever their schedule.
-
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
 mod generator;

@@ -443,10 +443,6 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn event_watermark(&self, tenant: TenantId) -> TimeMs {
-        self.watermarks[usize::from(self.history.catalog.event_group(tenant).0)]
-    }
-
     /// How far event time has come in a tenant's facts: the end of all sources makes nothing older.
     fn fact_watermark(&self, tenant: TenantId) -> TimeMs {
         self.finite_watermarks[usize::from(self.history.catalog.fact_group(tenant).0)]
@@ -656,7 +652,7 @@ impl<'a> Model<'a> {
             post(fact, *doubt_ms, &mut accounts);
         }
         for account in accounts.values_mut() {
-            account.deltas.retain(|(_, quantity), times| *quantity != 0 && *times != 0);
+            account.deltas.retain(|_, times| *times != 0);
         }
         accounts.retain(|_, account| !account.is_empty());
         accounts
@@ -886,6 +882,10 @@ fn post(fact: &Fact, doubt_ms: Option<TimeMs>, accounts: &mut BTreeMap<Key, Acco
         said.push((fact.kind, fact.quantity, fact.event_time_ms, None));
     }
     for (kind, quantity, time_ms, taken_back) in said {
+        if quantity == 0 && !matches!(kind, FactKind::Count | FactKind::Snapshot) {
+            // A change by nothing is none; a pick of nothing is evidence.
+            continue;
+        }
         let times = if taken_back.is_some() { -1 } else { 1 };
         let delta = |quantity: i64| {
             move |account: &mut Account| *account.deltas.entry((time_ms, quantity)).or_default() += times
@@ -899,7 +899,6 @@ fn post(fact: &Fact, doubt_ms: Option<TimeMs>, accounts: &mut BTreeMap<Key, Acco
                 account(fact.state, &delta(-quantity));
                 account(fact.to_state, &delta(quantity));
             }
-            FactKind::Pick if quantity == 0 => {}
             FactKind::Pick => account(fact.state, &delta(-quantity)),
             FactKind::Count | FactKind::Snapshot if !fact.authority => {}
             FactKind::Count | FactKind::Snapshot => match taken_back {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use dataflows::run::engine::{CompleteTick, Engine, PartitionSource, Publish, PublishError, Workers};
+use dataflows::run::engine::{CompleteTick, Engine, InputOptions, PartitionSource, Publish, PublishError, Workers};
 use dataflows::run::{inputs, job};
 use dataflows::views::{Row, View};
 use operators::framed_log::FramedLog;
@@ -114,7 +114,15 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let recorder = Recorder::default();
     let workers = Workers { threads: 2, addresses: Vec::new(), process: 0 };
     let sources = inputs::sources(&plan, &folder).unwrap();
-    let engine = Engine::start(&graph, &workers, sources, 4 << 20, Some(keeper), Box::new(recorder.clone())).unwrap();
+    let engine = Engine::start(
+        &graph,
+        &workers,
+        sources,
+        &InputOptions::new(1 << 20, plan.partitions.len(), Vec::new()),
+        Some(keeper),
+        Box::new(recorder.clone()),
+    )
+    .unwrap();
     while !engine.has_ended() && !engine.has_failed() {
         std::thread::yield_now();
     }

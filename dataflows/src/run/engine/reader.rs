@@ -10,13 +10,10 @@ use operators::holdings::HoldingsOutlet;
 use operators::minter::Holding;
 use operators::record::{Batch, Record};
 use operators::source::{Polled, Source, SourceError};
-use operators::time::MINUS_INFINITY;
+use operators::time::{MINUS_INFINITY, TimeMs};
 use operators::topology::PartitionId;
 
 use super::{EngineError, lock, spawn};
-
-/// How much is read at once: the finest that a tick can be cut.
-const POLL_BYTES: usize = 64 * 1024;
 
 /// How long a reader rests that found nothing, or could not read.
 const REST: Duration = Duration::from_millis(10);
@@ -26,6 +23,10 @@ pub(super) struct Reader {
     pub(super) outlet: HoldingsOutlet,
     pub(super) failure: Arc<Mutex<Option<EngineError>>>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Event times beyond this are `future`: they say nothing of where the partition stands.
+    pub(super) future_ms: TimeMs,
+    /// How much is read at once.
+    pub(super) poll_bytes: usize,
 }
 
 impl Reader {
@@ -40,9 +41,9 @@ impl Reader {
     fn read<R: Record>(&self, mut source: Box<dyn Source<Record = R>>, feed: &Feed<R>) -> Result<(), SourceError> {
         source.seek(0)?;
         while !self.stop.load(Ordering::Acquire) && feed.wait_for_room() {
-            match source.poll(POLL_BYTES) {
+            match source.poll(self.poll_bytes) {
                 Ok(Polled::Batch(batch)) => {
-                    let holding = holding(&batch);
+                    let holding = holding(&batch, self.future_ms);
                     feed.push(batch);
                     self.outlet.tell(self.partition, holding);
                 }
@@ -67,13 +68,14 @@ impl Reader {
     }
 }
 
-fn holding<R>(batch: &Batch<R>) -> Holding {
-    let times =
-        || batch.items.iter().filter_map(|item| item.outcome.as_ref().ok()).map(|(header, _)| header.event_time_ms);
+fn holding<R>(batch: &Batch<R>, future_ms: TimeMs) -> Holding {
+    let decoded =
+        batch.items.iter().filter_map(|item| item.outcome.as_ref().ok()).map(|(header, _)| header.event_time_ms);
+    let times: Vec<TimeMs> = decoded.filter(|time_ms| *time_ms <= future_ms).collect();
     Holding::Records {
         end_offset: batch.end_offset,
         bytes: batch.bytes,
-        least_ms: times().min().unwrap_or(MINUS_INFINITY),
-        greatest_ms: times().max().unwrap_or(MINUS_INFINITY),
+        least_ms: times.iter().copied().min().unwrap_or(MINUS_INFINITY),
+        greatest_ms: times.into_iter().max().unwrap_or(MINUS_INFINITY),
     }
 }

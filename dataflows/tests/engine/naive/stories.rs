@@ -286,6 +286,23 @@ fn a_count_that_is_taken_back_leaves_the_key_unknown_until_the_next() {
 }
 
 #[test]
+fn among_counts_of_one_instant_the_next_best_holds_when_the_best_is_taken_back() {
+    let (best, next) = (count(1, 7, at(12, 0)), Fact { rank: 2, ..count(2, 9, at(12, 0)) });
+    let facts = [best.clone(), next, correction(3, &best, None), adjust(4, -1, at(12, 1))];
+    assert_eq!(balance(&facts), (8, 8, 8, 9));
+}
+
+#[test]
+fn the_bracket_holds_while_a_correction_waits_for_what_it_corrects() {
+    let counted = Fact { epsilon_ms: 120_000, ..count(1, 10, at(12, 0)) };
+    let sale = adjust(2, -2, at(12, 1));
+    let voided = correction(3, &sale, None);
+    let stock = stock_of(&[counted.clone(), voided.clone()]);
+    assert_eq!((stock.book, stock.lo, stock.hi), (Some(12), Some(10), Some(12)));
+    assert_eq!(balance(&[counted, voided, sale]), (10, 10, 10, 10));
+}
+
+#[test]
 fn a_fact_too_old_to_be_judged_leaves_its_key_in_doubt() {
     let facts = [count(1, 10, at(30, 0)), adjust(2, -1, at(1, 0)), count(3, 7, at(31, 0))];
     let records = vec![Records::Facts(items(&facts.each_ref().map(described)))];
@@ -425,6 +442,20 @@ fn an_idle_lane_that_wakes_with_an_event_of_a_sealed_minute_is_late() {
     assert_eq!((health(&snapshots[2], 1).late, health(&snapshots[2], 1).on_time), (1, 0));
     assert_eq!(snapshots[2][&View::LateEvents].len(), 1);
     assert_eq!((health(&snapshots[3], 1).late, health(&snapshots[3], 1).on_time), (1, 1));
+}
+
+#[test]
+fn a_conflict_is_a_dead_letter_also_where_it_is_late() {
+    let first = event(0, "twice", EventKind::View, 3 * MINUTE);
+    let (mut header, other) = event(0, "twice", EventKind::Click, MINUTE);
+    if let Identity::Id { content, .. } = &mut header.identity {
+        *content = 1;
+    }
+    let records = vec![Records::Events(items(&[first, (header, other)]))];
+    let ticks: &[(TimeMs, &[(usize, Status)])] = &[(0, &[(0, Status::Behind)]), (3 * MINUTE, &[(2, Status::Behind)])];
+    let snapshots = naive(&story(1, records, ticks));
+    let health = health(&snapshots[1], 0);
+    assert_eq!((health.on_time, health.late, health.dead_letters), (1, 0, 1));
 }
 
 #[test]

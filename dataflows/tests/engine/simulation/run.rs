@@ -115,7 +115,7 @@ fn bindings(disk: &FusedDisk, history: &History) -> Vec<Binding> {
 
 impl Simulation {
     fn new(history: History, seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5eed_0f_c0de);
+        let mut random = Random::new(seed ^ 0x5e_ed0f_c0de);
         let empty_tick_ms = *random.choose(&[1_000, 10_000, 30_000]);
         let options = MinterOptions {
             tick_bytes: *random.choose(&[60, 300, 1_000, 2 << 20]),
@@ -173,7 +173,7 @@ impl Simulation {
 
     /// Lets a cluster work; says whether it came to the end rather than to a crash.
     fn live(&mut self, mut now: Incarnation) -> bool {
-        let crash_at = if self.crashes_left > 0 { 50 + self.random.below(6_000) } else { u64::MAX };
+        let crash_at = if self.crashes_left > 0 { 20 + self.random.below(1_200) } else { u64::MAX };
         let in_a_write = self.random.once_in(2);
         for action in 0..ACTIONS_MAX {
             if action == crash_at {
