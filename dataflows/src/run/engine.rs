@@ -264,6 +264,13 @@ impl Engine {
         lock(&self.failure).is_some()
     }
 
+    /// Returns once every source has ended and everything was published, or something ended the run.
+    pub fn wait(&self) {
+        while !self.has_ended() && !self.has_failed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// How much the folds hold now, over the workers of this process. Waits for the workers.
     pub fn held(&self) -> Held {
         let wanted = self.gauge_wanted.fetch_add(1, Ordering::AcqRel) + 1;

@@ -546,20 +546,24 @@ impl<'a> Model<'a> {
                     start.1 = start.1.min(event.event_time_ms);
                 }
             }
+            let (mut sessions_active, mut sessions_started) = (BTreeMap::new(), BTreeMap::new());
+            for (variant, minute, _, _) in &active {
+                *sessions_active.entry((*variant, *minute)).or_insert(0) += 1;
+            }
+            for (variant, start_ms) in started.values() {
+                *sessions_started.entry((*variant, minute_of(*start_ms))).or_insert(0) += 1;
+            }
             for ((variant, minute), measures) in minutes {
                 if !self.minute_stays(experiment.tenant, minute, retention_ms) {
                     continue;
                 }
-                let of_this = |found: &(u16, i64)| *found == (variant, minute);
-                let active = active.iter().map(|(variant, minute, _, _)| (*variant, *minute)).filter(of_this);
-                let started = started.values().map(|(variant, start_ms)| (*variant, minute_of(*start_ms)));
                 rows.push(Row::VariantMinute(VariantMinute {
                     tenant: catalog.tenant_name(experiment.tenant).clone(),
                     experiment: experiment.name.clone(),
                     variant: experiment.variants[usize::from(variant)].name.clone(),
                     minute_ms: minute * 60_000,
-                    sessions_active: active.count() as i64,
-                    sessions_started: started.filter(of_this).count() as i64,
+                    sessions_active: sessions_active.get(&(variant, minute)).copied().unwrap_or(0),
+                    sessions_started: sessions_started.get(&(variant, minute)).copied().unwrap_or(0),
                     measures,
                 }));
             }

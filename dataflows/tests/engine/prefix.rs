@@ -123,9 +123,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
         Box::new(recorder.clone()),
     )
     .unwrap();
-    while !engine.has_ended() && !engine.has_failed() {
-        std::thread::yield_now();
-    }
+    engine.wait();
     engine.finish().unwrap();
 
     let bindings = read_bindings(&mut log(), &plan.topology).unwrap();
