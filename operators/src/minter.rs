@@ -239,7 +239,9 @@ impl Minter {
         let all: u64 = weights.iter().zip(eligible).filter(|(_, count)| **count > 0).map(|(weight, _)| weight).sum();
         for (held, (weight, count)) in self.held.iter_mut().zip(weights.iter().zip(eligible)) {
             let share = self.options.tick_bytes * weight / all.max(1);
-            held.credit_bytes = if *count > 0 { held.credit_bytes + share } else { 0 };
+            // Only a granule that no share can take earns over several ticks: what others left is not owed to anybody.
+            let waits = *count > 0 && held.granules.front().is_some_and(|granule| granule.bytes > share);
+            held.credit_bytes = if waits { held.credit_bytes + share } else { share };
         }
         // Whoever has waited longest goes first; among equals they take turns.
         let mut order: Vec<usize> = (0..partitions).map(|step| (self.first_share + step) % partitions).collect();

@@ -53,6 +53,15 @@ struct PartFile {
 }
 
 impl<D: Decode> FileSource<D> {
+    /// Names the files as dead letters and errors are to show them, in their order: outputs may not depend on where a
+    /// folder lies.
+    pub fn shown_as(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        for (file, name) in self.files.iter_mut().zip(names) {
+            file.origin = name.into();
+        }
+        self
+    }
+
     /// A partition of these files, by its name in errors. Nothing is opened yet.
     pub fn new(name: impl Into<String>, specs: Vec<FileSpec>, decoder: D) -> Self {
         let files = specs.into_iter().map(|spec| PartFile {

@@ -44,15 +44,16 @@ pub fn sources(plan: &Plan, folder: &Path) -> Result<Vec<PartitionSource>, Files
             let found = FileSpec::record(folder.join(path))?;
             specs.push(FileSpec { size_bytes: *size_bytes, sha256: sha256.clone(), ..found });
         }
+        let shown_as: Vec<String> = partition.files.iter().map(|file| file.path.clone()).collect();
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
                 let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(Box::new(FileSource::new(&wiring.name, specs, decoder)))
+                PartitionSource::Events(Box::new(FileSource::new(&wiring.name, specs, decoder).shown_as(shown_as)))
             }
             SourceKind::Inventory => {
                 let decoder = FactDecoder::new(catalog, tenants, source.fact_sources.clone());
-                PartitionSource::Facts(Box::new(FileSource::new(&wiring.name, specs, decoder)))
+                PartitionSource::Facts(Box::new(FileSource::new(&wiring.name, specs, decoder).shown_as(shown_as)))
             }
         });
     }

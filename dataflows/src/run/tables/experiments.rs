@@ -205,8 +205,12 @@ mod tests {
         let rows = vec![total("a", 4, 10, 30), total("b", 2, 10, 58), total("c", 1, 5, 25)];
         let text = totals(&views_with(rows, 0));
         let line = |variant: &str| {
-            let line = text.lines().find(|line| line.split_whitespace().nth(2) == Some(variant)).unwrap();
-            line.split_whitespace().skip(3).collect::<Vec<_>>().join(" ")
+            // The experiment is named on its first row only, so the variant is the third word or the second.
+            let behind = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                words.iter().position(|word| *word == variant).map(|at| words[at + 1..].join(" "))
+            };
+            text.lines().find_map(behind).unwrap()
         };
         assert_eq!(line("a"), "4 10 2.5000 ± 0.6455 first");
         assert_eq!(line("b"), "2 10 5.00 ± 2.00 +2.50 ± 2.10");
