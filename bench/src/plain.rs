@@ -1,7 +1,7 @@
 //! The plain program's keyed state: the domain's own folds over a hash map, on one thread.
 //!
 //! It does what the engine's fold does and nothing for the sake of dataflow: at the end of a tick it gives what changed of
-//! the rows, and once a minute of event time it walks over the map and forgets. Nothing wakes without an event here: the
+//! what keys show, and once a minute of event time it walks over the map and forgets. Nothing wakes without an event here: the
 //! inputs of these benches are shorter than any retention.
 
 use std::hash::BuildHasher;
@@ -19,7 +19,7 @@ struct Held<K, S> {
     touched: Tick,
 }
 
-/// A key that the tick touched, its hash, and its rows before.
+/// A key that the tick touched, its hash, and where what it showed before lies.
 struct Touched<K> {
     key: K,
     hash: u64,
@@ -34,7 +34,7 @@ pub(crate) struct PlainFold<F: Fold> {
     hasher: DefaultHashBuilder,
     table: HashTable<Held<F::Key, F::State>>,
     touched: Vec<Touched<F::Key>>,
-    before: Vec<F::Row>,
+    before: Vec<F::Value>,
     tick: Tick,
     watermarks: Vec<TimeMs>,
     swept_minute: i64,
@@ -72,29 +72,39 @@ impl<F: Fold<Key: Eq>> PlainFold<F> {
             }
             held.touched = self.tick;
             let from = before.len();
-            fold.rows(&held.key, &held.state, before);
+            fold.values(&held.key, &held.state, before);
             touched.push(Touched { key: held.key.clone(), hash, from, upto: before.len() });
         }
         fold.apply(&mut held.state, &held.key, event);
     }
 
-    /// Ends a tick: gives the changes of the rows and forgets.
-    pub(crate) fn end_tick(&mut self, watermarks: &[TimeMs], mut change: impl FnMut(F::Row, i64)) {
+    /// Ends a tick: gives what each key shows no more and shows now, and forgets.
+    pub(crate) fn end_tick(
+        &mut self,
+        watermarks: &[TimeMs],
+        mut change: impl FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>),
+    ) {
         let now = Now { tick: self.tick, now_ms: 0, watermarks, reached: watermarks };
         let mut after = Vec::new();
         for Touched { key, hash, from, upto } in self.touched.drain(..) {
             let held = self.table.find_mut(hash, |held| held.key == key).expect("a key that was touched is there");
             self.fold.seal(&mut held.state, &key, &now);
             after.clear();
-            self.fold.rows(&key, &held.state, &mut after);
+            self.fold.values(&key, &held.state, &mut after);
             let before = &mut self.before[from..upto];
+            if let ([old], [new]) = (&*before, &*after) {
+                if old != new {
+                    change(&self.fold, &key, Some(old), Some(new));
+                }
+                continue;
+            }
             before.sort_unstable();
             after.sort_unstable();
-            for row in before.iter().filter(|row| after.binary_search(row).is_err()) {
-                change(row.clone(), -1);
+            for value in before.iter().filter(|value| after.binary_search(value).is_err()) {
+                change(&self.fold, &key, Some(value), None);
             }
-            for row in after.iter().filter(|row| before.binary_search(row).is_err()) {
-                change(row.clone(), 1);
+            for value in after.iter().filter(|value| before.binary_search(value).is_err()) {
+                change(&self.fold, &key, None, Some(value));
             }
         }
         self.before.clear();
@@ -120,4 +130,16 @@ impl<F: Fold<Key: Eq>> PlainFold<F> {
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+/// Gives the row that left and the one that came.
+pub(crate) fn each_row<F: Fold>(
+    fold: &F,
+    key: &F::Key,
+    old: Option<&F::Value>,
+    new: Option<&F::Value>,
+    mut give: impl FnMut(F::Row, i64),
+) {
+    old.into_iter().for_each(|value| give(fold.row(key, value), -1));
+    new.into_iter().for_each(|value| give(fold.row(key, value), 1));
 }

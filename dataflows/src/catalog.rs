@@ -85,6 +85,8 @@ pub struct Catalog {
     pub fact_sources: BTreeMap<String, FactSourceSpec>,
     assigners: Vec<Assigner>,
     experiments_by_tenant: Vec<Vec<u16>>,
+    /// By tenant and layer: the numbers of its experiments.
+    layers_by_tenant: Vec<Vec<Vec<u16>>>,
 }
 
 impl Catalog {
@@ -109,7 +111,15 @@ impl Catalog {
                 &weights,
             ));
         }
-        Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant }
+        let layers_by_tenant = experiments_by_tenant.iter().map(|numbers| {
+            let mut layers: BTreeMap<&Name, Vec<u16>> = BTreeMap::new();
+            for number in numbers {
+                layers.entry(&experiments[usize::from(*number)].layer).or_default().push(*number);
+            }
+            layers.into_values().collect()
+        });
+        let layers_by_tenant = layers_by_tenant.collect();
+        Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant, layers_by_tenant }
     }
 
     /// The tenant of that name. They are so few that looking at each is faster than a hash.
@@ -150,6 +160,28 @@ impl Catalog {
     /// (empty).
     pub fn variant_of(&self, experiment: u16, unit: &str) -> Option<u16> {
         self.assigners[usize::from(experiment)].variant_of(unit)
+    }
+
+    /// Gives each experiment of the tenant with such a population that has the unit, and its variant. One hash for each
+    /// layer whose experiments do not have all of it, and one for each experiment that has the unit.
+    pub fn each_variant_of(
+        &self,
+        tenant: TenantId,
+        unit: &str,
+        population: Population,
+        mut give: impl FnMut(u16, u16),
+    ) {
+        for layer in &self.layers_by_tenant[usize::from(tenant)] {
+            let mut traffic_bucket = None;
+            for number in layer {
+                let place = usize::from(*number);
+                if self.experiments[place].population == population
+                    && let Some(variant) = self.assigners[place].variant_in(unit, &mut traffic_bucket)
+                {
+                    give(*number, variant);
+                }
+            }
+        }
     }
 
     /// How far a source of facts is believed.
@@ -209,6 +241,11 @@ mod tests {
             let variants = (catalog.variant_of(0, &unit), catalog.variant_of(2, &unit));
             assert!(variants.0.is_some() != variants.1.is_some(), "{unit}: {variants:?}");
             assert!(catalog.variant_of(1, &unit).is_some());
+            let mut found = Vec::new();
+            catalog.each_variant_of(1, &unit, Population::Exposed, |number, variant| found.push((number, variant)));
+            let expected = [0, 2].into_iter().zip([variants.0, variants.1]);
+            assert_eq!(found, expected.filter_map(|(number, variant)| Some((number, variant?))).collect::<Vec<_>>());
+            catalog.each_variant_of(1, &unit, Population::Assigned, |number, _| panic!("{number} is exposed"));
         }
         assert_eq!(catalog.variant_of(1, ""), None);
     }

@@ -1,5 +1,6 @@
 //! Experiments: events, sessions, units, variants.
 
+pub mod assignments;
 pub mod decode;
 pub mod event;
 pub mod measures;

@@ -18,10 +18,9 @@ use timely::worker::Worker;
 
 use operators::bindings::Inlet;
 use operators::clock::{Mark, clock};
-use operators::combine::combine;
 use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
-use operators::fold::{FoldGauge, Folded};
+use operators::fold::{Fold, FoldGauge, Folded, Outlet, Posting, combined, rows, rows_of};
 use operators::health::{HealthFold, News};
 use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
 use operators::resolve::resolve;
@@ -31,16 +30,17 @@ use operators::time::{MINUTE_MS, Tick};
 use operators::topology::{PartitionId, ReleaseId, Topology};
 
 use crate::catalog::Catalog;
+use crate::experiment::assignments::Assignments;
 use crate::experiment::event::Event;
 use crate::experiment::rollups::{
-    Assignments, Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start,
-    minute_of_unit, total_of_unit,
+    Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
+    total_of_unit,
 };
 use crate::experiment::sessions::{SessionMinuteRow, SessionMinutesFold, SessionStartsFold};
 use crate::experiment::units::UnitsFold;
 use crate::inventory::availability::Policy;
 use crate::inventory::fact::Fact;
-use crate::inventory::stock::{LedgerRow, StockFold};
+use crate::inventory::stock::{LedgerValue, StockFold};
 use crate::publish::{dead_letter, late_event, place_of, session_minute, source_health};
 use crate::views::{Row, View};
 
@@ -193,53 +193,50 @@ impl<'scope> Wiring<'_, 'scope> {
     fn experiments(&mut self, released: StreamVec<'scope, Tick, Released<Event>>) {
         let catalog = &self.plan.catalog;
         let keep_ms = self.plan.session_keep_ms;
-        let minutes_fold = Rc::new(SessionMinutesFold { catalog: Arc::clone(catalog) });
-        let starts_fold = Rc::new(SessionStartsFold { catalog: Arc::clone(catalog), keep_ms });
-        let units_fold = Rc::new(UnitsFold { catalog: Arc::clone(catalog), keep_ms });
+        let assignments = Rc::new(Assignments::new(Arc::clone(catalog)));
+        let minutes_fold = Rc::new(SessionMinutesFold { assignments: Rc::clone(&assignments) });
+        let starts_fold = Rc::new(SessionStartsFold { assignments: Rc::clone(&assignments), keep_ms });
+        let units_fold = Rc::new(UnitsFold { assignments, keep_ms });
         let folds = (Rc::clone(&minutes_fold), Rc::clone(&starts_fold), Rc::clone(&units_fold));
         let (to_minutes, to_starts, to_units) = route_to_three(released, "RouteEvents", folds);
-        let minutes = self.folded(to_minutes, minutes_fold);
-        let starts = self.folded(to_starts, starts_fold);
-        let units = self.folded(to_units, units_fold);
 
-        if self.plan.view(View::SessionMinutes).enabled {
-            self.session_minutes(minutes.clone());
+        let of_sessions = combined(
+            |fold: &SessionMinutesFold, key, old, new, give| {
+                minute_of_session(&fold.assignments, key.minute, old, new, give);
+            },
+            MinuteDelta::add,
+        );
+        let shown = self.plan.view(View::SessionMinutes).enabled.then(rows);
+        let (shown, of_sessions) = self.folded_into(to_minutes, minutes_fold, (shown, of_sessions));
+        if let Some(shown) = shown {
+            self.session_minutes(shown);
         }
-        let mut assignments = Assignments::new(Arc::clone(catalog));
-        let of_sessions = combine(
-            minutes,
-            "CombineSessionMinutes",
-            move |row, diff, give| minute_of_session(&row, diff, &mut assignments, give),
+        let of_starts = combined(
+            |fold: &SessionStartsFold, _, old, new, give| minute_of_start(&fold.assignments, old, new, give),
             MinuteDelta::add,
         );
-        let mut assignments = Assignments::new(Arc::clone(catalog));
-        let of_starts = combine(
-            starts,
-            "CombineSessionStarts",
-            move |row, diff, give| minute_of_start(&row, diff, &mut assignments, give),
+        let of_starts = self.folded_into(to_starts, starts_fold, of_starts);
+        let of_units = combined(
+            |fold: &UnitsFold, _, old, new, give| minute_of_unit(&fold.assignments, old, new, give),
             MinuteDelta::add,
         );
-        let names = Arc::clone(catalog);
-        let of_units = combine(
-            units.clone(),
-            "CombineExposedMinutes",
-            move |row, diff, give| minute_of_unit(&row, diff, &names, give),
-            MinuteDelta::add,
-        );
-        let retention_ms = self.plan.view(View::VariantMinutes).retention_ms;
-        let fold = Rc::new(VariantMinutesFold { catalog: Arc::clone(catalog), retention_ms });
-        let variant_minutes = self.folded(of_sessions.concat(of_starts).concat(of_units), fold);
-        self.emit(View::VariantMinutes, stamped(variant_minutes, "VariantMinuteRows", Row::VariantMinute));
-
-        let mut assignments = Assignments::new(Arc::clone(catalog));
-        let totals = combine(
-            units,
-            "CombineUnits",
-            move |row, diff, give| total_of_unit(&row, diff, &mut assignments, give),
+        let totals = combined(
+            |fold: &UnitsFold, _, old, new, give| total_of_unit(&fold.assignments, old, new, give),
             Block::add,
         );
-        let totals = self.folded(totals, Rc::new(VariantTotalsFold { catalog: Arc::clone(catalog) }));
-        self.emit(View::VariantTotals, stamped(totals, "VariantTotalRows", |row| Row::VariantTotal(Box::new(row))));
+        let (of_units, totals) = self.folded_into(to_units, units_fold, (of_units, totals));
+
+        let retention_ms = self.plan.view(View::VariantMinutes).retention_ms;
+        let fold = Rc::new(VariantMinutesFold { catalog: Arc::clone(catalog), retention_ms });
+        let named = rows_of(|fold: &VariantMinutesFold, key, sums| Some(Row::VariantMinute(fold.row(key, sums))));
+        let variant_minutes = self.folded_into(of_sessions.concat(of_starts).concat(of_units), fold, named);
+        self.emit(View::VariantMinutes, variant_minutes);
+
+        let fold = Rc::new(VariantTotalsFold { catalog: Arc::clone(catalog) });
+        let named =
+            rows_of(|fold: &VariantTotalsFold, key, block| Some(Row::VariantTotal(Box::new(fold.row(key, block)))));
+        let totals = self.folded_into(totals, fold, named);
+        self.emit(View::VariantTotals, totals);
     }
 
     fn session_minutes(&mut self, minutes: Changes<'scope, SessionMinuteRow>) {
@@ -261,16 +258,16 @@ impl<'scope> Wiring<'_, 'scope> {
     fn inventory(&mut self, released: StreamVec<'scope, Tick, Released<Fact>>) {
         let fold = Rc::new(StockFold { catalog: Arc::clone(&self.plan.catalog), policy: self.plan.policy });
         let postings = route(released, "RouteFacts", Rc::clone(&fold));
-        let ledger = self.folded(postings, fold);
-        let stock = part(ledger.clone(), "StockRows", |row| match row {
-            LedgerRow::Stock(row) => Some(Row::Stock(row)),
-            LedgerRow::Availability(_) => None,
+        let stock = rows_of(|fold: &StockFold, key, value| match value {
+            LedgerValue::Stock(balance) => Some(Row::Stock(fold.stock(key, balance))),
+            LedgerValue::Availability(_) => None,
         });
+        let availability = rows_of(|fold: &StockFold, key, value| match value {
+            LedgerValue::Availability(decision) => Some(Row::Availability(fold.availability(key, decision))),
+            LedgerValue::Stock(_) => None,
+        });
+        let (stock, availability) = self.folded_into(postings, fold, (stock, availability));
         self.emit(View::Stock, stock);
-        let availability = part(ledger, "AvailabilityRows", |row| match row {
-            LedgerRow::Availability(row) => Some(Row::Availability(row)),
-            LedgerRow::Stock(_) => None,
-        });
         self.emit(View::Availability, availability);
     }
 
@@ -320,15 +317,24 @@ impl<'scope> Wiring<'_, 'scope> {
         self.folded(postings, fold)
     }
 
-    fn folded<F: operators::fold::Fold>(
+    fn folded<F: Fold>(
         &mut self,
         postings: operators::route::Postings<'scope, F>,
         fold: Rc<F>,
     ) -> Changes<'scope, F::Row> {
+        self.folded_into(postings, fold, rows())
+    }
+
+    fn folded_into<F: Fold, O: Outlet<'scope, F>>(
+        &mut self,
+        postings: operators::route::Postings<'scope, F>,
+        fold: Rc<F>,
+        outlet: O,
+    ) -> O::Streams {
         let name = fold.name();
-        let (changes, handle) = postings.fold(fold, self.marks.clone(), &[]);
+        let (streams, handle) = postings.fold_into(fold, self.marks.clone(), &[], outlet);
         self.gauges.push((name, Box::new(move || handle.gauge())));
-        changes
+        streams
     }
 
     fn emit(&mut self, view: View, changes: Changes<'scope, Row>) {
@@ -372,7 +378,7 @@ fn part<'scope, R: operators::fold::Data, D: operators::fold::Data>(
 }
 
 /// Posts the rows of insertions to a fold, at their own ticks.
-fn repost<'scope, F: operators::fold::Fold>(
+fn repost<'scope, F: Fold>(
     changes: Changes<'scope, F::Input>,
     name: &str,
     fold: Rc<F>,
@@ -391,17 +397,21 @@ fn repost_changes<'scope, R, F>(
 ) -> operators::route::Postings<'scope, F>
 where
     R: operators::fold::Data,
-    F: operators::fold::Fold<Input = (R, Tick, isize)>,
+    F: Fold<Input = (R, Tick, isize)>,
 {
     post_changes(changes, name, move |change, post| fold.keys(change, post))
 }
 
-fn post_changes<'scope, R: operators::fold::Data, K: operators::fold::Data, E: operators::fold::Data>(
+fn post_changes<
+    'scope,
+    R: operators::fold::Data,
+    K: operators::fold::Data + std::hash::Hash,
+    E: operators::fold::Data,
+>(
     changes: Changes<'scope, R>,
     name: &str,
     keys: impl Fn(&(R, Tick, isize), &mut dyn FnMut(K, E)) + 'static,
-) -> StreamVec<'scope, Tick, operators::fold::Posting<K, E>> {
-    use operators::fold::Posting;
+) -> StreamVec<'scope, Tick, Posting<K, E>> {
     use timely::container::CapacityContainerBuilder;
     use timely::dataflow::channels::pact::Pipeline;
     use timely::dataflow::operators::generic::Operator;
@@ -411,7 +421,7 @@ fn post_changes<'scope, R: operators::fold::Data, K: operators::fold::Data, E: o
                 let mut session = output.session(&capability);
                 for change in changes.drain(..) {
                     let tick = change.1;
-                    keys(&change, &mut |key, event| session.give(Posting { key, event, tick }));
+                    keys(&change, &mut |key, event| session.give(Posting::new(key, event, tick)));
                 }
             });
         }

@@ -58,13 +58,21 @@ impl Assigner {
     /// The number of the unit's variant; none outside of the experiment's traffic, and none for an unknown (empty)
     /// unit, since all unknown units together are not one unit.
     pub fn variant_of(&self, unit: &str) -> Option<u16> {
-        // An experiment that has the whole layer need not ask where in it the unit lies.
-        let inside = self.range == (0, BUCKETS) || {
-            let traffic = self.traffic_bucket_of(unit);
-            self.range.0 <= traffic && traffic < self.range.1
-        };
-        if unit.is_empty() || !inside {
+        self.variant_in(unit, &mut None)
+    }
+
+    /// The same, for several experiments of one layer: the unit's bucket in it is hashed once, when it is first needed.
+    pub fn variant_in(&self, unit: &str, traffic_bucket: &mut Option<u32>) -> Option<u16> {
+        if unit.is_empty() {
             return None;
+        }
+        // An experiment that has the whole layer need not ask where in it the unit lies.
+        let (from, upto) = self.range;
+        if self.range != (0, BUCKETS) {
+            let bucket = *traffic_bucket.get_or_insert_with(|| self.traffic_bucket_of(unit));
+            if bucket < from || upto <= bucket {
+                return None;
+            }
         }
         let bucket = self.variant_bucket_of(unit);
         // Which end comes next is chance, so counting them all is faster than stopping at the right one.

@@ -1,8 +1,9 @@
-//! Emission: per complete tick, consolidated, in canonical order.
+//! Emission: per complete tick, by sink shard.
 //!
 //! The changes of a view are exchanged by sink shard. Sink shards are fixed by configuration and by key hash, so the
-//! sequence of changes in each is the same whatever the number of workers. The canonical order within a tick is that of
-//! the rows, then of the differences.
+//! set of changes in each is the same at every tick, whatever the number of workers. The canonical order within a tick is
+//! that of the rows, and only who writes or shows changes in an order needs it ([`Emitted::canonical`]): sorting them is not the
+//! workers' business.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +25,17 @@ pub struct Emitted<R> {
     pub tick: Tick,
     /// The shard.
     pub shard: u32,
-    /// Rows and differences, in canonical order; no row occurs twice, no difference is 0.
+    /// Rows and differences, in no order.
     pub changes: Vec<(R, i64)>,
+}
+
+impl<R: Ord> Emitted<R> {
+    /// The changes in canonical order: ascending rows, none of which occurs twice, and no difference is 0.
+    pub fn canonical(&self) -> Vec<(&R, i64)> {
+        let mut changes: Vec<(&R, i64)> = self.changes.iter().map(|(row, diff)| (row, *diff)).collect();
+        consolidate(&mut changes);
+        changes
+    }
 }
 
 /// Where the shards of a view are.
@@ -60,13 +70,14 @@ pub fn emit<'scope, R: Data>(
         Pipeline,
         name,
         move |_, _| {
-            let mut stash: BTreeMap<Tick, Vec<(R, i64)>> = BTreeMap::new();
+            let mut stash: BTreeMap<Tick, Vec<Vec<(R, Tick, isize)>>> = BTreeMap::new();
             let mut marked: BTreeMap<Tick, Capability<Tick>> = BTreeMap::new();
             move |(changes, changes_frontier), (marks, _), _| {
-                changes.for_each(|_, changes| {
-                    for (row, tick, diff) in changes.drain(..) {
-                        stash.entry(tick).or_default().push((row, diff as i64));
+                changes.for_each(|_, changes| match changes.first().map(|(_, tick, _)| *tick) {
+                    Some(first) if changes.iter().all(|(_, tick, _)| *tick == first) => {
+                        stash.entry(first).or_default().push(std::mem::take(changes));
                     }
+                    _ => changes.drain(..).for_each(|change| stash.entry(change.1).or_default().push(vec![change])),
                 });
                 marks.for_each(|capability, marks| {
                     for mark in marks.drain(..) {
@@ -77,20 +88,16 @@ pub fn emit<'scope, R: Data>(
                     && !changes_frontier.less_equal(entry.key())
                 {
                     let (tick, capability) = entry.remove_entry();
-                    let mut changes = stash.remove(&tick).unwrap_or_default();
-                    consolidate(&mut changes);
-                    if shards.count == 1 {
-                        if !changes.is_empty() {
-                            publish(Emitted { tick, shard: 0, changes });
-                        }
-                    } else {
-                        let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
-                        for (row, diff) in changes {
-                            by_shard.entry(shard_of(&row)).or_default().push((row, diff));
-                        }
-                        for (shard, changes) in by_shard {
-                            publish(Emitted { tick, shard, changes });
-                        }
+                    let messages = stash.remove(&tick).unwrap_or_default();
+                    let count: usize = messages.iter().map(Vec::len).sum();
+                    let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
+                    for (row, _, diff) in messages.into_iter().flatten() {
+                        let shard = if shards.count == 1 { 0 } else { shard_of(&row) };
+                        let room = || Vec::with_capacity(count / shards.count as usize);
+                        by_shard.entry(shard).or_insert_with(room).push((row, diff as i64));
+                    }
+                    for (shard, changes) in by_shard {
+                        publish(Emitted { tick, shard, changes });
                     }
                     drop(capability);
                 }

@@ -3,6 +3,8 @@
 //! A fold is a plain structure that says how a key's state changes by an event, which rows it shows, and when it may be
 //! forgotten. The operator ([`Folded::fold`]) applies complete ticks in order and emits `rows(after) - rows(before)` once
 //! a tick, as ordinary differential changes. Within a tick it applies every event, then seals to `W(T)`.
+//! What a key shows is compared as [`Fold::Value`], without the key; rows, or differences for another fold, are made of
+//! what changed only ([`Outlet`]), within the same operator.
 //!
 //! * The result may not depend on the order of events within a tick, nor on anything but the two logs.
 //! * The key is the unit of forgetting. [`Fold::retire`] emits no retraction: rows that can no longer change simply stay
@@ -11,7 +13,9 @@
 //! * Behind a fold that retires stand only folds, because at restore it re-emits the rows of the keys it still holds.
 
 mod operator;
+mod outlet;
 mod table;
+mod wakes;
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -23,6 +27,7 @@ use crate::time::{Tick, TimeMs};
 use crate::topology::GroupId;
 
 pub use operator::{FoldGauge, FoldHandle, FoldSnapshot, Folded, Posting};
+pub use outlet::{Outlet, Port, combined, rows, rows_of};
 
 /// A complete tick, as folds see it.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +78,9 @@ pub trait Fold: 'static {
     type Event: Data;
     /// The state of a key; the codec of checkpoints is its serde form.
     type State: Default + Serialize + DeserializeOwned + 'static;
-    /// A row of the view.
+    /// What a key shows, without the key.
+    type Value: Clone + Ord + 'static;
+    /// A row of the view: the key and what it shows.
     type Row: Data;
 
     /// Its name in the graph.
@@ -86,8 +93,10 @@ pub trait Fold: 'static {
     fn seal(&self, state: &mut Self::State, key: &Self::Key, now: &Now<'_>) {
         let _ = (state, key, now);
     }
-    /// The rows that a key shows.
-    fn rows(&self, key: &Self::Key, state: &Self::State, rows: &mut Vec<Self::Row>);
+    /// What a key shows. Called before the first and after the last change of a tick, so it should be cheap.
+    fn values(&self, key: &Self::Key, state: &Self::State, values: &mut Vec<Self::Value>);
+    /// The row of a key that shows this.
+    fn row(&self, key: &Self::Key, value: &Self::Value) -> Self::Row;
     /// When rows change next with no event. Exact: [`Fold::seal`] is called in that tick.
     fn wake(&self, key: &Self::Key, state: &Self::State) -> Option<Wake> {
         let _ = (key, state);

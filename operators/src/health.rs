@@ -70,6 +70,7 @@ impl Fold for HealthFold {
     type Key = PartitionId;
     type Event = News;
     type State = HealthState;
+    type Value = Health;
     type Row = Health;
 
     fn name(&self) -> &'static str {
@@ -96,11 +97,15 @@ impl Fold for HealthFold {
             groups.map(|group| (group, now.watermark(group))).min_by_key(|(_, watermark_ms)| *watermark_ms);
     }
 
-    fn rows(&self, partition: &PartitionId, state: &HealthState, rows: &mut Vec<Health>) {
+    fn values(&self, partition: &PartitionId, state: &HealthState, values: &mut Vec<Health>) {
         if let Some(status) = state.status {
             let watermark_ms = state.watermark.map_or(MINUS_INFINITY, |(_, watermark_ms)| watermark_ms);
-            rows.push(Health { partition: *partition, next: state.next, status, counts: state.counts, watermark_ms });
+            values.push(Health { partition: *partition, next: state.next, status, counts: state.counts, watermark_ms });
         }
+    }
+
+    fn row(&self, _: &PartitionId, health: &Health) -> Health {
+        health.clone()
     }
 
     fn wake(&self, _: &PartitionId, state: &HealthState) -> Option<Wake> {

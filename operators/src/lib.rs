@@ -6,7 +6,6 @@
 pub mod binding;
 pub mod bindings;
 pub mod clock;
-pub mod combine;
 pub mod disk;
 pub mod emit;
 pub mod feed;

@@ -43,6 +43,8 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
     type Key = R;
     type Event = i64;
     type State = Held;
+    /// A copy of the row.
+    type Value = ();
     type Row = R;
 
     fn name(&self) -> &'static str {
@@ -70,10 +72,14 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
         };
     }
 
-    fn rows(&self, row: &R, held: &Held, rows: &mut Vec<R>) {
+    fn values(&self, _: &R, held: &Held, values: &mut Vec<()>) {
         if !held.left {
-            rows.extend((0..held.copies).map(|_| row.clone()));
+            values.extend((0..held.copies).map(|_| ()));
         }
+    }
+
+    fn row(&self, row: &R, (): &()) -> R {
+        row.clone()
     }
 
     fn wake(&self, row: &R, held: &Held) -> Option<Wake> {

@@ -32,7 +32,7 @@ where
                 let tick = *capability.time();
                 let mut session = output.session(&capability);
                 for record in records.drain(..) {
-                    fold.keys(&record, &mut |key, event| session.give(Posting { key, event, tick }));
+                    fold.keys(&record, &mut |key, event| session.give(Posting::new(key, event, tick)));
                 }
             });
         }
@@ -69,9 +69,9 @@ where
                 let mut second_session = outputs.1.session(&capabilities[1]);
                 let mut third_session = outputs.2.session(&capabilities[2]);
                 for record in records.drain(..) {
-                    first.keys(&record, &mut |key, event| first_session.give(Posting { key, event, tick }));
-                    second.keys(&record, &mut |key, event| second_session.give(Posting { key, event, tick }));
-                    third.keys(&record, &mut |key, event| third_session.give(Posting { key, event, tick }));
+                    first.keys(&record, &mut |key, event| first_session.give(Posting::new(key, event, tick)));
+                    second.keys(&record, &mut |key, event| second_session.give(Posting::new(key, event, tick)));
+                    third.keys(&record, &mut |key, event| third_session.give(Posting::new(key, event, tick)));
                 }
             });
         }

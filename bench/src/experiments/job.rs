@@ -1,14 +1,15 @@
 //! The plain program for experiments: one thread, hash maps, the same decoder, the same folds, the same rows.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use dataflows::catalog::Catalog;
+use dataflows::experiment::assignments::Assignments;
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::event::Event;
 use dataflows::experiment::rollups::{
-    Assignments, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
-    total_of_unit,
+    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
 };
 use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
 use dataflows::experiment::specification::Arrival;
@@ -25,7 +26,7 @@ use super::{LATENESS_MS, PARTITIONS, TENANTS};
 use crate::arguments::Arguments;
 use crate::engine::{Measured, Setup, tally_of};
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
-use crate::plain::PlainFold;
+use crate::plain::{PlainFold, each_row};
 use crate::recorder::Tally;
 use crate::sources::Lines;
 
@@ -42,7 +43,7 @@ struct Job<'a> {
     units: PlainFold<UnitsFold>,
     variant_minutes: PlainFold<VariantMinutesFold>,
     variant_totals: PlainFold<VariantTotalsFold>,
-    assignments: Assignments,
+    assignments: Rc<Assignments>,
     tally: Tally,
 }
 
@@ -117,6 +118,8 @@ impl<'a> Job<'a> {
         let retention_ms = setup.plan.view(View::VariantMinutes).retention_ms;
         let lanes = || (0..TENANTS).map(|_| (MINUS_INFINITY, Identities::default())).collect();
         let of = || Arc::clone(catalog);
+        let assignments = Rc::new(Assignments::new(of()));
+        let shared = || Rc::clone(&assignments);
         Job {
             setup,
             verify: arguments.verify,
@@ -124,12 +127,12 @@ impl<'a> Job<'a> {
             decoder: EventDecoder::new(of(), None),
             lanes: (0..PARTITIONS).map(|_| lanes()).collect(),
             watermarks: vec![MINUS_INFINITY; groups],
-            minutes: PlainFold::new(SessionMinutesFold { catalog: of() }, groups, true),
-            starts: PlainFold::new(SessionStartsFold { catalog: of(), keep_ms }, groups, true),
-            units: PlainFold::new(UnitsFold { catalog: of(), keep_ms }, groups, true),
+            minutes: PlainFold::new(SessionMinutesFold { assignments: shared() }, groups, true),
+            starts: PlainFold::new(SessionStartsFold { assignments: shared(), keep_ms }, groups, true),
+            units: PlainFold::new(UnitsFold { assignments: shared(), keep_ms }, groups, true),
             variant_minutes: PlainFold::new(VariantMinutesFold { catalog: of(), retention_ms }, groups, false),
             variant_totals: PlainFold::new(VariantTotalsFold { catalog: of() }, groups, false),
-            assignments: Assignments::new(of()),
+            assignments,
             tally: tally_of(&setup.plan.topology),
         }
     }
@@ -182,22 +185,27 @@ impl<'a> Job<'a> {
                 lanes[usize::from(tenant)].1.sweep(minus_ms(least_ms, LATENESS_MS));
             }
         }
-        self.minutes.end_tick(watermarks, |row, diff| {
-            minute_of_session(&row, diff, assignments, &mut |key, delta| variant_minutes.post(key, &delta));
+        self.minutes.end_tick(watermarks, |fold, key, old, new| {
+            let post = &mut |key, delta| variant_minutes.post(key, &delta);
+            minute_of_session(assignments, key.minute, old, new, post);
             if self.with_session_minutes {
-                tally.change(&session_minute(row, catalog), diff, *verify);
+                each_row(fold, key, old, new, |row, diff| {
+                    tally.change(&session_minute(row, catalog), diff, *verify);
+                });
             }
         });
-        self.starts.end_tick(watermarks, |row, diff| {
-            minute_of_start(&row, diff, assignments, &mut |key, delta| variant_minutes.post(key, &delta));
+        self.starts.end_tick(watermarks, |_, _, old, new| {
+            minute_of_start(assignments, old, new, &mut |key, delta| variant_minutes.post(key, &delta));
         });
-        self.units.end_tick(watermarks, |row, diff| {
-            minute_of_unit(&row, diff, catalog, &mut |key, delta| variant_minutes.post(key, &delta));
-            total_of_unit(&row, diff, assignments, &mut |key, block| variant_totals.post(key, &block));
+        self.units.end_tick(watermarks, |_, _, old, new| {
+            minute_of_unit(assignments, old, new, &mut |key, delta| variant_minutes.post(key, &delta));
+            total_of_unit(assignments, old, new, &mut |key, block| variant_totals.post(key, &block));
         });
-        variant_minutes.end_tick(watermarks, |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify));
-        variant_totals.end_tick(watermarks, |row, diff| {
-            tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify);
+        variant_minutes.end_tick(watermarks, |fold, key, old, new| {
+            each_row(fold, key, old, new, |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify));
+        });
+        variant_totals.end_tick(watermarks, |fold, key, old, new| {
+            each_row(fold, key, old, new, |row, diff| tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify));
         });
         tally.ticks += 1;
     }

@@ -16,7 +16,7 @@ use super::{DEDUP_HORIZON_MS, LATENESS_MS, PARTITIONS};
 use crate::arguments::Arguments;
 use crate::engine::{Measured, Setup, tally_of};
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
-use crate::plain::PlainFold;
+use crate::plain::{PlainFold, each_row};
 use crate::recorder::Tally;
 
 struct Job {
@@ -106,12 +106,14 @@ impl Job {
         let Job { partitions, watermarks, ledger, tally, verify, .. } = self;
         let all = partitions.iter().flat_map(|(lanes, _)| lanes.values());
         watermarks[self.group] = minus_ms(all.copied().min().unwrap_or(MINUS_INFINITY), LATENESS_MS);
-        ledger.end_tick(watermarks, |row, diff| {
-            let row = match row {
-                LedgerRow::Stock(row) => Row::Stock(row),
-                LedgerRow::Availability(row) => Row::Availability(row),
-            };
-            tally.change(&row, diff, *verify);
+        ledger.end_tick(watermarks, |fold, key, old, new| {
+            each_row(fold, key, old, new, |row, diff| {
+                let row = match row {
+                    LedgerRow::Stock(row) => Row::Stock(row),
+                    LedgerRow::Availability(row) => Row::Availability(row),
+                };
+                tally.change(&row, diff, *verify);
+            });
         });
         tally.ticks += 1;
     }

@@ -1,6 +1,9 @@
 //! Adding up events: exact integers, in any order.
 
+use serde::{Deserialize, Serialize};
+
 use crate::experiment::event::EventKind;
+use crate::experiment::sessions::Happening;
 use crate::views::{Measures, Moments};
 
 /// The greatest |sum| with which a unit still counts into its block, so that squares fit 128 bits whatever the order.
@@ -42,6 +45,93 @@ impl Measures {
     }
 }
 
+/// Measures as they lie in a state: in 24 bytes while every sum is small, which nearly all are for ever.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Measures", into = "Measures")]
+pub struct CompactMeasures {
+    counts: [u16; 5],
+    quantity: i16,
+    value: i32,
+    /// All of them, once one did not fit.
+    large: Option<Box<Measures>>,
+}
+
+impl CompactMeasures {
+    /// Adds an event.
+    pub fn count(&mut self, happening: Happening) {
+        let Happening { kind, quantity, value } = happening;
+        if self.large.is_none() && self.count_small(kind, quantity, value).is_some() {
+            return;
+        }
+        let small = self.get();
+        let large = self.large.get_or_insert_with(|| Box::new(small));
+        large.add(&Measures::of(kind, quantity, value), 1);
+    }
+
+    /// Adds an event where the sums stay small.
+    fn count_small(&mut self, kind: EventKind, quantity: i64, value: i64) -> Option<()> {
+        let (place, quantity, value) = match kind {
+            EventKind::View => (0, 0, 0),
+            EventKind::Click => (1, 0, 0),
+            EventKind::AddToCart => (2, 0, 0),
+            EventKind::Purchase => (3, quantity, value),
+            EventKind::Return => (4, quantity, value),
+            EventKind::Exposure => return Some(()),
+        };
+        let count = self.counts[place].checked_add(1)?;
+        let quantity = self.quantity.checked_add(i16::try_from(quantity).ok()?)?;
+        let value = self.value.checked_add(i32::try_from(value).ok()?)?;
+        (self.counts[place], self.quantity, self.value) = (count, quantity, value);
+        Some(())
+    }
+
+    /// The sums.
+    pub fn get(&self) -> Measures {
+        if let Some(large) = &self.large {
+            return **large;
+        }
+        let [views, clicks, add_to_carts, purchases, returns] = self.counts.map(i64::from);
+        let (quantity, value) = (i64::from(self.quantity), i64::from(self.value));
+        Measures { views, clicks, add_to_carts, purchases, returns, quantity, value }
+    }
+
+    /// What it owns on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.large.as_ref().map_or(0, |_| size_of::<Measures>())
+    }
+}
+
+/// Equal are equal sums, however they lie.
+impl PartialEq for CompactMeasures {
+    fn eq(&self, other: &CompactMeasures) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for CompactMeasures {}
+
+impl From<CompactMeasures> for Measures {
+    fn from(compact: CompactMeasures) -> Measures {
+        compact.get()
+    }
+}
+
+impl From<Measures> for CompactMeasures {
+    fn from(measures: Measures) -> CompactMeasures {
+        let small = || {
+            let Measures { views, clicks, add_to_carts, purchases, returns, quantity, value } = measures;
+            let mut counts = [0; 5];
+            for (small, count) in counts.iter_mut().zip([views, clicks, add_to_carts, purchases, returns]) {
+                *small = u16::try_from(count).ok()?;
+            }
+            let (quantity, value) = (i16::try_from(quantity).ok()?, i32::try_from(value).ok()?);
+            Some(CompactMeasures { counts, quantity, value, large: None })
+        };
+        let large = || CompactMeasures { large: Some(Box::new(measures)), ..CompactMeasures::default() };
+        small().unwrap_or_else(large)
+    }
+}
+
 impl Moments {
     /// In the order of the fields.
     pub fn columns(&self) -> [i128; 7] {
@@ -57,5 +147,46 @@ impl Moments {
     pub fn add(&mut self, other: &Moments) {
         let (mine, others) = (self.columns(), other.columns());
         *self = Moments::of_columns(std::array::from_fn(|at| mine[at] + others[at]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KINDS: [EventKind; 6] = [
+        EventKind::View,
+        EventKind::Click,
+        EventKind::AddToCart,
+        EventKind::Purchase,
+        EventKind::Return,
+        EventKind::Exposure,
+    ];
+
+    proptest! {
+        /// Small or not, and through the codec, compact sums are the sums; which of them are written does not depend on the way.
+        #[test]
+        fn compact_measures_are_measures(
+            events in prop::collection::vec((0usize..6, -70_000i64..70_000, -3_000_000_000i64..3_000_000_000, any::<bool>()), 0..40),
+        ) {
+            let (mut compact, mut plain) = (CompactMeasures::default(), Measures::default());
+            for (kind, quantity, value, small) in events {
+                let (quantity, value) = if small { (quantity % 100, value % 1_000) } else { (quantity, value) };
+                compact.count(Happening { kind: KINDS[kind], quantity, value });
+                plain.add(&Measures::of(KINDS[kind], quantity, value), 1);
+                prop_assert_eq!(compact.get(), plain);
+            }
+            let coded = postcard::to_stdvec(&compact).unwrap();
+            prop_assert_eq!(&coded, &postcard::to_stdvec(&plain).unwrap());
+            prop_assert_eq!(postcard::from_bytes::<CompactMeasures>(&coded).unwrap(), compact);
+        }
+    }
+
+    #[test]
+    fn a_count_that_passes_16_bits_is_kept() {
+        let mut compact = CompactMeasures::default();
+        (0..70_000).for_each(|_| compact.count(Happening { kind: EventKind::View, quantity: 0, value: 0 }));
+        assert_eq!((compact.get().views, size_of::<CompactMeasures>()), (70_000, 24));
     }
 }

@@ -1,29 +1,20 @@
 //! Rollups by variant: minutes of sessions, and exact totals over units.
 //!
-//! What folds give are changes of rows; what a rollup needs are differences of sums. They are added up per worker before
-//! they are exchanged ([`combine`](operators::combine::combine)), then folded by variant.
+//! What folds give are changes of what keys show; what a rollup needs are differences of sums. They are added up per
+//! worker before they are exchanged ([`combined`](operators::fold::combined)), then folded by variant.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use operators::fold::{Fold, Now, Posting, Wake};
+use operators::fold::{Fold, Now, Wake};
 use operators::time::{MINUTE_MS, minute_end_ms};
 
-use crate::catalog::{Catalog, Population};
-use crate::experiment::sessions::{SessionMinuteRow, SessionStart};
-use crate::experiment::units::{UnitRow, UnitSays};
-use crate::names::TenantId;
+use crate::catalog::Catalog;
+use crate::experiment::assignments::{Assignments, VariantKey, VariantList};
+use crate::experiment::sessions::{MinuteValue, StartValue};
+use crate::experiment::units::{UnitSays, UnitValue};
 use crate::views::{Measures, Moments, VariantMinute, VariantTotal};
-
-/// A variant of an experiment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct VariantKey {
-    /// The experiment.
-    pub experiment: u16,
-    /// The variant's place in it.
-    pub variant: u16,
-}
 
 /// A minute of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,86 +45,76 @@ impl MinuteDelta {
     }
 }
 
-/// The assigned-population variants of a unit: what changes of its sessions and sums count for.
-/// Remembers the last unit, since changes come in pairs of before and after.
-pub struct Assignments {
-    catalog: Arc<Catalog>,
-    unit: (TenantId, crate::names::Name),
-    variants: Vec<VariantKey>,
-}
-
-impl Assignments {
-    /// Of the experiments of a catalog.
-    pub fn new(catalog: Arc<Catalog>) -> Self {
-        Assignments { catalog, unit: (0, crate::names::Name::default()), variants: Vec::new() }
-    }
-
-    /// The variants that have the unit; none where it is unknown.
-    pub fn of(&mut self, tenant: TenantId, unit: &crate::names::Name) -> &[VariantKey] {
-        if self.unit.0 != tenant || self.unit.1 != *unit {
-            self.unit = (tenant, unit.clone());
-            let catalog = &self.catalog;
-            let assigned = |number: &u16| catalog.experiments[usize::from(*number)].population == Population::Assigned;
-            let numbers = catalog.experiments_of(tenant).iter().copied().filter(assigned);
-            let variants = numbers.filter_map(|experiment| {
-                Some(VariantKey { experiment, variant: catalog.variant_of(experiment, unit)? })
-            });
-            self.variants.clear();
-            self.variants.extend(variants);
-        }
-        &self.variants
-    }
+/// Gives what left with -1 and what came with 1.
+fn signed<'a, V>(old: Option<&'a V>, new: Option<&'a V>) -> impl Iterator<Item = (&'a V, i64)> {
+    old.map(|value| (value, -1)).into_iter().chain(new.map(|value| (value, 1)))
 }
 
 /// What a change of a session's minute means for the minutes of variants.
 pub fn minute_of_session(
-    row: &SessionMinuteRow,
-    diff: i64,
-    assignments: &mut Assignments,
+    assignments: &Assignments,
+    minute: i64,
+    old: Option<&MinuteValue>,
+    new: Option<&MinuteValue>,
     give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
 ) {
-    let mut delta = MinuteDelta { active: diff, ..MinuteDelta::default() };
-    delta.measures.add(&row.measures, diff);
-    for variant in assignments.of(row.key.session.tenant, &row.key.session.unit) {
-        give(VariantMinuteKey { variant: *variant, minute: row.key.minute }, delta);
+    // The variants hang on the key alone, so both sides have the same.
+    let Some(MinuteValue { counts_for, .. }) = new.or(old) else { return };
+    let mut delta = MinuteDelta::default();
+    for (value, diff) in signed(old, new) {
+        delta.active += diff;
+        delta.measures.add(&value.measures, diff);
     }
+    give_minute(assignments, *counts_for, minute, delta, give);
 }
 
 /// What a change of a session's start means for the minutes of variants.
 pub fn minute_of_start(
-    row: &SessionStart,
-    diff: i64,
-    assignments: &mut Assignments,
+    assignments: &Assignments,
+    old: Option<&StartValue>,
+    new: Option<&StartValue>,
     give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
 ) {
-    for variant in assignments.of(row.tenant, &row.unit) {
-        give(
-            VariantMinuteKey { variant: *variant, minute: row.minute },
-            MinuteDelta { started: diff, ..MinuteDelta::default() },
-        );
+    for (StartValue { counts_for, minute }, diff) in signed(old, new) {
+        let delta = MinuteDelta { started: diff, ..MinuteDelta::default() };
+        give_minute(assignments, *counts_for, *minute, delta, give);
     }
 }
 
 /// What a change of a unit means for the minutes of variants: only exposed experiments have their minutes from units.
 pub fn minute_of_unit(
-    row: &UnitRow,
-    diff: i64,
-    catalog: &Catalog,
+    assignments: &Assignments,
+    old: Option<&UnitValue>,
+    new: Option<&UnitValue>,
     give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
 ) {
-    let (experiment, minute, mut delta) = match &row.says {
-        UnitSays::Assigned(_) | UnitSays::Exposed(..) => return,
-        UnitSays::ExposedMinute(experiment, _, minute, measures) => {
-            let mut delta = MinuteDelta { active: diff, ..MinuteDelta::default() };
-            delta.measures.add(measures, diff);
-            (*experiment, *minute, delta)
-        }
-        UnitSays::ExposedStart(experiment, _, minute) => {
-            (*experiment, *minute, MinuteDelta { started: diff, ..MinuteDelta::default() })
-        }
-    };
-    if let Some(variant) = catalog.variant_of(experiment, &row.key.unit) {
-        give(VariantMinuteKey { variant: VariantKey { experiment, variant }, minute }, std::mem::take(&mut delta));
+    for (UnitValue { counts_for, says }, diff) in signed(old, new) {
+        let mut delta = MinuteDelta::default();
+        let minute = match says {
+            UnitSays::Assigned(_) | UnitSays::Exposed(..) => continue,
+            UnitSays::ExposedMinute(_, _, minute, measures) => {
+                delta.active = diff;
+                delta.measures.add(measures, diff);
+                minute
+            }
+            UnitSays::ExposedStart(_, _, minute) => {
+                delta.started = diff;
+                minute
+            }
+        };
+        give_minute(assignments, *counts_for, *minute, delta, give);
+    }
+}
+
+fn give_minute(
+    assignments: &Assignments,
+    list: VariantList,
+    minute: i64,
+    delta: MinuteDelta,
+    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+) {
+    for variant in assignments.variants(list).iter() {
+        give(VariantMinuteKey { variant: *variant, minute }, delta);
     }
 }
 
@@ -161,10 +142,11 @@ impl VariantMinutesFold {
 }
 
 impl Fold for VariantMinutesFold {
-    type Input = Posting<VariantMinuteKey, MinuteDelta>;
+    type Input = (VariantMinuteKey, MinuteDelta);
     type Key = VariantMinuteKey;
     type Event = MinuteDelta;
     type State = VariantMinuteState;
+    type Value = MinuteDelta;
     type Row = VariantMinute;
 
     fn name(&self) -> &'static str {
@@ -172,7 +154,7 @@ impl Fold for VariantMinutesFold {
     }
 
     fn keys(&self, input: &Self::Input, post: &mut dyn FnMut(VariantMinuteKey, MinuteDelta)) {
-        post(input.key, input.event);
+        post(input.0, input.1);
     }
 
     fn apply(&self, state: &mut VariantMinuteState, _: &VariantMinuteKey, delta: &MinuteDelta) {
@@ -185,13 +167,16 @@ impl Fold for VariantMinutesFold {
         }
     }
 
-    fn rows(&self, key: &VariantMinuteKey, state: &VariantMinuteState, rows: &mut Vec<VariantMinute>) {
-        let MinuteDelta { active, started, measures } = state.sums;
-        if state.left || (active == 0 && started == 0) {
-            return;
+    fn values(&self, _: &VariantMinuteKey, state: &VariantMinuteState, values: &mut Vec<MinuteDelta>) {
+        if !state.left && (state.sums.active != 0 || state.sums.started != 0) {
+            values.push(state.sums);
         }
+    }
+
+    fn row(&self, key: &VariantMinuteKey, sums: &MinuteDelta) -> VariantMinute {
+        let MinuteDelta { active, started, measures } = *sums;
         let experiment = &self.catalog.experiments[usize::from(key.variant.experiment)];
-        rows.push(VariantMinute {
+        VariantMinute {
             tenant: self.catalog.tenant_name(experiment.tenant).clone(),
             experiment: experiment.name.clone(),
             variant: experiment.variants[usize::from(key.variant.variant)].name.clone(),
@@ -199,7 +184,7 @@ impl Fold for VariantMinutesFold {
             sessions_active: active,
             sessions_started: started,
             measures,
-        });
+        }
     }
 
     fn wake(&self, key: &VariantMinuteKey, state: &VariantMinuteState) -> Option<Wake> {
@@ -253,21 +238,19 @@ impl Block {
 }
 
 /// What a change of a unit means for the totals of variants.
-pub fn total_of_unit(row: &UnitRow, diff: i64, assignments: &mut Assignments, give: &mut dyn FnMut(VariantKey, Block)) {
-    match &row.says {
-        UnitSays::Assigned(measures) => {
-            let variants = assignments.of(row.key.tenant, &row.key.unit);
-            if !variants.is_empty() {
-                let block = Block::of(measures, diff);
-                variants.iter().for_each(|variant| give(*variant, block));
-            }
+pub fn total_of_unit(
+    assignments: &Assignments,
+    old: Option<&UnitValue>,
+    new: Option<&UnitValue>,
+    give: &mut dyn FnMut(VariantKey, Block),
+) {
+    for (UnitValue { counts_for, says }, diff) in signed(old, new) {
+        let (UnitSays::Assigned(measures) | UnitSays::Exposed(_, measures)) = says else { continue };
+        let variants = assignments.variants(*counts_for);
+        if !variants.is_empty() {
+            let block = Block::of(measures, diff);
+            variants.iter().for_each(|variant| give(*variant, block));
         }
-        UnitSays::Exposed(experiment, measures) => {
-            if let Some(variant) = assignments.catalog.variant_of(*experiment, &row.key.unit) {
-                give(VariantKey { experiment: *experiment, variant }, Block::of(measures, diff));
-            }
-        }
-        UnitSays::ExposedMinute(..) | UnitSays::ExposedStart(..) => {}
     }
 }
 
@@ -278,10 +261,11 @@ pub struct VariantTotalsFold {
 }
 
 impl Fold for VariantTotalsFold {
-    type Input = Posting<VariantKey, Block>;
+    type Input = (VariantKey, Block);
     type Key = VariantKey;
     type Event = Block;
     type State = Block;
+    type Value = Block;
     type Row = VariantTotal;
 
     fn name(&self) -> &'static str {
@@ -289,26 +273,29 @@ impl Fold for VariantTotalsFold {
     }
 
     fn keys(&self, input: &Self::Input, post: &mut dyn FnMut(VariantKey, Block)) {
-        post(input.key, input.event);
+        post(input.0, input.1);
     }
 
     fn apply(&self, state: &mut Block, _: &VariantKey, block: &Block) {
         state.add(block);
     }
 
-    fn rows(&self, key: &VariantKey, state: &Block, rows: &mut Vec<VariantTotal>) {
-        if state.units == 0 && state.overflowed == 0 {
-            return;
+    fn values(&self, _: &VariantKey, state: &Block, values: &mut Vec<Block>) {
+        if state.units != 0 || state.overflowed != 0 {
+            values.push(*state);
         }
+    }
+
+    fn row(&self, key: &VariantKey, block: &Block) -> VariantTotal {
         let experiment = &self.catalog.experiments[usize::from(key.experiment)];
-        rows.push(VariantTotal {
+        VariantTotal {
             tenant: self.catalog.tenant_name(experiment.tenant).clone(),
             experiment: experiment.name.clone(),
             variant: experiment.variants[usize::from(key.variant)].name.clone(),
-            units: state.units,
-            units_overflowed: state.overflowed,
-            sums: state.sums,
-            squares: state.squares,
-        });
+            units: block.units,
+            units_overflowed: block.overflowed,
+            sums: block.sums,
+            squares: block.squares,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! after its last event, and the same id then starts a new one. A session that changes its unit (a login) counts once for
 //! each: the unit is part of its identity, so that no answer depends on which event came first.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,9 @@ use operators::fold::{Fold, Now, Wake};
 use operators::release::Released;
 use operators::time::{TimeMs, minute_end_ms, minute_of};
 
-use crate::catalog::Catalog;
+use crate::experiment::assignments::{Assignments, VariantList};
 use crate::experiment::event::{Event, EventKind};
+use crate::experiment::measures::CompactMeasures;
 use crate::names::{Name, TenantId};
 use crate::views::Measures;
 
@@ -52,8 +53,19 @@ pub struct Happening {
 /// A session's minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinuteState {
-    events: i64,
-    measures: Measures,
+    events: u32,
+    #[serde(skip)]
+    counts_for: Option<VariantList>,
+    measures: CompactMeasures,
+}
+
+/// What a session's minute shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MinuteValue {
+    /// The variants for which it counts.
+    pub counts_for: VariantList,
+    /// What happened in it.
+    pub measures: Measures,
 }
 
 /// A row: the minute of a session and what happened in it.
@@ -67,8 +79,14 @@ pub struct SessionMinuteRow {
 
 /// Folds events into session minutes.
 pub struct SessionMinutesFold {
-    /// The names.
-    pub catalog: Arc<Catalog>,
+    /// The names, and who counts for what.
+    pub assignments: Rc<Assignments>,
+}
+
+impl SessionMinutesFold {
+    fn counts_for(&self, SessionMinuteKey { session, .. }: &SessionMinuteKey) -> VariantList {
+        self.assignments.assigned(session.tenant, &session.unit)
+    }
 }
 
 impl Fold for SessionMinutesFold {
@@ -76,6 +94,7 @@ impl Fold for SessionMinutesFold {
     type Key = SessionMinuteKey;
     type Event = Happening;
     type State = MinuteState;
+    type Value = MinuteValue;
     type Row = SessionMinuteRow;
 
     fn name(&self) -> &'static str {
@@ -92,34 +111,54 @@ impl Fold for SessionMinutesFold {
         post(SessionMinuteKey { session, minute: minute_of(event.event_time_ms) }, happening);
     }
 
-    fn apply(&self, state: &mut MinuteState, _: &SessionMinuteKey, event: &Happening) {
-        state.events += 1;
-        state.measures.add(&Measures::of(event.kind, event.quantity, event.value), 1);
+    fn apply(&self, state: &mut MinuteState, key: &SessionMinuteKey, event: &Happening) {
+        state.events = state.events.saturating_add(1);
+        state.counts_for.get_or_insert_with(|| self.counts_for(key));
+        state.measures.count(*event);
     }
 
-    fn rows(&self, key: &SessionMinuteKey, state: &MinuteState, rows: &mut Vec<SessionMinuteRow>) {
+    fn values(&self, key: &SessionMinuteKey, state: &MinuteState, values: &mut Vec<MinuteValue>) {
         if state.events > 0 {
-            rows.push(SessionMinuteRow { key: key.clone(), measures: state.measures });
+            let counts_for = state.counts_for.unwrap_or_else(|| self.counts_for(key));
+            values.push(MinuteValue { counts_for, measures: state.measures.get() });
         }
     }
 
+    fn row(&self, key: &SessionMinuteKey, value: &MinuteValue) -> SessionMinuteRow {
+        SessionMinuteRow { key: key.clone(), measures: value.measures }
+    }
+
     fn retire_at(&self, key: &SessionMinuteKey, _: &MinuteState) -> Option<Wake> {
-        Some(Wake::Watermark(self.catalog.event_group(key.session.tenant), minute_end_ms(key.minute)))
+        Some(Wake::Watermark(self.assignments.catalog().event_group(key.session.tenant), minute_end_ms(key.minute)))
     }
 
     fn retire(&self, _: &mut MinuteState, key: &SessionMinuteKey, now: &Now<'_>) -> bool {
-        now.watermark(self.catalog.event_group(key.session.tenant)) >= minute_end_ms(key.minute)
+        now.watermark(self.assignments.catalog().event_group(key.session.tenant)) >= minute_end_ms(key.minute)
     }
 
-    fn heap_bytes(&self, _: &MinuteState) -> usize {
-        0
+    fn heap_bytes(&self, state: &MinuteState) -> usize {
+        state.measures.heap_bytes()
     }
 }
 
 /// A session's span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpanState {
-    span: Option<(TimeMs, TimeMs)>,
+    /// The first and the last event; in the state of a key that is there.
+    first_ms: TimeMs,
+    last_ms: TimeMs,
+    begun: bool,
+    #[serde(skip)]
+    counts_for: Option<VariantList>,
+}
+
+/// What a session's start shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StartValue {
+    /// The variants for which it counts.
+    pub counts_for: VariantList,
+    /// The minute's number.
+    pub minute: i64,
 }
 
 /// A row: in this minute a session of this unit started.
@@ -135,8 +174,8 @@ pub struct SessionStart {
 
 /// Folds events into session starts.
 pub struct SessionStartsFold {
-    /// The names.
-    pub catalog: Arc<Catalog>,
+    /// The names, and who counts for what.
+    pub assignments: Rc<Assignments>,
     /// How long behind the watermark a session is remembered after its last event.
     pub keep_ms: i64,
 }
@@ -146,6 +185,7 @@ impl Fold for SessionStartsFold {
     type Key = SessionKey;
     type Event = TimeMs;
     type State = SpanState;
+    type Value = StartValue;
     type Row = SessionStart;
 
     fn name(&self) -> &'static str {
@@ -160,24 +200,34 @@ impl Fold for SessionStartsFold {
         }
     }
 
-    fn apply(&self, state: &mut SpanState, _: &SessionKey, event_time_ms: &TimeMs) {
-        let (first_ms, last_ms) = state.span.unwrap_or((*event_time_ms, *event_time_ms));
-        state.span = Some((first_ms.min(*event_time_ms), last_ms.max(*event_time_ms)));
+    fn apply(&self, state: &mut SpanState, key: &SessionKey, event_time_ms: &TimeMs) {
+        state.counts_for.get_or_insert_with(|| self.assignments.assigned(key.tenant, &key.unit));
+        if !state.begun {
+            (state.begun, state.first_ms, state.last_ms) = (true, *event_time_ms, *event_time_ms);
+        }
+        state.first_ms = state.first_ms.min(*event_time_ms);
+        state.last_ms = state.last_ms.max(*event_time_ms);
     }
 
-    fn rows(&self, key: &SessionKey, state: &SpanState, rows: &mut Vec<SessionStart>) {
-        if let Some((first_ms, _)) = state.span {
-            rows.push(SessionStart { tenant: key.tenant, unit: key.unit.clone(), minute: minute_of(first_ms) });
+    fn values(&self, key: &SessionKey, state: &SpanState, values: &mut Vec<StartValue>) {
+        if state.begun {
+            let found = || self.assignments.assigned(key.tenant, &key.unit);
+            let counts_for = state.counts_for.unwrap_or_else(found);
+            values.push(StartValue { counts_for, minute: minute_of(state.first_ms) });
         }
     }
 
+    fn row(&self, key: &SessionKey, value: &StartValue) -> SessionStart {
+        SessionStart { tenant: key.tenant, unit: key.unit.clone(), minute: value.minute }
+    }
+
     fn retire_at(&self, key: &SessionKey, state: &SpanState) -> Option<Wake> {
-        let (_, last_ms) = state.span?;
-        Some(Wake::Watermark(self.catalog.event_group(key.tenant), last_ms.saturating_add(self.keep_ms)))
+        let group = self.assignments.catalog().event_group(key.tenant);
+        state.begun.then(|| Wake::Watermark(group, state.last_ms.saturating_add(self.keep_ms)))
     }
 
     fn retire(&self, state: &mut SpanState, key: &SessionKey, now: &Now<'_>) -> bool {
-        let watermark_ms = now.watermark(self.catalog.event_group(key.tenant));
-        state.span.is_none_or(|(_, last_ms)| watermark_ms >= last_ms.saturating_add(self.keep_ms))
+        let watermark_ms = now.watermark(self.assignments.catalog().event_group(key.tenant));
+        !state.begun || watermark_ms >= state.last_ms.saturating_add(self.keep_ms)
     }
 }

@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use operators::time::{MINUTE_MS, Tick, TimeMs, minute_of};
 
 use crate::catalog::{Catalog, Population};
+use crate::experiment::assignments::VariantKey;
 use crate::experiment::event::{Event, EventKind};
-use crate::experiment::rollups::{VariantKey, VariantMinuteKey};
+use crate::experiment::rollups::VariantMinuteKey;
 use crate::experiment::sessions::{SessionKey, SessionMinuteKey, SessionMinuteRow, SessionStart};
 use crate::experiment::units::{UnitKey, UnitRow, UnitSays};
 use crate::names::{Name, TenantId};

@@ -9,7 +9,7 @@
 //! A unit's rows also bring the minutes and starts of its sessions within exposed experiments, for the minute rollups.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,10 @@ use operators::fold::{Fold, Now, Wake};
 use operators::release::Released;
 use operators::time::{MINUS_INFINITY, TimeMs, minute_end_ms, minute_of};
 
-use crate::catalog::{Catalog, Population};
+use crate::catalog::Population;
+use crate::experiment::assignments::{Assignments, VariantList};
 use crate::experiment::event::{Event, EventKind};
+use crate::experiment::measures::CompactMeasures;
 use crate::experiment::sessions::Happening;
 use crate::names::{Name, TenantId};
 use crate::views::Measures;
@@ -48,8 +50,10 @@ pub struct UnitEvent {
 /// What is kept of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {
-    total: Measures,
+    total: CompactMeasures,
     seen: bool,
+    #[serde(skip)]
+    counts_for: Option<VariantList>,
     exposed: Option<Box<ExposedState>>,
 }
 
@@ -67,6 +71,8 @@ struct ExposedState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Exposure {
     first_ms: TimeMs,
+    #[serde(skip)]
+    counts_for: Option<VariantList>,
     settled: Measures,
     /// Sessions with a settled event that counts: the first such event.
     started: BTreeMap<Name, TimeMs>,
@@ -77,6 +83,15 @@ struct Exposure {
 pub struct UnitRow {
     /// Whose.
     pub key: UnitKey,
+    /// What it says.
+    pub says: UnitSays,
+}
+
+/// What a unit shows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnitValue {
+    /// The variants for which it counts.
+    pub counts_for: VariantList,
     /// What it says.
     pub says: UnitSays,
 }
@@ -96,20 +111,17 @@ pub enum UnitSays {
 
 /// Folds events into units.
 pub struct UnitsFold {
-    /// The names and assignments.
-    pub catalog: Arc<Catalog>,
+    /// The names, and who counts for what.
+    pub assignments: Rc<Assignments>,
     /// How long behind the watermark a session is remembered after its last event.
     pub keep_ms: i64,
 }
 
 impl UnitsFold {
     fn exposed_experiment_has(&self, tenant: TenantId, unit: &str) -> bool {
-        let exposed = |number: &u16| self.catalog.experiments[usize::from(*number)].population == Population::Exposed;
-        self.catalog
-            .experiments_of(tenant)
-            .iter()
-            .filter(|number| exposed(number))
-            .any(|number| self.catalog.variant_of(*number, unit).is_some())
+        let mut has = false;
+        self.assignments.catalog().each_variant_of(tenant, unit, Population::Exposed, |_, _| has = true);
+        has
     }
 }
 
@@ -118,6 +130,7 @@ impl Fold for UnitsFold {
     type Key = UnitKey;
     type Event = UnitEvent;
     type State = UnitState;
+    type Value = UnitValue;
     type Row = UnitRow;
 
     fn name(&self) -> &'static str {
@@ -126,7 +139,7 @@ impl Fold for UnitsFold {
 
     fn keys(&self, Released { record: event, .. }: &Released<Event>, post: &mut dyn FnMut(UnitKey, UnitEvent)) {
         let Event { tenant, unit, kind, quantity, value, event_time_ms, experiment, .. } = event;
-        if unit.is_empty() || self.catalog.experiments_of(*tenant).is_empty() {
+        if unit.is_empty() || self.assignments.catalog().experiments_of(*tenant).is_empty() {
             return;
         }
         let exposed = self.exposed_experiment_has(*tenant, unit);
@@ -137,9 +150,9 @@ impl Fold for UnitsFold {
     }
 
     fn apply(&self, state: &mut UnitState, key: &UnitKey, event: &UnitEvent) {
-        let Happening { kind, quantity, value } = event.happening;
         state.seen = true;
-        state.total.add(&Measures::of(kind, quantity, value), 1);
+        state.counts_for.get_or_insert_with(|| self.assignments.assigned(key.tenant, &key.unit));
+        state.total.count(event.happening);
         if event.session.is_empty() {
             return;
         }
@@ -147,25 +160,30 @@ impl Fold for UnitsFold {
         let last_ms = exposed.sessions.entry(event.session.clone()).or_insert(event.event_time_ms);
         *last_ms = event.event_time_ms.max(*last_ms);
         exposed.pending.push(event.clone());
-        if kind == EventKind::Exposure
+        if event.happening.kind == EventKind::Exposure
             && let Some(number) = event.experiment
-            && self.catalog.experiments[usize::from(number)].population == Population::Exposed
-            && self.catalog.variant_of(number, &key.unit).is_some()
+            && self.assignments.catalog().experiments[usize::from(number)].population == Population::Exposed
+            && self.assignments.catalog().variant_of(number, &key.unit).is_some()
         {
             let new = || Exposure { first_ms: event.event_time_ms, ..Exposure::default() };
             let exposure = exposed.exposures.entry(number).or_insert_with(new);
             exposure.first_ms = exposure.first_ms.min(event.event_time_ms);
+            exposure.counts_for.get_or_insert_with(|| self.assignments.of_experiment(number, &key.unit));
         }
     }
 
-    fn rows(&self, key: &UnitKey, state: &UnitState, rows: &mut Vec<UnitRow>) {
+    fn values(&self, key: &UnitKey, state: &UnitState, values: &mut Vec<UnitValue>) {
         if !state.seen {
             return;
         }
-        let mut say = |says| rows.push(UnitRow { key: key.clone(), says });
-        say(UnitSays::Assigned(state.total));
+        let found = || self.assignments.assigned(key.tenant, &key.unit);
+        let counts_for = state.counts_for.unwrap_or_else(found);
+        values.push(UnitValue { counts_for, says: UnitSays::Assigned(state.total.get()) });
         let Some(exposed) = &state.exposed else { return };
         for (number, exposure) in &exposed.exposures {
+            let found = || self.assignments.of_experiment(*number, &key.unit);
+            let counts_for = exposure.counts_for.unwrap_or_else(found);
+            let mut say = |says| values.push(UnitValue { counts_for, says });
             let mut total = exposure.settled;
             let mut minutes: BTreeMap<(&Name, i64), Measures> = BTreeMap::new();
             let mut started: BTreeMap<&Name, TimeMs> =
@@ -188,18 +206,22 @@ impl Fold for UnitsFold {
         }
     }
 
+    fn row(&self, key: &UnitKey, value: &UnitValue) -> UnitRow {
+        UnitRow { key: key.clone(), says: value.says.clone() }
+    }
+
     fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {
         let exposed = state.exposed.as_ref()?;
         let settles = exposed.pending.iter().map(|event| minute_end_ms(minute_of(event.event_time_ms))).min();
         let forgets = exposed.sessions.values().min().map(|last_ms| last_ms.saturating_add(self.keep_ms));
         let at_ms = settles.into_iter().chain(forgets).min()?;
-        Some(Wake::Watermark(self.catalog.event_group(key.tenant), at_ms))
+        Some(Wake::Watermark(self.assignments.catalog().event_group(key.tenant), at_ms))
     }
 
     /// Units are never forgotten; what of them is sealed is settled.
     fn retire(&self, state: &mut UnitState, key: &UnitKey, now: &Now<'_>) -> bool {
         let Some(exposed) = state.exposed.as_mut() else { return false };
-        let watermark_ms = now.watermark(self.catalog.event_group(key.tenant));
+        let watermark_ms = now.watermark(self.assignments.catalog().event_group(key.tenant));
         if watermark_ms == MINUS_INFINITY {
             return false;
         }
@@ -229,9 +251,11 @@ impl Fold for UnitsFold {
     }
 
     fn heap_bytes(&self, state: &UnitState) -> usize {
-        let Some(exposed) = &state.exposed else { return 0 };
+        let total = state.total.heap_bytes();
+        let Some(exposed) = &state.exposed else { return total };
         let exposures: usize = exposed.exposures.values().map(|exposure| 128 + exposure.started.len() * 48).sum();
-        size_of::<ExposedState>()
+        total
+            + size_of::<ExposedState>()
             + exposed.pending.capacity() * size_of::<UnitEvent>()
             + exposed.sessions.len() * 48
             + exposures

@@ -15,7 +15,7 @@ pub struct Policy {
 }
 
 /// A decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Decision {
     /// Why; available only where it is [`Reason::InStock`].
     pub reason: Reason,

@@ -17,11 +17,13 @@
 //! judged leaves the key in doubt until a count at or after the watermark of that moment.
 //!
 //! The ledger keeps every delta after its anchor (and those within the longest possible window before it): that is what a
-//! late count needs. Cost: 16 bytes a delta; an ordinary delta is O(1), a new anchor looks at the deltas that are kept.
+//! late count needs. Cost: 128 bytes a key with its first delta, 16 bytes each other delta, and another 72 for a key that has
+//! anything rare; an ordinary delta is O(1), a new anchor looks at the deltas that are kept.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use operators::time::TimeMs;
+use operators::time::{MINUS_INFINITY, TimeMs};
 
 use crate::inventory::fact::{Fact, FactKind, StockState};
 use crate::limits::COUNT_DURATION_MAX_MS;
@@ -43,6 +45,16 @@ pub struct LedgerKey {
     pub sku: Name,
 }
 
+/// A fact's identity, `(tenant, id)` in 128 bits, without the alignment of a `u128`: keys are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FactId(u64, u64);
+
+impl From<u128> for FactId {
+    fn from(id: u128) -> FactId {
+        FactId((id >> 64) as u64, id as u64)
+    }
+}
+
 /// A class-A count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Count {
@@ -51,17 +63,17 @@ pub struct Count {
     /// When it began.
     pub from_ms: TimeMs,
     /// How wrong its clock may be.
-    pub epsilon_ms: i64,
+    pub epsilon_ms: u32,
     /// Less is better.
     pub rank: u16,
     /// Its identity.
-    pub id: u128,
+    pub id: FactId,
     /// What was found.
     pub quantity: i64,
 }
 
 impl Count {
-    fn order(&self) -> (TimeMs, std::cmp::Reverse<u16>, u128) {
+    fn order(&self) -> (TimeMs, std::cmp::Reverse<u16>, FactId) {
         (self.at_ms, std::cmp::Reverse(self.rank), self.id)
     }
 
@@ -70,7 +82,8 @@ impl Count {
     }
 
     fn window(&self) -> (TimeMs, TimeMs) {
-        (self.from_ms.saturating_sub(self.epsilon_ms), self.at_ms.saturating_add(self.epsilon_ms))
+        let epsilon_ms = i64::from(self.epsilon_ms);
+        (self.from_ms.saturating_sub(epsilon_ms), self.at_ms.saturating_add(epsilon_ms))
     }
 }
 
@@ -91,7 +104,7 @@ pub enum Entry {
     /// A count that was taken back.
     Tombstone {
         /// Its identity.
-        id: u128,
+        id: FactId,
         /// When it ended.
         at_ms: TimeMs,
     },
@@ -140,10 +153,12 @@ pub fn postings(fact: &Fact, doubt_ms: Option<TimeMs>, post: &mut dyn FnMut(Ledg
         return;
     }
     if let Some(before) = fact.before.as_ref().filter(|before| signed(before.kind, 0).is_none()) {
-        post(key(state), Entry::Tombstone { id: before.id, at_ms: before.event_time_ms });
+        post(key(state), Entry::Tombstone { id: before.id.into(), at_ms: before.event_time_ms });
     }
     if !void && matches!(kind, FactKind::Count | FactKind::Snapshot) {
         let Fact { observed_from_ms: from_ms, epsilon_ms, rank, id, .. } = *fact;
+        let epsilon_ms = u32::try_from(epsilon_ms.clamp(0, EPSILON_MAX_MS)).expect("the greatest epsilon fits 32 bits");
+        let id = FactId::from(id);
         post(key(state), Entry::Count(Count { at_ms, from_ms, epsilon_ms, rank, id, quantity }));
     }
 }
@@ -177,27 +192,49 @@ impl Kept {
 }
 
 /// The state of a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     anchor: Option<Count>,
-    /// Other counts of the anchor's instant: one of them holds if the anchor is taken back.
-    rivals: Vec<Count>,
-    /// Deltas at or before this were forgotten; none before there was an anchor.
-    kept_after_ms: Option<TimeMs>,
+    /// Deltas at or before this were forgotten; minus infinity before there was an anchor.
+    kept_after_ms: TimeMs,
     book: i64,
     lo: i64,
     hi: i64,
     /// Sum of all deltas, at any time.
     deltas: i64,
-    kept: Vec<Kept>,
-    /// Of them, those that a correction takes back before they came.
+    kept: SmallVec<[Kept; 1]>,
+    /// What few keys ever have: absent where it would be empty.
+    rare: Option<Box<Rare>>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger {
+            anchor: None,
+            kept_after_ms: MINUS_INFINITY,
+            book: 0,
+            lo: 0,
+            hi: 0,
+            deltas: 0,
+            kept: SmallVec::new(),
+            rare: None,
+        }
+    }
+}
+
+/// The part of a key's state that few keys have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Rare {
+    /// Other counts of the anchor's instant: one of them holds if the anchor is taken back.
+    rivals: Vec<Count>,
+    tombstones: Vec<(FactId, TimeMs)>,
+    /// How many of the kept deltas are taken back by a correction that came before them.
     taken_back_early: u32,
-    tombstones: Vec<(u128, TimeMs)>,
     doubt_ms: Option<TimeMs>,
 }
 
 /// What the ledger says of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Balance {
     /// None while it has to be looked up again.
     pub numbers: Option<Numbers>,
@@ -208,7 +245,7 @@ pub struct Balance {
 }
 
 /// The numbers of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Numbers {
     /// What the record says.
     pub book: i64,
@@ -226,19 +263,38 @@ impl Ledger {
         match *entry {
             Entry::Delta { at_ms, quantity, times } => self.post(at_ms, quantity, times),
             Entry::Count(count) => {
-                if !self.tombstones.iter().any(|(id, _)| *id == count.id) {
+                let is_taken_back = |rare: &Rare| rare.tombstones.iter().any(|(id, _)| *id == count.id);
+                if !self.rare.as_deref().is_some_and(is_taken_back) {
                     self.count(count);
                 }
             }
             Entry::Tombstone { id, at_ms } => self.take_back(id, at_ms),
-            Entry::Doubt { doubt_ms } => self.doubt_ms = self.doubt_ms.max(Some(doubt_ms)),
+            Entry::Doubt { doubt_ms } => {
+                self.with_rare(|rare| rare.doubt_ms = rare.doubt_ms.max(Some(doubt_ms)));
+            }
         }
+    }
+
+    /// Changes the rare part, and lets it go where nothing is left: equal histories give equal states, in any order.
+    fn with_rare<T>(&mut self, change: impl FnOnce(&mut Rare) -> T) -> T {
+        let rare = self.rare.get_or_insert_default();
+        let given = change(rare);
+        if **rare == Rare::default() {
+            self.rare = None;
+        }
+        given
+    }
+
+    fn taken_back_early(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.taken_back_early)
     }
 
     /// What it says now.
     pub fn balance(&self) -> Balance {
         let anchor_ms = self.anchor.map(|anchor| anchor.at_ms);
-        let tombstone_ms = self.tombstones.iter().map(|(_, at_ms)| *at_ms).max();
+        let rare = self.rare.as_deref();
+        let tombstone_ms = rare.and_then(|rare| rare.tombstones.iter().map(|(_, at_ms)| *at_ms).max());
+        let doubt_ms = rare.and_then(|rare| rare.doubt_ms);
         let known =
             tombstone_ms.is_none_or(|tombstone_ms| anchor_ms.is_some_and(|anchor_ms| anchor_ms >= tombstone_ms));
         let Ledger { book, lo, hi, deltas, .. } = *self;
@@ -246,7 +302,7 @@ impl Ledger {
         Balance {
             numbers: known.then_some(Numbers { book, lo, hi, variance: book - deltas }),
             anchor_ms,
-            in_doubt: self.doubt_ms.is_some_and(|doubt_ms| anchor_ms.is_none_or(|anchor_ms| anchor_ms < doubt_ms)),
+            in_doubt: doubt_ms.is_some_and(|doubt_ms| anchor_ms.is_none_or(|anchor_ms| anchor_ms < doubt_ms)),
         }
     }
 
@@ -257,37 +313,48 @@ impl Ledger {
 
     /// What it owns on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.kept.capacity() * size_of::<Kept>()
-            + self.tombstones.capacity() * size_of::<(u128, TimeMs)>()
-            + self.rivals.capacity() * size_of::<Count>()
+        let kept = if self.kept.spilled() { self.kept.capacity() * size_of::<Kept>() } else { 0 };
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            size_of::<Rare>()
+                + rare.tombstones.capacity() * size_of::<(FactId, TimeMs)>()
+                + rare.rivals.capacity() * size_of::<Count>()
+        });
+        kept + rare
     }
 
     fn count(&mut self, count: Count) {
         match self.anchor {
             Some(anchor) if anchor.at_ms > count.at_ms => {}
             Some(anchor) if anchor.at_ms == count.at_ms => {
-                self.rivals.push(anchor.min_by_order(count));
+                self.with_rare(|rare| rare.rivals.push(anchor.min_by_order(count)));
                 if anchor.order() < count.order() {
                     self.anchor_at(count);
                 }
             }
             _ => {
-                self.rivals.clear();
+                if self.rare.is_some() {
+                    self.with_rare(|rare| rare.rivals.clear());
+                }
                 self.anchor_at(count);
             }
         }
     }
 
-    fn take_back(&mut self, id: u128, at_ms: TimeMs) {
-        self.rivals.retain(|rival| rival.id != id);
-        if self.anchor.is_none_or(|anchor| anchor.at_ms <= at_ms) && !self.tombstones.contains(&(id, at_ms)) {
-            self.tombstones.push((id, at_ms));
-        }
+    fn take_back(&mut self, id: FactId, at_ms: TimeMs) {
+        let buries = self.anchor.is_none_or(|anchor| anchor.at_ms <= at_ms);
+        self.with_rare(|rare| {
+            rare.rivals.retain(|rival| rival.id != id);
+            if buries && !rare.tombstones.contains(&(id, at_ms)) {
+                rare.tombstones.push((id, at_ms));
+            }
+        });
         if self.anchor.is_some_and(|anchor| anchor.id == id) {
             self.anchor = None;
-            let best = (0..self.rivals.len()).max_by_key(|at| self.rivals[*at].order());
+            let best = self.with_rare(|rare| {
+                let best = (0..rare.rivals.len()).max_by_key(|at| rare.rivals[*at].order());
+                best.map(|best| rare.rivals.swap_remove(best))
+            });
             if let Some(best) = best {
-                let best = self.rivals.swap_remove(best);
                 self.anchor_at(best);
             }
         }
@@ -295,22 +362,26 @@ impl Ledger {
 
     fn post(&mut self, at_ms: TimeMs, quantity: i64, times: i64) {
         self.deltas += quantity * times;
-        if self.kept_after_ms.is_some_and(|kept_after_ms| at_ms <= kept_after_ms) {
+        if at_ms <= self.kept_after_ms {
             // It lies before the window of the anchor, and of every anchor that may come.
             return;
         }
         let delta = Kept::new(at_ms, quantity, times);
         // What is taken back is looked for only by corrections, or where one came first.
-        let looked_for = times < 0 || self.taken_back_early > 0;
+        let looked_for = times < 0 || self.taken_back_early() > 0;
         let opposite = delta.opposite();
         match if looked_for { self.kept.iter().position(|kept| *kept == opposite) } else { None } {
             Some(place) => {
                 let kept = self.kept.swap_remove(place);
-                self.taken_back_early -= u32::from(kept.is_taken_back());
+                if kept.is_taken_back() {
+                    self.with_rare(|rare| rare.taken_back_early -= 1);
+                }
                 self.count_in(kept, -1);
             }
             None => {
-                self.taken_back_early += u32::from(times < 0);
+                if times < 0 {
+                    self.with_rare(|rare| rare.taken_back_early += 1);
+                }
                 if self.kept.len() == self.kept.capacity() {
                     self.kept.reserve_exact((self.kept.len() / 2).max(2));
                 }
@@ -347,14 +418,19 @@ impl Ledger {
         self.anchor = Some(count);
         // A later anchor's window begins no earlier than this, whatever its own duration and epsilon.
         let reach_ms = count.at_ms.saturating_sub(COUNT_DURATION_MAX_MS + EPSILON_MAX_MS);
-        self.kept_after_ms = self.kept_after_ms.max(Some(reach_ms));
-        let kept_after_ms = self.kept_after_ms.unwrap_or(reach_ms);
+        self.kept_after_ms = self.kept_after_ms.max(reach_ms);
+        let kept_after_ms = self.kept_after_ms;
         self.kept.retain(|kept| kept.at_ms > kept_after_ms);
-        self.taken_back_early = self.kept.iter().filter(|kept| kept.is_taken_back()).count() as u32;
         if self.kept.capacity() > 16 && self.kept.len() < self.kept.capacity() / 4 {
-            self.kept.shrink_to(self.kept.len() * 2);
+            self.kept.shrink_to_fit();
         }
-        self.tombstones.retain(|(_, at_ms)| *at_ms >= count.at_ms);
+        if self.rare.is_some() {
+            let taken_back_early = self.kept.iter().filter(|kept| kept.is_taken_back()).count() as u32;
+            self.with_rare(|rare| {
+                rare.taken_back_early = taken_back_early;
+                rare.tombstones.retain(|(_, at_ms)| *at_ms >= count.at_ms);
+            });
+        }
         (self.book, self.lo, self.hi) = (count.quantity, count.quantity, count.quantity);
         for at in 0..self.kept.len() {
             self.count_in(self.kept[at], 1);

@@ -17,7 +17,7 @@ use operators::time::{Tick, TimeMs};
 use crate::catalog::Catalog;
 use crate::inventory::availability::{Policy, decide};
 use crate::inventory::fact::StockState;
-use crate::inventory::ledger::{Balance, Count, Entry, LedgerKey, Numbers};
+use crate::inventory::ledger::{Balance, Count, Entry, FactId, LedgerKey, Numbers};
 use crate::inventory::stock::LedgerRow;
 use crate::names::TenantId;
 use crate::views::{Availability, Reason, Stock};
@@ -68,7 +68,7 @@ pub fn recounts<'scope>(entries: Ticked<'scope, (LedgerKey, Entry)>) -> Ticked<'
 fn recount(entries: &[(&Entry, isize)]) -> Option<Recount> {
     let mut deltas: BTreeMap<(TimeMs, i64), i64> = BTreeMap::new();
     let mut counts: Vec<Count> = Vec::new();
-    let mut taken_back: BTreeSet<(TimeMs, u128)> = BTreeSet::new();
+    let mut taken_back: BTreeSet<(TimeMs, FactId)> = BTreeSet::new();
     let mut doubt_ms: Option<TimeMs> = None;
     for (entry, copies) in entries {
         match **entry {
@@ -104,6 +104,7 @@ fn numbers(anchor: Option<Count>, deltas: &BTreeMap<(TimeMs, i64), i64>) -> (i64
     };
     let all = sum(&|_, _| true);
     let Some(Count { at_ms: ended_ms, from_ms, epsilon_ms, quantity, .. }) = anchor else { return (all, all, all, 0) };
+    let epsilon_ms = i64::from(epsilon_ms);
     let (opens_ms, closes_ms) = (from_ms.saturating_sub(epsilon_ms), ended_ms.saturating_add(epsilon_ms));
     let within = |at_ms: TimeMs| at_ms > opens_ms && at_ms <= closes_ms;
     let book = quantity + sum(&|at_ms, _| at_ms > ended_ms);

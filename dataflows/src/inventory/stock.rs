@@ -12,9 +12,9 @@ use operators::release::{Released, Standing};
 use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
 
 use crate::catalog::Catalog;
-use crate::inventory::availability::{Policy, decide, fresh_through};
+use crate::inventory::availability::{Decision, Policy, decide, fresh_through};
 use crate::inventory::fact::{Fact, StockState};
-use crate::inventory::ledger::{Entry, Ledger, LedgerKey, postings};
+use crate::inventory::ledger::{Balance, Entry, Ledger, LedgerKey, postings};
 use crate::views::{Availability, Reason, Stock};
 
 /// A row of either view.
@@ -24,6 +24,15 @@ pub enum LedgerRow {
     Stock(Stock),
     /// Whether it can be promised.
     Availability(Availability),
+}
+
+/// What a key shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LedgerValue {
+    /// What is there.
+    Stock(Balance),
+    /// Whether it can be promised.
+    Availability(Decision),
 }
 
 /// The state of a key: the ledger, and the watermark as of which it was decided on.
@@ -41,11 +50,45 @@ pub struct StockFold {
     pub policy: Policy,
 }
 
+impl StockFold {
+    /// The row of a key with this balance.
+    pub fn stock(&self, key: &LedgerKey, balance: &Balance) -> Stock {
+        let numbers = balance.numbers;
+        Stock {
+            tenant: self.catalog.tenant_name(key.tenant).clone(),
+            sku: key.sku.clone(),
+            node: key.node.clone(),
+            state: key.state,
+            book: numbers.map(|numbers| numbers.book),
+            lo: numbers.map(|numbers| numbers.lo),
+            hi: numbers.map(|numbers| numbers.hi),
+            variance: numbers.map(|numbers| numbers.variance),
+            anchor_ms: balance.anchor_ms,
+            rebase_pending: numbers.is_none(),
+            in_doubt: balance.in_doubt,
+        }
+    }
+
+    /// The row of a key about which this was decided.
+    pub fn availability(&self, key: &LedgerKey, decision: &Decision) -> Availability {
+        Availability {
+            tenant: self.catalog.tenant_name(key.tenant).clone(),
+            sku: key.sku.clone(),
+            node: key.node.clone(),
+            available: decision.reason == Reason::InStock,
+            reason: decision.reason,
+            quantity: decision.quantity,
+            fresh_through_ms: decision.fresh_through_ms,
+        }
+    }
+}
+
 impl Fold for StockFold {
     type Input = Released<Fact>;
     type Key = LedgerKey;
     type Event = Entry;
     type State = KeyState;
+    type Value = LedgerValue;
     type Row = LedgerRow;
 
     fn name(&self) -> &'static str {
@@ -70,38 +113,22 @@ impl Fold for StockFold {
         state.stale = anchor_ms.is_some_and(|anchor_ms| reached_ms > fresh_through(anchor_ms, &self.policy));
     }
 
-    fn rows(&self, key: &LedgerKey, state: &KeyState, rows: &mut Vec<LedgerRow>) {
+    fn values(&self, key: &LedgerKey, state: &KeyState, values: &mut Vec<LedgerValue>) {
         if state.ledger.is_empty() {
             return;
         }
         let balance = state.ledger.balance();
-        let tenant = self.catalog.tenant_name(key.tenant);
-        let numbers = balance.numbers;
-        rows.push(LedgerRow::Stock(Stock {
-            tenant: tenant.clone(),
-            sku: key.sku.clone(),
-            node: key.node.clone(),
-            state: key.state,
-            book: numbers.map(|numbers| numbers.book),
-            lo: numbers.map(|numbers| numbers.lo),
-            hi: numbers.map(|numbers| numbers.hi),
-            variance: numbers.map(|numbers| numbers.variance),
-            anchor_ms: balance.anchor_ms,
-            rebase_pending: numbers.is_none(),
-            in_doubt: balance.in_doubt,
-        }));
+        values.push(LedgerValue::Stock(balance));
         if key.state == StockState::Sellable {
             let watermark_ms: TimeMs = if state.stale { PLUS_INFINITY } else { MINUS_INFINITY };
-            let decision = decide(&balance, &self.policy, watermark_ms);
-            rows.push(LedgerRow::Availability(Availability {
-                tenant: tenant.clone(),
-                sku: key.sku.clone(),
-                node: key.node.clone(),
-                available: decision.reason == Reason::InStock,
-                reason: decision.reason,
-                quantity: decision.quantity,
-                fresh_through_ms: decision.fresh_through_ms,
-            }));
+            values.push(LedgerValue::Availability(decide(&balance, &self.policy, watermark_ms)));
+        }
+    }
+
+    fn row(&self, key: &LedgerKey, value: &LedgerValue) -> LedgerRow {
+        match value {
+            LedgerValue::Stock(balance) => LedgerRow::Stock(self.stock(key, balance)),
+            LedgerValue::Availability(decision) => LedgerRow::Availability(self.availability(key, decision)),
         }
     }
 

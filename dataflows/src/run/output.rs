@@ -13,7 +13,7 @@ use super::engine::{CompleteTick, Publish, PublishError};
 use super::http::Published;
 use crate::configuration::{Plan, SinkSetting};
 use crate::sealing::Sealing;
-use crate::views::{Row, View};
+use crate::views::View;
 
 /// Ticks between two looks at the size of the data folder.
 const SIZE_CHECK_TICKS: u64 = 256;
@@ -63,7 +63,8 @@ impl<D: Disk> ChangeFiles<D> {
         let sealed_through = sealed_through(tick, &self.groups);
         for (view, shard) in &self.shards {
             let found = tick.changes.iter().find(|(of, emitted)| of == view && emitted.shard == *shard);
-            let mut changes: Vec<(Row, i64)> = found.map(|(_, emitted)| emitted.changes.clone()).unwrap_or_default();
+            let mut changes = found.map(|(_, emitted)| emitted.canonical()).unwrap_or_default();
+            let sealed;
             if let Some(sealing) = self.sealing.get_mut(&(*view, *shard)) {
                 let of = |tenant: &str| {
                     let name = format!("{tenant}/events");
@@ -72,10 +73,11 @@ impl<D: Disk> ChangeFiles<D> {
                         .find(|(group, _)| *group == name)
                         .map_or(TimeMs::MIN, |(_, sealed_ms)| *sealed_ms)
                 };
-                changes = sealing.tick(changes, of);
+                sealed = sealing.tick(changes, of);
+                changes = sealed.iter().map(|(row, diff)| (row, *diff)).collect();
             }
             let at = tick.mark.tick;
-            let changes = changes.iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff: *diff }));
+            let changes = changes.into_iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff }));
             self.sink.write(&Changes {
                 view: view.name().to_owned(),
                 shard: *shard,

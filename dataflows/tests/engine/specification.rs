@@ -5,16 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use dataflows::catalog::Catalog;
+use dataflows::experiment::assignments::Assignments;
 use dataflows::experiment::event::Event;
 use dataflows::experiment::rollups::{
-    Assignments, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
-    total_of_unit,
+    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
 };
-use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
+use dataflows::experiment::sessions::{MinuteValue, SessionMinutesFold, SessionStartsFold, StartValue};
 use dataflows::experiment::specification::{self as experiments, Arrival, Flavour, Ticked};
-use dataflows::experiment::units::{UnitRow, UnitSays, UnitsFold};
+use dataflows::experiment::units::{UnitRow, UnitSays, UnitValue, UnitsFold};
 use dataflows::inventory::ledger::{Entry, LedgerKey};
 use dataflows::inventory::specification as inventory;
 use dataflows::inventory::stock::{LedgerRow, StockFold};
@@ -92,6 +94,15 @@ fn restores<F: Fold>(what: &str, seed: u64, run: &Run<F>, forgotten: impl Fn(&F:
     lost.len()
 }
 
+fn assignments(catalog: &Arc<Catalog>) -> Rc<Assignments> {
+    Rc::new(Assignments::new(Arc::clone(catalog)))
+}
+
+/// A value that left, or one that came.
+fn sides<V>(value: &V, diff: isize) -> (Option<&V>, Option<&V>) {
+    if diff < 0 { (Some(value), None) } else { (None, Some(value)) }
+}
+
 /// The folds of a stream of events, in the order of the graph.
 struct Experiments {
     stream: EventStream,
@@ -109,13 +120,17 @@ impl Experiments {
         let names = || Arc::clone(&stream.catalog);
         let (of_minutes, of_starts, of_units) = (names(), names(), names());
         Experiments {
-            minutes: Run::of_inputs(move || SessionMinutesFold { catalog: Arc::clone(&of_minutes) }, &inputs, marks),
-            starts: Run::of_inputs(
-                move || SessionStartsFold { catalog: Arc::clone(&of_starts), keep_ms },
+            minutes: Run::of_inputs(
+                move || SessionMinutesFold { assignments: assignments(&of_minutes) },
                 &inputs,
                 marks,
             ),
-            units: Run::of_inputs(move || UnitsFold { catalog: Arc::clone(&of_units), keep_ms }, &inputs, marks),
+            starts: Run::of_inputs(
+                move || SessionStartsFold { assignments: assignments(&of_starts), keep_ms },
+                &inputs,
+                marks,
+            ),
+            units: Run::of_inputs(move || UnitsFold { assignments: assignments(&of_units), keep_ms }, &inputs, marks),
             stream,
         }
     }
@@ -125,20 +140,36 @@ impl Experiments {
         let (catalog, ticks) = (&self.stream.catalog, self.stream.marks.len());
         let mut of_minutes = vec![Vec::new(); ticks];
         let mut of_totals = vec![Vec::new(); ticks];
-        let mut assignments = Assignments::new(Arc::clone(catalog));
+        let lists = assignments(catalog);
         for (row, tick, diff) in self.minutes.whole(1, seed) {
+            let session = &row.key.session;
+            let counts_for = lists.assigned(session.tenant, &session.unit);
+            let value = MinuteValue { counts_for, measures: row.measures };
+            let (old, new) = sides(&value, diff);
             let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-            minute_of_session(&row, diff as i64, &mut assignments, post);
+            minute_of_session(&lists, row.key.minute, old, new, post);
         }
         for (row, tick, diff) in self.starts.whole(1, seed) {
-            let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-            minute_of_start(&row, diff as i64, &mut assignments, post);
+            let value = StartValue { counts_for: lists.assigned(row.tenant, &row.unit), minute: row.minute };
+            for _ in 0..diff.abs() {
+                let (old, new) = sides(&value, diff);
+                let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
+                minute_of_start(&lists, old, new, post);
+            }
         }
         for (row, tick, diff) in self.units.whole(1, seed) {
+            let counts_for = match row.says {
+                UnitSays::Assigned(_) => lists.assigned(row.key.tenant, &row.key.unit),
+                UnitSays::Exposed(experiment, _)
+                | UnitSays::ExposedMinute(experiment, ..)
+                | UnitSays::ExposedStart(experiment, ..) => lists.of_experiment(experiment, &row.key.unit),
+            };
+            let value = UnitValue { counts_for, says: row.says };
+            let (old, new) = sides(&value, diff);
             let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-            minute_of_unit(&row, diff as i64, catalog, post);
+            minute_of_unit(&lists, old, new, post);
             let post = &mut |key, block| of_totals[tick as usize].push(vec![(key, block)]);
-            total_of_unit(&row, diff as i64, &mut assignments, post);
+            total_of_unit(&lists, old, new, post);
         }
         let (names, others) = (Arc::clone(catalog), Arc::clone(catalog));
         let minutes = move || VariantMinutesFold { catalog: Arc::clone(&names), retention_ms: i64::MAX };

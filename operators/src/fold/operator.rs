@@ -2,30 +2,42 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
+use smallvec::SmallVec;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::outlet::{Outlet, Port, rows};
 use super::table::{Place, Table};
-use super::{Fold, Now, Wake};
+use super::wakes::{PackedWake, Queue, coarse, due};
+use super::{Fold, Now};
 use crate::clock::Mark;
-use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::time::{MINUTE_MS, Tick, TimeMs};
+use crate::shard::{SHARDS, hash_of, shard_of_hash, worker_of};
+use crate::time::{Tick, TimeMs};
 
 /// An event on its way to its key. It carries its own tick: a message may hold several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Posting<K, E> {
-    /// The key.
-    pub key: K,
-    /// What the key needs.
-    pub event: E,
+    /// The written hash of the key, which both the exchange and the table need.
+    hash: u64,
     /// The tick.
-    pub tick: Tick,
+    tick: Tick,
+    /// The key.
+    key: K,
+    /// What the key needs.
+    event: E,
+}
+
+impl<K: Hash, E> Posting<K, E> {
+    /// An event of a key at a tick.
+    pub fn new(key: K, event: E, tick: Tick) -> Self {
+        Posting { hash: hash_of(&key), tick, key, event }
+    }
 }
 
 /// What is retired, at most, in one tick: forgetting emits nothing, so it need not stop anything.
@@ -38,8 +50,8 @@ struct Entry<S> {
     state: S,
     /// The tick that touched it last, plus one.
     touched: Tick,
-    wake: Option<Wake>,
-    retire_at: Option<Wake>,
+    wake: PackedWake,
+    retire_at: PackedWake,
 }
 
 /// The state of a fold on one worker, sealed at a tick: what a checkpoint holds of it.
@@ -96,85 +108,115 @@ impl<F: Fold> FoldHandle<F> {
 }
 
 /// Runs folds over streams.
-pub trait Folded<'scope, F: Fold> {
-    /// Exchanges postings by virtual shard, folds them at complete ticks, and gives the changes of the rows.
+pub trait Folded<'scope, F: Fold>: Sized {
+    /// Exchanges postings by virtual shard, folds them at complete ticks, and gives what changed to an outlet.
     /// `marks` bring `W(T)` and the capability of every tick. `restore` are snapshots of all workers of an earlier run:
     /// the shards that this worker holds are taken from them and their rows emitted again.
-    fn fold(
+    fn fold_into<O: Outlet<'scope, F>>(
         self,
         fold: Rc<F>,
         marks: StreamVec<'scope, Tick, Mark>,
         restore: &[FoldSnapshot],
-    ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>);
-}
+        outlet: O,
+    ) -> (O::Streams, FoldHandle<F>);
 
-impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::Key, F::Event>> {
+    /// The same, with the changes of its rows as the outlet.
     fn fold(
         self,
         fold: Rc<F>,
         marks: StreamVec<'scope, Tick, Mark>,
         restore: &[FoldSnapshot],
     ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>) {
-        let (index, peers) = (self.scope().index(), self.scope().peers());
-        let name = fold.name();
-        let mut folding = Folding::new(fold);
+        self.fold_into(fold, marks, restore, rows())
+    }
+}
+
+impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::Key, F::Event>> {
+    fn fold_into<O: Outlet<'scope, F>>(
+        self,
+        fold: Rc<F>,
+        marks: StreamVec<'scope, Tick, Mark>,
+        restore: &[FoldSnapshot],
+        outlet: O,
+    ) -> (O::Streams, FoldHandle<F>) {
+        let scope = self.scope();
+        let (index, peers) = (scope.index(), scope.peers());
+        let mut folding = Folding::new(Rc::clone(&fold));
         let mut restored = Vec::new();
         for snapshot in restore {
             folding.restore(snapshot, |shard| worker_of(shard, peers) == index, &mut restored);
         }
         let folding = Rc::new(RefCell::new(folding));
         let handle = FoldHandle(Rc::clone(&folding));
-        let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of(&posting.key));
-        let stream = self.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
-            marks,
-            pact,
-            Pipeline,
-            name,
-            move |_, _| {
-                let mut stash: BTreeMap<Tick, Vec<(F::Key, F::Event)>> = BTreeMap::new();
-                let mut marked: BTreeMap<Tick, (Capability<Tick>, Mark)> = BTreeMap::new();
-                move |(postings, postings_frontier), (marks, _), output| {
-                    postings.for_each(|_, postings| {
-                        for Posting { key, event, tick } in postings.drain(..) {
-                            stash.entry(tick).or_default().push((key, event));
-                        }
-                    });
-                    marks.for_each(|capability, marks| {
-                        for mark in marks.drain(..) {
-                            marked.insert(mark.tick, (capability.retain(0), mark));
-                        }
-                    });
-                    while let Some(entry) = marked.first_entry()
-                        && !postings_frontier.less_equal(entry.key())
-                    {
-                        let (capability, mark) = entry.remove();
-                        let events = stash.remove(&mark.tick).unwrap_or_default();
-                        let mut session = output.session(&capability);
-                        for row in restored.drain(..) {
-                            session.give((row, mark.tick, 1));
-                        }
-                        folding.borrow_mut().tick(events, &mark, |row, diff| session.give((row, mark.tick, diff)));
+
+        let mut builder = OperatorBuilder::new(fold.name().to_owned(), scope);
+        let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of_hash(posting.hash));
+        let mut postings = builder.new_input(self, pact);
+        let mut marks = builder.new_input(marks, Pipeline);
+        let (mut port, streams) = outlet.open(&mut builder);
+        let outputs = builder.shape().outputs();
+        builder.build(move |_| {
+            let mut stash: BTreeMap<Tick, Blocks<F>> = BTreeMap::new();
+            let mut marked: BTreeMap<Tick, (Vec<Capability<Tick>>, Mark)> = BTreeMap::new();
+            move |frontiers| {
+                postings.for_each(|_, postings| put_by(&mut stash, postings));
+                marks.for_each(|capability, marks| {
+                    for mark in marks.drain(..) {
+                        let capabilities = (0..outputs).map(|output| capability.retain(output)).collect();
+                        marked.insert(mark.tick, (capabilities, mark));
                     }
+                });
+                while let Some(entry) = marked.first_entry()
+                    && !frontiers[0].less_equal(entry.key())
+                {
+                    let (capabilities, mark) = entry.remove();
+                    let blocks = stash.remove(&mark.tick).unwrap_or_default();
+                    for (key, value) in restored.drain(..) {
+                        port.replace(&fold, &key, None, Some(&value), mark.tick);
+                    }
+                    let tick = mark.tick;
+                    let give = |key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>| {
+                        port.replace(&fold, key, old, new, tick);
+                    };
+                    folding.borrow_mut().tick(blocks, &mark, give);
+                    port.end_tick(tick, &capabilities);
                 }
-            },
-        );
-        (stream, handle)
+            }
+        });
+        (streams, handle)
     }
+}
+
+/// The postings of a tick, in the messages in which they came.
+type Blocks<F> = Vec<Vec<Posting<<F as Fold>::Key, <F as Fold>::Event>>>;
+
+/// Puts a message by under the ticks of its postings; one of a single tick as it is.
+fn put_by<K, E>(stash: &mut BTreeMap<Tick, Vec<Vec<Posting<K, E>>>>, postings: &mut Vec<Posting<K, E>>) {
+    let Some(tick) = postings.first().map(|posting| posting.tick) else { return };
+    if postings.iter().all(|posting| posting.tick == tick) {
+        stash.entry(tick).or_default().push(std::mem::take(postings));
+        return;
+    }
+    let mut by_tick: BTreeMap<Tick, Vec<Posting<K, E>>> = BTreeMap::new();
+    for posting in postings.drain(..) {
+        by_tick.entry(posting.tick).or_default().push(posting);
+    }
+    by_tick.into_iter().for_each(|(tick, postings)| stash.entry(tick).or_default().push(postings));
 }
 
 /// A fold and its state: everything but the wiring.
 struct Folding<F: Fold> {
     fold: Rc<F>,
     table: Table<F::Key, Entry<F::State>>,
-    wakes: BTreeMap<Wake, Vec<Place>>,
-    retirements: BTreeMap<Wake, Vec<Place>>,
+    wakes: Queue,
+    retirements: Queue,
     upper: Tick,
     now_ms: TimeMs,
     watermarks: Vec<TimeMs>,
     reached: Vec<TimeMs>,
     touched: Vec<(Place, u32, u32)>,
-    before: Vec<F::Row>,
-    after: Vec<F::Row>,
+    before: Vec<F::Value>,
+    after: Vec<F::Value>,
 }
 
 impl<F: Fold> Folding<F> {
@@ -182,8 +224,8 @@ impl<F: Fold> Folding<F> {
         Folding {
             fold,
             table: Table::new(),
-            wakes: BTreeMap::new(),
-            retirements: BTreeMap::new(),
+            wakes: Queue::new(),
+            retirements: Queue::new(),
             upper: 0,
             now_ms: 0,
             watermarks: Vec::new(),
@@ -194,29 +236,41 @@ impl<F: Fold> Folding<F> {
         }
     }
 
-    /// Applies a complete tick: every event, then what is due, then the seal; gives the changes of the rows.
-    fn tick(&mut self, events: Vec<(F::Key, F::Event)>, mark: &Mark, mut give: impl FnMut(F::Row, isize)) {
-        let mut hashes = [0u64; BURST];
+    /// Applies a complete tick: every event, then what is due, then the seal; gives what changed.
+    fn tick(
+        &mut self,
+        blocks: Blocks<F>,
+        mark: &Mark,
+        mut give: impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>),
+    ) {
         let mut words = [0u64; BURST];
-        for burst in events.chunks(BURST) {
-            for (hash, (key, _)) in hashes.iter_mut().zip(burst) {
-                *hash = Table::<F::Key, Entry<F::State>>::hash(key);
-            }
-            for (word, hash) in words.iter_mut().zip(&hashes[..burst.len()]) {
-                *word = self.table.touch(*hash);
-            }
-            let mut touched = 0;
-            for (word, hash) in words.iter().zip(&hashes[..burst.len()]) {
-                touched ^= self.table.touch_entry(*hash, *word);
-            }
-            std::hint::black_box(touched);
-            for (hash, (key, event)) in hashes.iter().zip(burst) {
-                let make =
-                    || (key.clone(), Entry { state: F::State::default(), touched: 0, wake: None, retire_at: None });
-                let place = self.table.locate(*hash, key, make);
-                self.touch(place, mark.tick);
-                let (key, entry) = self.table.get_mut(place).expect("it was located just now");
-                self.fold.apply(&mut entry.state, key, event);
+        for block in blocks {
+            for burst in block.chunks(BURST) {
+                for (word, posting) in words.iter_mut().zip(burst) {
+                    *word = self.table.touch(posting.hash);
+                }
+                let mut touched = 0;
+                for (word, posting) in words.iter().zip(burst) {
+                    touched ^= self.table.touch_entry(posting.hash, *word);
+                }
+                std::hint::black_box(touched);
+                for Posting { hash, key, event, .. } in burst {
+                    let make = || {
+                        (
+                            key.clone(),
+                            Entry {
+                                state: F::State::default(),
+                                touched: 0,
+                                wake: PackedWake::NEVER,
+                                retire_at: PackedWake::NEVER,
+                            },
+                        )
+                    };
+                    let place = self.table.locate(*hash, key, make);
+                    self.touch(place, mark.tick);
+                    let (key, entry) = self.table.get_mut(place).expect("it was located just now");
+                    self.fold.apply(&mut entry.state, key, event);
+                }
             }
         }
         self.wake_due(mark);
@@ -230,7 +284,7 @@ impl<F: Fold> Folding<F> {
         self.retire_due();
     }
 
-    /// Takes the rows before the first change of a tick. A key that was to be forgotten is absent from here on, whether or
+    /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on, whether or
     /// not its memory was freed yet.
     fn touch(&mut self, place: Place, tick: Tick) {
         let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
@@ -250,7 +304,7 @@ impl<F: Fold> Folding<F> {
         }
         entry.touched = tick + 1;
         let from = self.before.len() as u32;
-        self.fold.rows(key, &entry.state, &mut self.before);
+        self.fold.values(key, &entry.state, &mut self.before);
         self.touched.push((place, from, self.before.len() as u32));
     }
 
@@ -258,39 +312,35 @@ impl<F: Fold> Folding<F> {
         for place in due(&mut self.wakes, mark.now_ms, &mark.reached, usize::MAX) {
             // The entry may have been freed, or have another wake by now: then it is no longer due for this one.
             let Some((_, entry)) = self.table.get_mut(place) else { continue };
-            if entry.wake.is_some_and(|wake| is_due(wake, mark.now_ms, &mark.reached)) {
+            if entry.wake.is_due(mark.now_ms, &mark.reached) {
                 self.touch(place, mark.tick);
             }
         }
     }
 
-    fn finish(&mut self, mark: &Mark, give: &mut impl FnMut(F::Row, isize)) {
+    fn finish(&mut self, mark: &Mark, give: &mut impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>)) {
         let now = Now { tick: mark.tick, now_ms: mark.now_ms, watermarks: &mark.watermarks, reached: &mark.reached };
         let mut after = std::mem::take(&mut self.after);
         for (place, from, upto) in self.touched.drain(..) {
             let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
             self.fold.seal(&mut entry.state, key, &now);
             after.clear();
-            self.fold.rows(key, &entry.state, &mut after);
+            self.fold.values(key, &entry.state, &mut after);
             let before = &mut self.before[from as usize..upto as usize];
             if before != after.as_slice() {
                 before.sort_unstable();
                 after.sort_unstable();
-                differences(before, &after, give);
+                differences(before, &after, |old, new| give(key, old, new));
             }
-            let wake = self.fold.wake(key, &entry.state);
+            let wake = PackedWake::new(self.fold.wake(key, &entry.state));
             if wake != entry.wake {
                 entry.wake = wake;
-                if let Some(wake) = wake {
-                    self.wakes.entry(wake).or_default().push(place);
-                }
+                wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
             }
-            let retire_at = self.fold.retire_at(key, &entry.state).map(coarse);
+            let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
             if retire_at != entry.retire_at {
                 entry.retire_at = retire_at;
-                if let Some(retire_at) = retire_at {
-                    self.retirements.entry(retire_at).or_default().push(place);
-                }
+                retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
             }
         }
         self.before.clear();
@@ -303,17 +353,15 @@ impl<F: Fold> Folding<F> {
             Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
         for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
             let Some((key, entry)) = self.table.get_mut(place) else { continue };
-            if !entry.retire_at.is_some_and(|retire_at| is_due(retire_at, now.now_ms, now.watermarks)) {
+            if !entry.retire_at.is_due(now.now_ms, now.watermarks) {
                 continue;
             }
             if self.fold.retire(&mut entry.state, key, &now) {
                 self.table.remove(place);
                 continue;
             }
-            entry.retire_at = self.fold.retire_at(key, &entry.state).map(coarse);
-            if let Some(retire_at) = entry.retire_at {
-                self.retirements.entry(retire_at).or_default().push(place);
-            }
+            entry.retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
+            entry.retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
         }
     }
 
@@ -336,7 +384,8 @@ impl<F: Fold> Folding<F> {
         }
     }
 
-    fn restore(&mut self, snapshot: &FoldSnapshot, mine: impl Fn(u64) -> bool, rows: &mut Vec<F::Row>) {
+    fn restore(&mut self, snapshot: &FoldSnapshot, mine: impl Fn(u64) -> bool, restored: &mut Vec<(F::Key, F::Value)>) {
+        let mut values = Vec::new();
         self.upper = snapshot.upper;
         self.now_ms = snapshot.now_ms;
         self.watermarks.clone_from(&snapshot.watermarks);
@@ -345,64 +394,24 @@ impl<F: Fold> Folding<F> {
             let entries: Vec<(F::Key, F::State)> =
                 postcard::from_bytes(coded).expect("a snapshot is checked against its hash before it is restored");
             for (key, state) in entries {
-                self.fold.rows(&key, &state, rows);
-                let wake = self.fold.wake(&key, &state);
-                let retire_at = self.fold.retire_at(&key, &state).map(coarse);
-                let hash = Table::<F::Key, Entry<F::State>>::hash(&key);
+                self.fold.values(&key, &state, &mut values);
+                restored.extend(values.drain(..).map(|value| (key.clone(), value)));
+                let wake = PackedWake::new(self.fold.wake(&key, &state));
+                let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
+                let hash = hash_of(&key);
                 let touched = snapshot.upper;
                 let place = self.table.locate(hash, &key.clone(), || (key, Entry { state, touched, wake, retire_at }));
-                wake.into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-                retire_at.into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+                wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
+                retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
             }
         }
     }
 }
 
-fn is_due(wake: Wake, now_ms: TimeMs, watermarks: &[TimeMs]) -> bool {
-    match wake {
-        Wake::Watermark(group, at_ms) => watermarks[group.0 as usize] >= at_ms,
-        Wake::Now(at_ms) => now_ms >= at_ms,
-    }
-}
-
-/// Takes up to `most` places whose time has come.
-fn due(queue: &mut BTreeMap<Wake, Vec<Place>>, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Place> {
-    let mut taken = Vec::new();
-    let groups = (0..watermarks.len() as u16).map(crate::topology::GroupId);
-    let bounds =
-        groups.map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
-    for (from, upto) in bounds.chain([(Wake::Now(TimeMs::MIN), Wake::Now(now_ms))]) {
-        while let Some((&wake, _)) = queue.range(from..=upto).next() {
-            let places = queue.get_mut(&wake).expect("it was looked at just now");
-            let room = most - taken.len();
-            if places.len() > room {
-                taken.extend(places.drain(places.len() - room..));
-                return taken;
-            }
-            taken.append(places);
-            queue.remove(&wake);
-        }
-    }
-    taken
-}
-
-/// Forgetting has time until the next full minute, so that few queues hold many keys.
-fn coarse(wake: Wake) -> Wake {
-    let up = |at_ms: TimeMs| {
-        if at_ms == TimeMs::MIN {
-            at_ms
-        } else {
-            at_ms.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS)
-        }
-    };
-    match wake {
-        Wake::Watermark(group, at_ms) => Wake::Watermark(group, up(at_ms)),
-        Wake::Now(at_ms) => Wake::Now(up(at_ms)),
-    }
-}
-
-/// Gives `after - before`; both are sorted.
-fn differences<R: Clone + Ord>(before: &[R], after: &[R], give: &mut impl FnMut(R, isize)) {
+/// Gives what is in one and not in the other; both are sorted. What left and what came are given in pairs while there are
+/// both, so that whoever adds them up has one difference to add.
+fn differences<V: Ord>(before: &[V], after: &[V], mut give: impl FnMut(Option<&V>, Option<&V>)) {
+    let (mut left, mut came) = (SmallVec::<[&V; 4]>::new(), SmallVec::<[&V; 4]>::new());
     let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
     loop {
         match (before.peek(), after.peek()) {
@@ -410,19 +419,14 @@ fn differences<R: Clone + Ord>(before: &[R], after: &[R], give: &mut impl FnMut(
                 before.next();
                 after.next();
             }
-            (Some(old), Some(new)) if new < old => {
-                give((*new).clone(), 1);
-                after.next();
-            }
-            (Some(old), _) => {
-                give((*old).clone(), -1);
-                before.next();
-            }
-            (None, Some(new)) => {
-                give((*new).clone(), 1);
-                after.next();
-            }
-            (None, None) => return,
+            (Some(old), Some(new)) if new < old => came.extend(after.next()),
+            (Some(_), _) => left.extend(before.next()),
+            (None, Some(_)) => came.extend(after.next()),
+            (None, None) => break,
         }
     }
+    let paired = left.len().min(came.len());
+    left[..paired].iter().zip(&came[..paired]).for_each(|(old, new)| give(Some(old), Some(new)));
+    left[paired..].iter().for_each(|old| give(Some(old), None));
+    came[paired..].iter().for_each(|new| give(None, Some(new)));
 }

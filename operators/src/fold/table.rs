@@ -1,12 +1,10 @@
 //! The dense table behind a fold: one index and one slab of entries for each virtual shard.
 //!
-//! Small tables stop nobody when they grow, and 1,024 equal ones would all grow at the same moment: so the load at which a
-//! shard grows is staggered over an octave. Lookups come in bursts (see [`Table::locate`]), so that the cache misses of
+//! Small indices stop nobody when they grow, and 1,024 equal ones would all grow at the same moment: so the load at which
+//! one grows is staggered over an octave. A slab grows by a chunk, and nothing in it ever moves. Lookups come in bursts (see [`Table::locate`]), so that the cache misses of
 //! many keys overlap; no prefetch instruction is needed, and no `unsafe`.
 
-use std::hash::Hash;
-
-use crate::shard::{SHARDS, hash_of, shard_of_hash};
+use crate::shard::{SHARDS, shard_of_hash};
 
 /// Where an entry lies: its shard, and its place in the shard's slab. Stable until the entry is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,9 +19,63 @@ const EMPTY: u64 = 0;
 struct Shard<K, V> {
     /// High half: the high half of the hash; low half: the slot plus one. Linear probing, deletion by shifting back.
     index: Vec<u64>,
-    entries: Vec<Option<(u64, K, V)>>,
-    free: Vec<u32>,
+    slab: Slab<(u64, K, V)>,
     len: usize,
+}
+
+/// How many entries a chunk has, as a power of two.
+const CHUNK_BITS: u32 = 4;
+
+/// Entries that stay where they are, in chunks.
+#[derive(Debug)]
+struct Slab<T> {
+    chunks: Vec<Vec<Option<T>>>,
+    free: Vec<u32>,
+}
+
+impl<T> Slab<T> {
+    fn get(&self, slot: u32) -> Option<&T> {
+        self.chunks.get((slot >> CHUNK_BITS) as usize)?.get(place_in_chunk(slot))?.as_ref()
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.chunks.get_mut((slot >> CHUNK_BITS) as usize)?.get_mut(place_in_chunk(slot))?.as_mut()
+    }
+
+    fn put(&mut self, entry: T) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.chunks[(slot >> CHUNK_BITS) as usize][place_in_chunk(slot)] = Some(entry);
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == 1 << CHUNK_BITS) {
+            self.chunks.push(Vec::with_capacity(1 << CHUNK_BITS));
+        }
+        let before = (self.chunks.len() as u32 - 1) << CHUNK_BITS;
+        let last = self.chunks.last_mut().expect("one was made just now");
+        last.push(Some(entry));
+        before + last.len() as u32 - 1
+    }
+
+    fn take(&mut self, slot: u32) -> Option<T> {
+        let entry = self.chunks[(slot >> CHUNK_BITS) as usize][place_in_chunk(slot)].take()?;
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// The entries and their slots.
+    fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let entries = self.chunks.iter().flatten();
+        (0u32..).zip(entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+
+    fn bytes(&self) -> usize {
+        let chunk = size_of::<Vec<T>>() + (size_of::<Option<T>>() << CHUNK_BITS);
+        self.chunks.len() * chunk + self.free.capacity() * size_of::<u32>()
+    }
+}
+
+fn place_in_chunk(slot: u32) -> usize {
+    (slot & ((1 << CHUNK_BITS) - 1)) as usize
 }
 
 /// Keys and values by virtual shard.
@@ -32,14 +84,11 @@ pub(super) struct Table<K, V> {
     shards: Vec<Shard<K, V>>,
 }
 
-impl<K: Hash + Eq, V> Table<K, V> {
+impl<K: Eq, V> Table<K, V> {
     pub(super) fn new() -> Self {
-        let shard = || Shard { index: Vec::new(), entries: Vec::new(), free: Vec::new(), len: 0 };
+        let slab = || Slab { chunks: Vec::new(), free: Vec::new() };
+        let shard = || Shard { index: Vec::new(), slab: slab(), len: 0 };
         Table { shards: (0..SHARDS).map(|_| shard()).collect() }
-    }
-
-    pub(super) fn hash(key: &K) -> u64 {
-        hash_of(key)
     }
 
     /// Reads the index word at which the search for a hash begins. The result is only worth that the memory was touched.
@@ -53,8 +102,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         if word == EMPTY {
             return 0;
         }
-        let entries = &self.shards[shard_of_hash(hash) as usize].entries;
-        entries.get((word as u32 - 1) as usize).and_then(Option::as_ref).map_or(0, |entry| entry.0)
+        self.shards[shard_of_hash(hash) as usize].slab.get(word as u32 - 1).map_or(0, |entry| entry.0)
     }
 
     /// The place of a key, which is made with `make` if there is none.
@@ -66,32 +114,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
         }
         table.grow_if_full(shard);
         let (key, value) = make();
-        let slot = match table.free.pop() {
-            Some(slot) => {
-                table.entries[slot as usize] = Some((hash, key, value));
-                slot
-            }
-            None => {
-                table.reserve_entry(shard);
-                table.entries.push(Some((hash, key, value)));
-                (table.entries.len() - 1) as u32
-            }
-        };
-        table.insert(hash, slot);
+        let slot = table.slab.put((hash, key, value));
+        insert(&mut table.index, hash, slot);
         table.len += 1;
         Place { shard, slot }
     }
 
     pub(super) fn get_mut(&mut self, place: Place) -> Option<(&K, &mut V)> {
-        let entry = self.shards[place.shard as usize].entries.get_mut(place.slot as usize)?.as_mut()?;
-        Some((&entry.1, &mut entry.2))
+        let (_, key, value) = self.shards[place.shard as usize].slab.get_mut(place.slot)?;
+        Some((key, value))
     }
 
     pub(super) fn remove(&mut self, place: Place) {
         let shard = &mut self.shards[place.shard as usize];
-        if let Some((hash, _, _)) = shard.entries[place.slot as usize].take() {
-            shard.unlink(hash, place.slot);
-            shard.free.push(place.slot);
+        // The index is mended while the entry is still there to be looked at.
+        if let Some((hash, _, _)) = shard.slab.get(place.slot) {
+            shard.unlink(*hash, place.slot);
+            shard.slab.take(place.slot);
             shard.len -= 1;
         }
     }
@@ -102,16 +141,12 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// Resident bytes by capacity, without what values own on the heap.
     pub(super) fn bytes(&self) -> usize {
-        let entry = size_of::<Option<(u64, K, V)>>();
-        let of = |shard: &Shard<K, V>| {
-            shard.index.capacity() * 8 + shard.entries.capacity() * entry + shard.free.capacity() * 4
-        };
-        self.shards.iter().map(of).sum()
+        self.shards.iter().map(|shard| shard.index.capacity() * 8 + shard.slab.bytes()).sum()
     }
 
     /// The entries of a shard, in no order that may be shown.
     pub(super) fn shard(&self, shard: u64) -> impl Iterator<Item = (&K, &V)> {
-        self.shards[shard as usize].entries.iter().flatten().map(|(_, key, value)| (key, value))
+        self.shards[shard as usize].slab.iter().map(|(_, (_, key, value))| (key, value))
     }
 }
 
@@ -129,21 +164,12 @@ impl<K: Eq, V> Shard<K, V> {
             }
             if word >> 32 == hash >> 32 {
                 let slot = word as u32 - 1;
-                if self.entries[slot as usize].as_ref().is_some_and(|(_, known, _)| known == key) {
+                if self.slab.get(slot).is_some_and(|(_, known, _)| known == key) {
                     return Some(slot);
                 }
             }
             at = (at + 1) & mask;
         }
-    }
-
-    fn insert(&mut self, hash: u64, slot: u32) {
-        let mask = self.index.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.index[at] != EMPTY {
-            at = (at + 1) & mask;
-        }
-        self.index[at] = (hash >> 32) << 32 | u64::from(slot + 1);
     }
 
     fn unlink(&mut self, hash: u64, slot: u32) {
@@ -160,8 +186,8 @@ impl<K: Eq, V> Shard<K, V> {
             if word == EMPTY {
                 break;
             }
-            let slot = (word as u32 - 1) as usize;
-            let home = self.entries[slot].as_ref().expect("the index points to live entries only").0 as usize & mask;
+            let entry = self.slab.get(word as u32 - 1).expect("the index points to live entries only");
+            let home = entry.0 as usize & mask;
             if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.index[hole] = word;
                 hole = at;
@@ -178,26 +204,25 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let capacity = (self.index.len() * 2).max(8);
         self.index = vec![EMPTY; capacity];
-        for slot in 0..self.entries.len() {
-            if let Some((hash, _, _)) = &self.entries[slot] {
-                let hash = *hash;
-                self.insert(hash, slot as u32);
-            }
+        for (slot, (hash, _, _)) in self.slab.iter() {
+            insert(&mut self.index, *hash, slot);
         }
     }
+}
 
-    fn reserve_entry(&mut self, shard: u16) {
-        if self.entries.len() == self.entries.capacity() {
-            // A quarter more, with a first size staggered by shard.
-            let more = (self.entries.len() / 4).max(4 + usize::from(shard) % 8);
-            self.entries.reserve_exact(more);
-        }
+fn insert(index: &mut [u64], hash: u64, slot: u32) {
+    let mask = index.len() - 1;
+    let mut at = hash as usize & mask;
+    while index[at] != EMPTY {
+        at = (at + 1) & mask;
     }
+    index[at] = (hash >> 32) << 32 | u64::from(slot + 1);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::hash_of;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -208,7 +233,7 @@ mod tests {
             let (mut table, mut map) = (Table::<u64, u64>::new(), BTreeMap::new());
             for (step, (key, remove)) in steps.into_iter().enumerate() {
                 // Few shards, so that tables are crowded.
-                let hash = Table::<u64, u64>::hash(&key) & !(0x3fc << 54);
+                let hash = hash_of(&key) & !(0x3fc << 54);
                 let place = table.locate(hash, &key, || (key, step as u64));
                 let value = *map.entry(key).or_insert(step as u64);
                 prop_assert_eq!(table.get_mut(place).map(|(key, value)| (*key, *value)), Some((key, value)));

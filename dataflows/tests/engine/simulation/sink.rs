@@ -54,7 +54,7 @@ impl Sink {
             let Publication::Changes(view, emitted) = publication else { continue };
             let shard = self.shards.get_mut(&(view, emitted.shard)).expect("only shards that there are emit");
             if emitted.tick >= shard.next {
-                let text = lines(emitted.tick, emitted.changes.iter().map(|(row, diff)| (row, *diff)));
+                let text = lines(emitted.tick, emitted.canonical().into_iter());
                 let again = shard.waiting.insert(emitted.tick, text);
                 assert!(again.is_none(), "{} emitted tick {} twice", shard.name, emitted.tick);
             }

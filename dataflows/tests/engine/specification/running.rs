@@ -91,7 +91,7 @@ impl<F: Fold> Run<F> {
                         while !mine.is_empty() {
                             let record = mine.swap_remove(random.below(mine.len() as u64) as usize);
                             for (key, event) in record.iter().cloned() {
-                                to_fold.send(Posting { key, event, tick: tick as Tick });
+                                to_fold.send(Posting::new(key, event, tick as Tick));
                             }
                         }
                         to_marks.send(marks[tick].clone());

@@ -229,9 +229,9 @@ impl Made {
         Count {
             at_ms,
             from_ms: at_ms - *self.random.choose(&[0, MINUTE_MS, 5 * MINUTE_MS]),
-            epsilon_ms: *self.random.choose(&[0, 1_000, MINUTE_MS]),
+            epsilon_ms: *self.random.choose(&[0, 1_000, 60_000]),
             rank: self.random.below(3) as u16,
-            id: self.last_id,
+            id: self.last_id.into(),
             quantity: self.random.below(30) as i64,
         }
     }

@@ -1,0 +1,209 @@
+//! Where a fold's changes go: rows for a view, or differences that are added up for another fold.
+//!
+//! An outlet is part of the fold's operator, so what nobody wants as a row is never made into one, and nothing lies
+//! between a change and its sum. Sums are added up within a tick and then sent: on each worker once for a key and tick.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash};
+use std::marker::PhantomData;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::{Data, Fold, Posting};
+use crate::judge::LaneHasher;
+use crate::time::Tick;
+
+/// Something that takes the changes of a fold, before its operator is built.
+pub trait Outlet<'scope, F: Fold> {
+    /// The streams that come out.
+    type Streams;
+    /// Itself, once the operator is built.
+    type Port: Port<F>;
+    /// Adds its outputs to the operator.
+    fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams);
+}
+
+/// Something that takes the changes of a fold.
+pub trait Port<F: Fold>: 'static {
+    /// In this tick a key shows something instead of something else, or more, or less.
+    fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick);
+    /// The tick is complete: what is still held back goes out. One capability for each output of the operator.
+    fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]);
+}
+
+/// Changes that go out in one message.
+const CHANGES_PER_MESSAGE: usize = 512;
+
+/// The changes of rows.
+pub struct Rows<D, M>(M, PhantomData<D>);
+
+/// The changes of the fold's rows.
+pub fn rows<F: Fold>() -> Rows<F::Row, impl FnMut(&F, &F::Key, &F::Value) -> Option<F::Row>> {
+    rows_of(|fold: &F, key: &F::Key, value: &F::Value| Some(fold.row(key, value)))
+}
+
+/// The changes of rows that are made of what keys show, where something is.
+pub fn rows_of<F: Fold, D, M: FnMut(&F, &F::Key, &F::Value) -> Option<D>>(map: M) -> Rows<D, M> {
+    Rows(map, PhantomData)
+}
+
+/// [`Rows`] in an operator.
+pub struct RowsPort<D: 'static, M> {
+    map: M,
+    index: usize,
+    output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<(D, Tick, isize)>>>,
+    full: Vec<Vec<(D, Tick, isize)>>,
+    last: Vec<(D, Tick, isize)>,
+}
+
+impl<'scope, F: Fold, D: Data, M> Outlet<'scope, F> for Rows<D, M>
+where
+    M: FnMut(&F, &F::Key, &F::Value) -> Option<D> + 'static,
+{
+    type Streams = StreamVec<'scope, Tick, (D, Tick, isize)>;
+    type Port = RowsPort<D, M>;
+
+    fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
+        let index = builder.shape().outputs();
+        let (output, stream) = builder.new_output();
+        let output = OutputBuilder::from(output);
+        (RowsPort { map: self.0, index, output, full: Vec::new(), last: Vec::new() }, stream)
+    }
+}
+
+impl<F: Fold, D: Data, M> Port<F> for RowsPort<D, M>
+where
+    M: FnMut(&F, &F::Key, &F::Value) -> Option<D> + 'static,
+{
+    fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick) {
+        let changes = [(old, -1), (new, 1)];
+        for (value, diff) in changes.into_iter().filter_map(|(value, diff)| Some((value?, diff))) {
+            if let Some(row) = (self.map)(fold, key, value) {
+                if self.last.len() == CHANGES_PER_MESSAGE {
+                    self.full.push(std::mem::take(&mut self.last));
+                }
+                if self.last.capacity() == 0 {
+                    self.last.reserve_exact(if self.full.is_empty() { 8 } else { CHANGES_PER_MESSAGE });
+                }
+                self.last.push((row, tick, diff));
+            }
+        }
+    }
+
+    fn end_tick(&mut self, _: Tick, capabilities: &[Capability<Tick>]) {
+        self.full.push(std::mem::take(&mut self.last));
+        let mut activated = self.output.activate();
+        let mut session = activated.session(&capabilities[self.index]);
+        for mut changes in self.full.drain(..).filter(|changes| !changes.is_empty()) {
+            session.give_container(&mut changes);
+        }
+    }
+}
+
+/// Differences for another fold, added up by its key.
+pub struct Combined<K, E, M, A>(M, A, PhantomData<(K, E)>);
+
+/// Turns changes into differences by key, and adds those of one tick up.
+pub fn combined<F: Fold, K, E, M, A>(differences: M, add: A) -> Combined<K, E, M, A>
+where
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)),
+    A: Fn(&mut E, &E),
+{
+    Combined(differences, add, PhantomData)
+}
+
+/// [`Combined`] in an operator.
+pub struct CombinedPort<K: 'static, E: 'static, M, A> {
+    differences: M,
+    add: A,
+    index: usize,
+    output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Posting<K, E>>>>,
+    sums: HashMap<K, E, BuildHasherDefault<LaneHasher>>,
+}
+
+impl<'scope, F: Fold, K: Data + Hash, E: Data, M, A> Outlet<'scope, F> for Combined<K, E, M, A>
+where
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)) + 'static,
+    A: Fn(&mut E, &E) + 'static,
+{
+    type Streams = StreamVec<'scope, Tick, Posting<K, E>>;
+    type Port = CombinedPort<K, E, M, A>;
+
+    fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
+        let index = builder.shape().outputs();
+        let (output, stream) = builder.new_output();
+        let output = OutputBuilder::from(output);
+        (CombinedPort { differences: self.0, add: self.1, index, output, sums: HashMap::default() }, stream)
+    }
+}
+
+impl<F: Fold, K: Data + Hash, E: Data, M, A> Port<F> for CombinedPort<K, E, M, A>
+where
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)) + 'static,
+    A: Fn(&mut E, &E) + 'static,
+{
+    fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, _: Tick) {
+        let CombinedPort { differences, add, sums, .. } = self;
+        differences(fold, key, old, new, &mut |key, event| {
+            sums.entry(key).and_modify(|sum| add(sum, &event)).or_insert(event);
+        });
+    }
+
+    fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
+        let mut activated = self.output.activate();
+        let mut session = activated.session(&capabilities[self.index]);
+        for (key, event) in self.sums.drain() {
+            session.give(Posting::new(key, event, tick));
+        }
+    }
+}
+
+impl<'scope, F: Fold, A: Outlet<'scope, F>, B: Outlet<'scope, F>> Outlet<'scope, F> for (A, B) {
+    type Streams = (A::Streams, B::Streams);
+    type Port = (A::Port, B::Port);
+
+    fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
+        let ((first, of_first), (second, of_second)) = (self.0.open(builder), self.1.open(builder));
+        ((first, second), (of_first, of_second))
+    }
+}
+
+impl<F: Fold, A: Port<F>, B: Port<F>> Port<F> for (A, B) {
+    fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick) {
+        self.0.replace(fold, key, old, new, tick);
+        self.1.replace(fold, key, old, new, tick);
+    }
+
+    fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
+        self.0.end_tick(tick, capabilities);
+        self.1.end_tick(tick, capabilities);
+    }
+}
+
+/// An outlet that may not be wanted.
+impl<'scope, F: Fold, A: Outlet<'scope, F>> Outlet<'scope, F> for Option<A> {
+    type Streams = Option<A::Streams>;
+    type Port = Option<A::Port>;
+
+    fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
+        self.map(|outlet| outlet.open(builder)).unzip()
+    }
+}
+
+impl<F: Fold, A: Port<F>> Port<F> for Option<A> {
+    fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick) {
+        if let Some(port) = self {
+            port.replace(fold, key, old, new, tick);
+        }
+    }
+
+    fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
+        if let Some(port) = self {
+            port.end_tick(tick, capabilities);
+        }
+    }
+}
