@@ -2,6 +2,7 @@
 
 mod generator;
 mod job;
+mod specification;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,12 +91,10 @@ pub(crate) fn measure(arguments: &Arguments) -> Outcome {
     let engine = engine::run(arguments, &setup, sources.collect(), due)?;
     // The engine has taken its facts: the plain program gets the same ones, made again.
     let plain = arguments.wants(Baseline::Plain).then(|| job::run(arguments, &setup, facts()));
-    Ok(Report {
-        records: given,
-        input_bytes: given * ITEM_BYTES,
-        event_rate,
-        engine,
-        plain,
-        specifications: Vec::new(),
-    })
+    let mut specifications = Vec::new();
+    if arguments.wants(Baseline::Specification) {
+        let arrivals = job::arrivals(arguments, &setup, facts());
+        specifications.push(("reduce", specification::run(arguments, &setup, arrivals)?));
+    }
+    Ok(Report { records: given, input_bytes: given * ITEM_BYTES, event_rate, engine, plain, specifications })
 }

@@ -10,6 +10,7 @@ mod random;
 mod recorder;
 mod report;
 mod sources;
+mod specification;
 
 use std::process::ExitCode;
 

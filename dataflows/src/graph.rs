@@ -105,7 +105,7 @@ pub struct Ports {
     pub publish: Arc<dyn Fn(Publication) + Send + Sync>,
 }
 
-/// How much each fold holds, by its name.
+/// How much each fold holds, by its name, and how much is remembered of identities.
 pub type Gauges = Vec<(&'static str, Box<dyn Fn() -> FoldGauge>)>;
 
 /// A graph that was built.
@@ -142,6 +142,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         };
         let events = release(bindings.clone(), events_plan, topology, &face);
         let facts = release(bindings.clone(), facts_plan, topology, &face);
+        let mut gauges: Gauges = vec![("Identities", events.remembered), ("Identities", facts.remembered)];
         let reports = events.reports.concat(facts.reports);
         let marks = clock(reports.clone(), bindings, &face);
 
@@ -150,6 +151,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let (mut released_events, mut events_aside) = (events.released, events.aside);
         if shared(EVENTS) {
             let resolved = resolve(events.pending, "ResolveEvents", LatePolicy::SetAside, without_unit);
+            gauges.push(("Identities", resolved.remembered));
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
             news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| {
@@ -159,13 +161,13 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
             let resolved = resolve(facts.pending, "ResolveFacts", LatePolicy::Fold, |_: &Fact| false);
+            gauges.push(("Identities", resolved.remembered));
             released_facts = released_facts.concat(resolved.released);
             facts_aside = facts_aside.concat(resolved.aside);
             news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));
         }
 
-        let mut wiring =
-            Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges: Vec::new() };
+        let mut wiring = Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges };
         wiring.experiments(released_events);
         wiring.inventory(released_facts);
         wiring.health(scope.concatenate(news));

@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
 
+use crate::fold::FoldGauge;
 use crate::record::Identity;
 use crate::time::TimeMs;
 
@@ -134,6 +135,12 @@ impl Identities {
     pub fn bytes(&self) -> usize {
         let ids: usize = self.tables.iter().map(|table| table.capacity() * (size_of::<(u128, Seen)>() + 1)).sum();
         ids + self.streams.values().map(|intervals| 64 + intervals.len() * 24).sum::<usize>()
+    }
+
+    /// How much it holds: ids and sequence intervals.
+    pub fn gauge(&self) -> FoldGauge {
+        let (ids, intervals) = self.len();
+        FoldGauge { keys: ids + intervals, table_bytes: self.bytes(), heap_bytes: 0 }
     }
 
     /// Open gaps over all streams: intervals beyond the first of each.

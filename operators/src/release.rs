@@ -24,6 +24,7 @@ use timely::scheduling::{Activator, SyncActivator};
 
 use crate::binding::{Binding, Status};
 use crate::feed::Feed;
+use crate::fold::FoldGauge;
 use crate::identity::{Admission, Identities};
 use crate::judge::{Judge, Rules, Timeliness};
 use crate::record::{Batch, Header, Item, Record, Rejection};
@@ -147,6 +148,8 @@ pub struct ReleaseStreams<'scope, R: Record> {
     pub reports: StreamVec<'scope, Tick, Report>,
     /// What has to be deduplicated after an exchange; empty where identities fix their partition.
     pub pending: StreamVec<'scope, Tick, Pending<R>>,
+    /// How much is remembered of identities on this worker.
+    pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
 
 /// What a release has to be told.
@@ -188,7 +191,10 @@ pub fn release<'scope, R: Record>(
     let wake = worker.sync_activator_for(address.to_vec());
 
     let owned = plan.feeds.into_iter().map(|(id, feed)| Owned::new(id, feed, topology, plan.late, plan.mark));
-    let mut owned: Vec<Owned<R>> = owned.collect();
+    let owned: Rc<RefCell<Vec<Owned<R>>>> = Rc::new(RefCell::new(owned.collect()));
+    let shared = Rc::clone(&owned);
+    let remembered =
+        move || shared.borrow().iter().flat_map(|owned| &owned.identities).map(|(_, ids)| ids.gauge()).sum();
     let mut parameters = Parameters::default();
     let clock = Rc::clone(clock);
 
@@ -201,6 +207,7 @@ pub fn release<'scope, R: Record>(
                     queue.push_back(([0, 1, 2, 3].map(|port| capability.retain(port)), binding));
                 }
             });
+            let mut owned = owned.borrow_mut();
             let (mut released, mut aside) = (released.activate(), aside.activate());
             let (mut reports, mut pending) = (reports.activate(), pending.activate());
             while let Some((capabilities, binding)) = queue.front() {
@@ -213,7 +220,7 @@ pub fn release<'scope, R: Record>(
                     let before = std::mem::take(&mut parameters);
                     parameters =
                         binding.configuration.as_ref().map_or_else(|| before.clone(), |new| new.parameters.clone());
-                    for owned in &mut owned {
+                    for owned in owned.iter_mut() {
                         owned.begin(binding, &before, &parameters);
                     }
                 }
@@ -221,7 +228,7 @@ pub fn release<'scope, R: Record>(
                 let mut aside = aside.session(&capabilities[1]);
                 let mut pending = pending.session(&capabilities[3]);
                 let mut reached = true;
-                for owned in &mut owned {
+                for owned in owned.iter_mut() {
                     let mut out = Out {
                         released: |record| released.give(record),
                         aside: |record| aside.give(record),
@@ -233,7 +240,7 @@ pub fn release<'scope, R: Record>(
                     break;
                 }
                 let mut reports = reports.session(&capabilities[2]);
-                for owned in &mut owned {
+                for owned in owned.iter_mut() {
                     reports.give(owned.end(binding.tick, &face.watermarks));
                 }
                 drop((released, aside, pending, reports));
@@ -243,7 +250,13 @@ pub fn release<'scope, R: Record>(
         }
     });
 
-    ReleaseStreams { released: released_stream, aside: aside_stream, reports: reports_stream, pending: pending_stream }
+    ReleaseStreams {
+        released: released_stream,
+        aside: aside_stream,
+        reports: reports_stream,
+        pending: pending_stream,
+        remembered: Box::new(remembered),
+    }
 }
 
 /// Where a partition's verdicts go.

@@ -3,8 +3,10 @@
 //! They are exchanged by identity and decided at complete ticks: the first is the least (partition, offset) within the
 //! tick. What was found is told back as counts of the partition, so conservation holds there too.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
+use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -13,6 +15,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use crate::fold::FoldGauge;
 use crate::identity::Identities;
 use crate::judge::LaneHasher;
 use crate::record::{Identity, Record};
@@ -30,7 +33,12 @@ pub struct ResolveStreams<'scope, R: Record> {
     pub aside: StreamVec<'scope, Tick, Aside<R>>,
     /// Verdicts, told back to the partition.
     pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
+    /// How much is remembered of identities on this worker.
+    pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
+
+/// By group: what was seen, and the event time behind which it counts as absent.
+type Seen = HashMap<GroupId, (Identities, TimeMs), BuildHasherDefault<LaneHasher>>;
 
 /// Decides which pending records were seen before.
 pub fn resolve<'scope, R: Record>(
@@ -52,10 +60,13 @@ pub fn resolve<'scope, R: Record>(
     let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<Aside<R>>>>::from(aside);
     let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
 
+    let seen: Rc<RefCell<Seen>> = Rc::default();
+    let shared = Rc::clone(&seen);
+    let remembered = move || shared.borrow().values().map(|(identities, _)| identities.gauge()).sum();
     builder.build(move |_| {
         let mut stash: BTreeMap<Tick, ([Capability<Tick>; 3], Vec<Pending<R>>)> = BTreeMap::new();
-        let mut seen: HashMap<GroupId, (Identities, TimeMs), BuildHasherDefault<LaneHasher>> = HashMap::default();
         move |frontiers| {
+            let mut seen = seen.borrow_mut();
             input.for_each(|capability, data| {
                 let entry = stash.entry(*capability.time());
                 let (_, records) = entry.or_insert_with(|| ([0, 1, 2].map(|port| capability.retain(port)), Vec::new()));
@@ -101,5 +112,10 @@ pub fn resolve<'scope, R: Record>(
             }
         }
     });
-    ResolveStreams { released: released_stream, aside: aside_stream, counts: counts_stream }
+    ResolveStreams {
+        released: released_stream,
+        aside: aside_stream,
+        counts: counts_stream,
+        remembered: Box::new(remembered),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use dataflows::inventory::fact::Fact;
+use dataflows::inventory::ledger::{Entry, LedgerKey, postings};
 use dataflows::inventory::stock::{LedgerRow, StockFold};
 use dataflows::views::Row;
 use operators::fold::FoldGauge;
@@ -29,32 +30,50 @@ struct Job {
     tally: Tally,
 }
 
-/// Does the job in ticks of as many facts as the engine's have.
-pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: Vec<Vec<Item<Fact>>>) -> Measured {
-    let plan = &setup.plan;
-    let groups = plan.topology.groups.len();
-    let fold = StockFold { catalog: plan.catalog.clone(), policy: plan.policy };
-    let mut job = Job {
-        verify: arguments.verify,
-        partitions: (0..PARTITIONS).map(|_| (HashMap::new(), Identities::default())).collect(),
-        group: usize::from(plan.catalog.fact_group(0).0),
-        watermarks: vec![MINUS_INFINITY; groups],
-        ledger: PlainFold::new(fold, groups, false),
-        tally: tally_of(&plan.topology),
-    };
-    forget_peak();
-    let (inputs_bytes, _) = resident_bytes();
-    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+/// Goes through the facts in ticks of as many as the engine's have.
+fn each_tick(
+    job: &mut Job,
+    arguments: &Arguments,
+    partitions: Vec<Vec<Item<Fact>>>,
+    mut take: impl FnMut(&mut Job, usize, Released<Fact>),
+) {
     let share = (arguments.tick_events as usize / PARTITIONS).max(1);
     let mut left: Vec<_> = partitions.into_iter().map(Vec::into_iter).collect();
+    let mut tick = 0;
     while left.iter().any(|items| items.len() > 0) {
         for (partition, items) in left.iter_mut().enumerate() {
             for item in items.by_ref().take(share) {
-                job.fact(partition, item);
+                if let Some(released) = job.judge(partition, item) {
+                    take(job, tick, released);
+                }
             }
         }
         job.end_tick();
+        tick += 1;
     }
+}
+
+/// What is posted, by tick: judged beforehand for those who do not.
+pub(super) fn arrivals(
+    arguments: &Arguments,
+    setup: &Setup,
+    partitions: Vec<Vec<Item<Fact>>>,
+) -> Vec<Vec<(LedgerKey, Entry)>> {
+    let mut arrivals: Vec<Vec<(LedgerKey, Entry)>> = Vec::new();
+    each_tick(&mut Job::new(arguments, setup), arguments, partitions, |_, tick, released| {
+        arrivals.resize_with(tick + 1, Vec::new);
+        postings(&released.record, None, &mut |key, entry| arrivals[tick].push((key, entry)));
+    });
+    arrivals
+}
+
+/// Does the job in ticks of as many facts as the engine's have.
+pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: Vec<Vec<Item<Fact>>>) -> Measured {
+    let mut job = Job::new(arguments, setup);
+    forget_peak();
+    let (inputs_bytes, _) = resident_bytes();
+    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+    each_tick(&mut job, arguments, partitions, |job, _, released| job.ledger.input(&released));
     let (wall_seconds, cpu_after) = (started.elapsed().as_secs_f64(), cpu_seconds());
     let (_, peak_bytes) = resident_bytes();
     let seen = |(_, identities): &(_, Identities)| FoldGauge {
@@ -80,12 +99,27 @@ pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: Vec<Vec<Item
 }
 
 impl Job {
-    fn fact(&mut self, partition: usize, item: Item<Fact>) {
+    fn new(arguments: &Arguments, setup: &Setup) -> Job {
+        let plan = &setup.plan;
+        let groups = plan.topology.groups.len();
+        let fold = StockFold { catalog: plan.catalog.clone(), policy: plan.policy };
+        Job {
+            verify: arguments.verify,
+            partitions: (0..PARTITIONS).map(|_| (HashMap::new(), Identities::default())).collect(),
+            group: usize::from(plan.catalog.fact_group(0).0),
+            watermarks: vec![MINUS_INFINITY; groups],
+            ledger: PlainFold::new(fold, groups, false),
+            tally: tally_of(&plan.topology),
+        }
+    }
+
+    /// Judges a fact; gives it where it is accepted.
+    fn judge(&mut self, partition: usize, item: Item<Fact>) -> Option<Released<Fact>> {
         let health = &mut self.tally.health[partition];
         health.read += 1;
         let Ok((header, record)) = item.outcome else {
             health.dead_letters += 1;
-            return;
+            return None;
         };
         let (lanes, identities) = &mut self.partitions[partition];
         let greatest_ms = lanes.entry(header.lane).or_insert(MINUS_INFINITY);
@@ -95,11 +129,17 @@ impl Job {
         let standing = match identities.admit(header.identity, header.event_time_ms, absent_before_ms) {
             Admission::New if late => Standing::Late,
             Admission::New => Standing::OnTime,
-            Admission::Duplicate => return health.duplicate += 1,
-            Admission::Conflict => return health.dead_letters += 1,
+            Admission::Duplicate => {
+                health.duplicate += 1;
+                return None;
+            }
+            Admission::Conflict => {
+                health.dead_letters += 1;
+                return None;
+            }
         };
         *(if late { &mut health.late } else { &mut health.on_time }) += 1;
-        self.ledger.input(&Released { record, standing });
+        Some(Released { record, standing })
     }
 
     fn end_tick(&mut self) {

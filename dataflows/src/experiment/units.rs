@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use operators::fold::{Fold, Now, Wake};
 use operators::release::Released;
-use operators::time::{MINUS_INFINITY, TimeMs, minute_end_ms, minute_of};
+use operators::time::{PLUS_INFINITY, TimeMs, minute_end_ms, minute_of};
 
 use crate::catalog::Population;
 use crate::experiment::assignments::{Assignments, VariantList};
@@ -58,14 +58,32 @@ pub struct UnitState {
 }
 
 /// What is kept of a unit that some exposed experiment has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ExposedState {
+    /// Nothing settles or is forgotten before this watermark: a bound, exact after each look.
+    due_ms: TimeMs,
     /// Events whose minute is not sealed.
     pending: Vec<UnitEvent>,
     /// Its sessions: each one's last event.
     sessions: BTreeMap<Name, TimeMs>,
     /// By experiment.
     exposures: BTreeMap<u16, Exposure>,
+}
+
+impl Default for ExposedState {
+    fn default() -> Self {
+        let (pending, sessions, exposures) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        ExposedState { due_ms: PLUS_INFINITY, pending, sessions, exposures }
+    }
+}
+
+impl ExposedState {
+    /// When something settles or is forgotten next.
+    fn next_due_ms(&self, keep_ms: i64) -> TimeMs {
+        let settles = self.pending.iter().map(|event| minute_end_ms(minute_of(event.event_time_ms)));
+        let forgets = self.sessions.values().map(|last_ms| last_ms.saturating_add(keep_ms));
+        settles.chain(forgets).min().unwrap_or(PLUS_INFINITY)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +177,9 @@ impl Fold for UnitsFold {
         let exposed = state.exposed.get_or_insert_default();
         let last_ms = exposed.sessions.entry(event.session.clone()).or_insert(event.event_time_ms);
         *last_ms = event.event_time_ms.max(*last_ms);
+        // By the event and not by the session's last one: the bound may not depend on the order within a tick.
+        let forgets_ms = event.event_time_ms.saturating_add(self.keep_ms);
+        exposed.due_ms = exposed.due_ms.min(minute_end_ms(minute_of(event.event_time_ms))).min(forgets_ms);
         exposed.pending.push(event.clone());
         if event.happening.kind == EventKind::Exposure
             && let Some(number) = event.experiment
@@ -211,10 +232,10 @@ impl Fold for UnitsFold {
     }
 
     fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {
-        let exposed = state.exposed.as_ref()?;
-        let settles = exposed.pending.iter().map(|event| minute_end_ms(minute_of(event.event_time_ms))).min();
-        let forgets = exposed.sessions.values().min().map(|last_ms| last_ms.saturating_add(self.keep_ms));
-        let at_ms = settles.into_iter().chain(forgets).min()?;
+        let at_ms = state.exposed.as_ref()?.due_ms;
+        if at_ms == PLUS_INFINITY {
+            return None;
+        }
         Some(Wake::Watermark(self.assignments.catalog().event_group(key.tenant), at_ms))
     }
 
@@ -222,7 +243,7 @@ impl Fold for UnitsFold {
     fn retire(&self, state: &mut UnitState, key: &UnitKey, now: &Now<'_>) -> bool {
         let Some(exposed) = state.exposed.as_mut() else { return false };
         let watermark_ms = now.watermark(self.assignments.catalog().event_group(key.tenant));
-        if watermark_ms == MINUS_INFINITY {
+        if watermark_ms < exposed.due_ms {
             return false;
         }
         let exposures = &mut exposed.exposures;
@@ -247,6 +268,7 @@ impl Fold for UnitsFold {
             }
             kept
         });
+        exposed.due_ms = exposed.next_due_ms(self.keep_ms);
         false
     }
 

@@ -86,7 +86,9 @@ impl InputOptions {
     pub fn new(tick_bytes: u64, partitions: usize, future_ms: Vec<TimeMs>) -> Self {
         let share = tick_bytes / (2 * partitions.max(1) as u64);
         let poll_bytes = share.clamp(4 << 10, 64 << 10) as usize;
-        InputOptions { queue_bytes: (tick_bytes * 2).max(1 << 20), poll_bytes, future_ms }
+        // Four ticks in all: what is decoded and waits is memory that nothing else gains from.
+        let queue_bytes = (4 * tick_bytes / partitions.max(1) as u64).max(1 << 20);
+        InputOptions { queue_bytes, poll_bytes, future_ms }
     }
 }
 

@@ -80,6 +80,16 @@ pub struct FoldGauge {
     pub heap_bytes: usize,
 }
 
+impl std::iter::Sum for FoldGauge {
+    fn sum<I: Iterator<Item = FoldGauge>>(gauges: I) -> FoldGauge {
+        gauges.fold(FoldGauge::default(), |sum, gauge| FoldGauge {
+            keys: sum.keys + gauge.keys,
+            table_bytes: sum.table_bytes + gauge.table_bytes,
+            heap_bytes: sum.heap_bytes + gauge.heap_bytes,
+        })
+    }
+}
+
 /// A fold's state from outside of its operator, on the same worker.
 pub struct FoldHandle<F: Fold>(Rc<RefCell<Folding<F>>>);
 
@@ -251,7 +261,7 @@ impl<F: Fold> Folding<F> {
                 }
                 let mut touched = 0;
                 for (word, posting) in words.iter().zip(burst) {
-                    touched ^= self.table.touch_entry(posting.hash, *word);
+                    touched ^= self.table.touch_entry(posting.hash, *word, |entry| entry.touched);
                 }
                 std::hint::black_box(touched);
                 for Posting { hash, key, event, .. } in burst {
@@ -321,28 +331,35 @@ impl<F: Fold> Folding<F> {
     fn finish(&mut self, mark: &Mark, give: &mut impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>)) {
         let now = Now { tick: mark.tick, now_ms: mark.now_ms, watermarks: &mark.watermarks, reached: &mark.reached };
         let mut after = std::mem::take(&mut self.after);
-        for (place, from, upto) in self.touched.drain(..) {
-            let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
-            self.fold.seal(&mut entry.state, key, &now);
-            after.clear();
-            self.fold.values(key, &entry.state, &mut after);
-            let before = &mut self.before[from as usize..upto as usize];
-            if before != after.as_slice() {
-                before.sort_unstable();
-                after.sort_unstable();
-                differences(before, &after, |old, new| give(key, old, new));
-            }
-            let wake = PackedWake::new(self.fold.wake(key, &entry.state));
-            if wake != entry.wake {
-                entry.wake = wake;
-                wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-            }
-            let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-            if retire_at != entry.retire_at {
-                entry.retire_at = retire_at;
-                retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+        let touched = std::mem::take(&mut self.touched);
+        for burst in touched.chunks(BURST) {
+            let warmed = burst.iter().map(|(place, ..)| self.table.touch_place(*place, |entry| entry.touched));
+            std::hint::black_box(warmed.fold(0, |sum, word| sum ^ word));
+            for &(place, from, upto) in burst {
+                let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
+                self.fold.seal(&mut entry.state, key, &now);
+                after.clear();
+                self.fold.values(key, &entry.state, &mut after);
+                let before = &mut self.before[from as usize..upto as usize];
+                if before != after.as_slice() {
+                    before.sort_unstable();
+                    after.sort_unstable();
+                    differences(before, &after, |old, new| give(key, old, new));
+                }
+                let wake = PackedWake::new(self.fold.wake(key, &entry.state));
+                if wake != entry.wake {
+                    entry.wake = wake;
+                    wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
+                }
+                let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
+                if retire_at != entry.retire_at {
+                    entry.retire_at = retire_at;
+                    retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+                }
             }
         }
+        self.touched = touched;
+        self.touched.clear();
         self.before.clear();
         self.after = after;
     }

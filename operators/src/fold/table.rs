@@ -97,12 +97,19 @@ impl<K: Eq, V> Table<K, V> {
         if index.is_empty() { EMPTY } else { index[hash as usize & (index.len() - 1)] }
     }
 
-    /// Reads the entry to which a touched index word points, likewise.
-    pub(super) fn touch_entry(&self, hash: u64, word: u64) -> u64 {
+    /// Reads the entry to which a touched index word points, likewise; `read` reads some part of the value.
+    pub(super) fn touch_entry(&self, hash: u64, word: u64, read: impl Fn(&V) -> u64) -> u64 {
         if word == EMPTY {
             return 0;
         }
-        self.shards[shard_of_hash(hash) as usize].slab.get(word as u32 - 1).map_or(0, |entry| entry.0)
+        let shard = shard_of_hash(hash) as u16;
+        self.touch_place(Place { shard, slot: word as u32 - 1 }, read)
+    }
+
+    /// Reads the entry at a place, likewise.
+    pub(super) fn touch_place(&self, place: Place, read: impl Fn(&V) -> u64) -> u64 {
+        let entry = self.shards[place.shard as usize].slab.get(place.slot);
+        entry.map_or(0, |(hash, _, value)| hash ^ read(value))
     }
 
     /// The place of a key, which is made with `make` if there is none.
