@@ -24,6 +24,19 @@ pub(crate) enum Baseline {
     None,
 }
 
+/// Who does the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Competitor {
+    /// The engine.
+    Engine,
+    /// The plain program.
+    Plain,
+    /// Stock operators that add up in the difference, where they can.
+    CountTotal,
+    /// Stock operators that count again.
+    Reduce,
+}
+
 /// Measures the engine, and the same job without it.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Arguments {
@@ -69,6 +82,12 @@ pub(crate) struct Arguments {
     /// What the engine is compared with.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "plain")]
     pub(crate) baselines: Vec<Baseline>,
+    /// How often everything is run. Figures are medians.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rounds: usize,
+    /// Run one of them in this process, and give its figures as JSON: what a round does for each.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) only: Option<Competitor>,
     /// Where the figures go as JSON.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
@@ -83,8 +102,17 @@ impl Arguments {
         }
     }
 
-    /// Whether a baseline is asked for.
-    pub(crate) fn wants(&self, baseline: Baseline) -> bool {
-        self.baselines.contains(&baseline)
+    /// Who does the job in each round, in turn.
+    pub(crate) fn competitors(&self) -> Vec<Competitor> {
+        let mut competitors = vec![Competitor::Engine];
+        if self.baselines.contains(&Baseline::Plain) {
+            competitors.push(Competitor::Plain);
+        }
+        if self.baselines.contains(&Baseline::Specification) {
+            // Nothing in the ledger is a total.
+            let totals = (self.domain == Domain::Experiments).then_some(Competitor::CountTotal);
+            competitors.extend(totals.into_iter().chain([Competitor::Reduce]));
+        }
+        competitors
     }
 }

@@ -17,10 +17,11 @@ use dataflows::views::View;
 use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 
 use crate::Outcome;
-use crate::arguments::{Arguments, Baseline};
+use crate::arguments::{Arguments, Competitor};
 use crate::engine::{self, START_UP, Setup};
+use crate::figures::{Figures, Inputs};
+use crate::machine::cpu_seconds;
 use crate::recorder::Due;
-use crate::report::Report;
 use crate::sources::{ITEM_BYTES, ItemSource, Pace};
 
 /// Nodes; each has its facts in one partition.
@@ -69,13 +70,12 @@ fn setup() -> Setup {
     Setup { plan, parameters, record_bytes: ITEM_BYTES }
 }
 
-/// Measures the engine and the baselines that are asked for.
-pub(crate) fn measure(arguments: &Arguments) -> Outcome {
+/// Measures one of those who do the job.
+pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome {
     let records = arguments.records(5_000_000);
     let event_rate = arguments.event_rate.unwrap_or(20_000);
     let setup = setup();
-    let facts = || generator::partitions(arguments, records, event_rate, &setup.plan.catalog);
-    let partitions = facts();
+    let partitions = generator::partitions(arguments, records, event_rate, &setup.plan.catalog);
     let given: u64 = partitions.iter().map(|items| items.len() as u64).sum();
 
     let begins = Instant::now() + START_UP;
@@ -84,17 +84,22 @@ pub(crate) fn measure(arguments: &Arguments) -> Outcome {
         Some(Pace { begins, per_second })
     };
     let due = partitions.iter().filter_map(|items| Some(Due { pace: pace(items.len())?, lines: None })).collect();
-    let sources = partitions.into_iter().map(|items| {
-        let pace = pace(items.len());
-        PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
-    });
-    let engine = engine::run(arguments, &setup, sources.collect(), due)?;
-    // The engine has taken its facts: the plain program gets the same ones, made again.
-    let plain = arguments.wants(Baseline::Plain).then(|| job::run(arguments, &setup, facts()));
-    let mut specifications = Vec::new();
-    if arguments.wants(Baseline::Specification) {
-        let arrivals = job::arrivals(arguments, &setup, facts());
-        specifications.push(("reduce", specification::run(arguments, &setup, arrivals)?));
-    }
-    Ok(Report { records: given, input_bytes: given * ITEM_BYTES, event_rate, engine, plain, specifications })
+    let inputs = Inputs { records: given, bytes: given * ITEM_BYTES, event_rate };
+    let (measured, prepared_cpu_seconds) = match competitor {
+        Competitor::Engine => {
+            let sources = partitions.into_iter().map(|items| {
+                let pace = pace(items.len());
+                PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
+            });
+            (engine::run(arguments, &setup, sources.collect(), due)?, 0.0)
+        }
+        Competitor::Plain => (job::run(arguments, &setup, partitions), 0.0),
+        Competitor::CountTotal | Competitor::Reduce => {
+            let cpu_before = cpu_seconds();
+            let arrivals = job::arrivals(arguments, &setup, partitions);
+            let prepared_cpu_seconds = cpu_seconds() - cpu_before;
+            (specification::run(arguments, &setup, arrivals)?, prepared_cpu_seconds)
+        }
+    };
+    Ok(Figures::new(inputs, prepared_cpu_seconds, &measured))
 }

@@ -3,40 +3,54 @@
 mod arguments;
 mod engine;
 mod experiments;
+mod figures;
 mod inventory;
 mod machine;
 mod plain;
 mod random;
 mod recorder;
 mod report;
+mod rounds;
 mod sources;
 mod specification;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
-use arguments::{Arguments, Domain};
-use report::Report;
+use arguments::{Arguments, Competitor, Domain};
+use figures::Figures;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,bench=info"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     let arguments = Arguments::parse();
-    let measured = match arguments.domain {
-        Domain::Experiments => experiments::measure(&arguments),
-        Domain::Inventory => inventory::measure(&arguments),
+    let done = match arguments.only {
+        Some(competitor) => measure(&arguments, competitor),
+        None => rounds::run(&arguments).and_then(|rounds| report::give(&arguments, &rounds)),
     };
-    match measured.and_then(|report| report.give(&arguments)) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::say(&format!("bench: {error}"));
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
 }
 
+/// Measures one of them in this process, and prints its figures as JSON.
+fn measure(arguments: &Arguments, competitor: Competitor) -> Result<(), Box<dyn std::error::Error>> {
+    let figures = match arguments.domain {
+        Domain::Experiments => experiments::measure(arguments, competitor)?,
+        Domain::Inventory => inventory::measure(arguments, competitor)?,
+    };
+    report::say(&serde_json::to_string(&figures)?);
+    Ok(())
+}
+
 /// What ends a bench.
-type Outcome = Result<Report, Box<dyn std::error::Error>>;
+type Outcome = Result<Figures, Box<dyn std::error::Error>>;
