@@ -84,14 +84,19 @@ impl<F: Fold> Run<F> {
             let (records, marks) = (Arc::clone(&records), Arc::clone(&marks));
             let (mut inputs, mut ticks) = (Some((to_fold, to_marks)), ticks.clone());
             let mut random = Random::new(seed ^ (index as u64) << 32);
+            let of_worker = |tick: usize| (index..records[tick].len()).step_by(peers).collect::<Vec<_>>();
+            let mut mine: Vec<Vec<usize>> = (0..ticks.end).map(of_worker).collect();
             move || {
                 if let Some((to_fold, to_marks)) = inputs.as_mut().filter(|_| random.once_in(2)) {
                     if let Some(tick) = ticks.next() {
-                        let mut mine: Vec<_> = records[tick].iter().skip(index).step_by(peers).collect();
-                        while !mine.is_empty() {
-                            let record = mine.swap_remove(random.below(mine.len() as u64) as usize);
-                            for (key, event) in record.iter().cloned() {
-                                to_fold.send(Posting::new(key, event, tick as Tick));
+                        // Some of the next tick's come in a message of this one: a posting belongs to its own tick.
+                        while !mine[tick].is_empty() {
+                            let early = tick + 1 < ticks.end && !mine[tick + 1].is_empty() && random.once_in(4);
+                            let of = if early { tick + 1 } else { tick };
+                            let at = random.below(mine[of].len() as u64) as usize;
+                            let record = mine[of].swap_remove(at);
+                            for (key, event) in records[of][record].iter().cloned() {
+                                to_fold.send(Posting::new(key, event, of as Tick));
                             }
                         }
                         to_marks.send(marks[tick].clone());
