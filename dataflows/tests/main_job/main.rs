@@ -4,6 +4,7 @@
 
 mod cluster;
 mod place;
+mod samples;
 
 use std::fs;
 use std::net::TcpListener;
