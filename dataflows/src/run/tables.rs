@@ -191,7 +191,7 @@ mod tests {
     fn conservation_is_shown_with_its_numbers() {
         let Row::SourceHealth(mut row) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
         let words = |row: &SourceHealth| {
-            let text = source_health(&views_with(vec![Row::SourceHealth(row.clone())]));
+            let text = source_health(&views_with(vec![Row::SourceHealth(Box::new(row.clone()))]));
             let line = text.lines().find(|line| line.contains(&*row.partition)).unwrap();
             line.split_whitespace().skip(2).take(6).map(str::to_owned).collect::<Vec<_>>().join(" ")
         };
