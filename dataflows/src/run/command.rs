@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
+use connectors::files::FilesError;
 
 use super::engine::{EngineError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
@@ -157,12 +158,16 @@ impl Failure {
                 say(what);
                 return ExitCode::from(2);
             }
-            Failure::Run(error @ (RunError::Mistakes(_) | RunError::Unreadable { .. } | RunError::Cluster(_))) => {
-                (error, 2)
-            }
+            Failure::Run(
+                error @ (RunError::Mistakes(_)
+                | RunError::Unreadable { .. }
+                | RunError::Cluster(_)
+                | RunError::Files(FilesError::NoMatch { .. } | FilesError::Pattern { .. })),
+            ) => (error, 2),
             Failure::Run(error @ RunError::Engine(EngineError::Lost { .. })) => (error, 4),
             Failure::Run(error @ RunError::Engine(EngineError::Workers { .. })) => (error, 70),
             Failure::Run(error) => (error, 1),
+            Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
             Failure::Subscribe(error) => (error, 1),
         };
         let mut text = error.to_string();
@@ -214,7 +219,7 @@ fn check_command(configuration: &PathBuf) -> Result<ExitCode, Failure> {
     let folder = folder_of(configuration);
     let found = check(&text, &configuration.display().to_string(), |pattern| match inputs::find(&folder, pattern) {
         Ok(files) => Ok(files),
-        Err(connectors::files::FilesError::NoMatch { .. }) => Ok(Vec::new()),
+        Err(FilesError::NoMatch { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     });
     match found {

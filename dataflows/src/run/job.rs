@@ -68,10 +68,10 @@ pub enum Ended {
 /// Why a run could not be, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration file can't be read.
-    #[error("could not read the configuration {}", .path.display())]
+    /// A file or folder that was named on the command line can't be read.
+    #[error("could not read {}", .path.display())]
     Unreadable {
-        /// The file.
+        /// Where it is.
         path: PathBuf,
         /// Why.
         source: std::io::Error,

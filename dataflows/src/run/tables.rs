@@ -51,6 +51,9 @@ pub fn memory(held: &super::engine::Held) -> String {
     let mut table = table(&["state", "keys", "bytes", "bytes a key"]);
     for (name, gauge) in held {
         let bytes = gauge.table_bytes + gauge.heap_bytes;
+        if bytes == 0 {
+            continue;
+        }
         let a_key = bytes.checked_div(gauge.keys).unwrap_or(0);
         table.add_row(
             [vec![(*name).to_owned()], [gauge.keys, bytes, a_key].map(|held| counter(held as i128)).to_vec()].concat(),

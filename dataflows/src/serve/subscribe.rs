@@ -21,8 +21,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use operators::index::ReadError;
-use operators::time::{PLUS_INFINITY, Tick, TimeMs};
+use operators::time::{Tick, TimeMs};
 
+use crate::serve::instant::time_as_json;
 use crate::serve::listing::{Query, mark_asked_for};
 use crate::serve::{Failure, Mark, Views};
 use crate::views::{Row, View};
@@ -223,9 +224,7 @@ fn change_frame(tick: Tick, diff: i64, row: &Row) -> Frame {
 
 fn progress_frame(view: View, upper: Tick, mark: Option<&Mark>) -> Frame {
     let sealed_through = mark.map(|mark| Arc::clone(&mark.sealed_through)).unwrap_or_default();
-    let of_group = |(group, sealed_ms): (&String, &TimeMs)| {
-        (group.clone(), if *sealed_ms == PLUS_INFINITY { "end".into() } else { Value::from(*sealed_ms) })
-    };
+    let of_group = |(group, sealed_ms): (&String, &TimeMs)| (group.clone(), time_as_json(*sealed_ms));
     let sealed_through: Map<String, Value> = sealed_through.iter().map(of_group).collect();
     json!({"progress": upper, "sealed_through": sealed_through, "token": token(view, upper)}).to_string().into()
 }
@@ -241,7 +240,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use operators::index::HistoryBounds;
-    use operators::time::MINUS_INFINITY;
+    use operators::time::{MINUS_INFINITY, PLUS_INFINITY};
 
     use super::super::testing::{WIDE, stock, views};
     use super::*;

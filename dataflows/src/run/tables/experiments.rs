@@ -73,8 +73,11 @@ pub(super) fn minutes(views: &Views) -> String {
         }
     }
     align_right(&mut table, &[3, 4, 5, 6, 7, 8, 9, 10]);
-    let total = grouped(total as i128);
-    section(&format!("Minutes of each experiment: the last {shown} of {total} rows, by sessions (* not sealed)"), table)
+    let which = match total {
+        0 => String::new(),
+        total => format!(": the last {shown} of {} rows, by sessions (* not sealed)", grouped(total as i128)),
+    };
+    section(&format!("Minutes of each experiment{which}"), table)
 }
 
 /// Through which event time the tenant's experiment events are sealed: the watermark of their group.
