@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![cfg(feature = "run")]
 
+mod bad_input;
 mod cluster;
 mod place;
 mod samples;
@@ -151,4 +152,29 @@ fn an_interrupted_run_ends_at_once_and_goes_on_when_it_is_started_again() {
     }
     succeeds(&place.run_once(&[]));
     succeeds(&place.aisle(&["replay", "aisle-data"]));
+}
+
+#[test]
+fn a_second_run_over_the_same_folder_is_told_who_has_it() {
+    let place = Place::new();
+    let mut first = place.start(&["run", "aisle.toml"]);
+    first.wait_for("every source has ended; serving on http://");
+    refuses(&place.run_once(&[]), 1, &["aisle-data", "in use by process"]);
+    refuses(&place.run_once(&["--fresh"]), 1, &["in use by process"]);
+    refuses(&place.aisle(&["replay", "aisle-data"]), 1, &["in use by process"]);
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+    succeeds(&place.run_once(&[]));
+}
+
+#[test]
+fn what_is_named_and_is_not_there_is_a_mistake_of_the_one_who_named_it() {
+    let place = Place::new();
+    refuses(&place.aisle(&["replay", "nowhere"]), 2, &["could not read nowhere", "remap.log"]);
+    refuses(&place.aisle(&["subscribe", "stocks"]), 2, &["no view \"stocks\"", "variant_minutes"]);
+    refuses(&place.aisle(&["subscribe", "stock", "--url", "http://127.0.0.1:1"]), 1, &["could not reach", "--url"]);
+    fs::write(place.path("aisle.toml"), CONFIGURATION.replace("facts.ndjson", "fax.ndjson")).unwrap();
+    refuses(&place.aisle(&["check", "aisle.toml"]), 2, &["aisle.toml:17:9", "fax.ndjson"]);
+    refuses(&place.run_once(&[]), 2, &["no file matches", "fax.ndjson"]);
+    assert!(!place.path("aisle-data").exists(), "nothing was begun");
 }
