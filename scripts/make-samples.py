@@ -437,8 +437,9 @@ def sample(rng, pool, count):
     return taken
 
 
-def arrange(rng, items, bound, share, late, repeated, conflicts, alter, broken):
-    """Puts the records into arrival order; returns the lines and what was planned."""
+def arrange(rng, items, bound, share, late, repeated, conflicts, alter, broken, placed=()):
+    """Puts the records into arrival order; returns the lines and what was planned. `placed` are further records with
+    the time of their arrival, to which nothing else happens."""
     items = sorted(items, key=lambda i: (i.time, i.record["id"]))
     arrival = [i.time for i in items]
     fixed = set()  # positions that keep their place
@@ -512,11 +513,15 @@ def arrange(rng, items, bound, share, late, repeated, conflicts, alter, broken):
     for time, line in broken:
         out.append((time, order, line, None))
         order += 1
+    for time, record in placed:
+        out.append((time, order, compact(record), record["event_time_ms"]))
+        order += 1
     out.sort(key=lambda x: (x[0], x[1]))
 
     # Measured on the finished order, not taken from the plan.
     newest = None
-    plan = {"records": len(items), "exact_duplicates": len(repeats),
+    backlog = sum(time - record["event_time_ms"] >= LATE_BEHIND for time, record in placed)
+    plan = {"records": len(items) + len(placed), "backlog": backlog, "exact_duplicates": len(repeats),
             "conflicts": len(conflicting), "broken": len(broken),
             "out_of_order_in_group": in_group, "out_of_order": 0, "late": 0,
             "largest_disorder_ms": 0, "smallest_late_ms": None}
@@ -531,7 +536,7 @@ def arrange(rng, items, bound, share, late, repeated, conflicts, alter, broken):
             plan["out_of_order"] += 1
             plan["largest_disorder_ms"] = max(behind, plan["largest_disorder_ms"])
         newest = time if newest is None else max(newest, time)
-    assert plan["late"] == late and plan["largest_disorder_ms"] <= bound < LATENESS
+    assert plan["late"] == late + backlog and plan["largest_disorder_ms"] <= bound < LATENESS
     return [line for _, _, line, _ in out], plan
 
 
@@ -693,6 +698,7 @@ def generated_facts(summary):
     restart = START + 7 * DAY + 12 * HOUR + 1
     stock = Counter()  # (node, sku, state) -> what is truly there
     made = []
+    placed = []
     queue = []
     order = 0
 
@@ -810,6 +816,15 @@ def generated_facts(summary):
             add(time, node, "handheld", "pick", sku, quantity)
             change(node, sku, -quantity)
 
+    def count_damaged(time, node):
+        for sku in SKUS:
+            there = stock[node, sku, "damaged"]
+            if there:
+                placed.append((time, fact(
+                    tenant, "damaged-%s-%s-%d" % (node, sku, (time - START) // WEEK + 1), "count", node, sku, there,
+                    time, "handheld", state="damaged", observed_from=time - 10 * MINUTE)))
+                notes["counts_of_damaged"] += 1
+
     def clock(time, node):
         add(time, node, "pos" if node in stores else "back-office", "clock", None, 0)
 
@@ -868,6 +883,9 @@ def generated_facts(summary):
             plan(dawn + DAY, clock, node)
     for sku in SKUS:
         plan(START + WEEK + HOUR, snapshot, depot, sku)
+    for week in (1, 2):
+        for node in stores:
+            plan(START + week * WEEK - HOUR, count_damaged, node)
 
     while queue:
         time, _, action = heapq.heappop(queue)
@@ -912,6 +930,14 @@ def generated_facts(summary):
                               "shelf_observation", "pick", "adjust", "receipt")))
         notes["sequenced" if sequenced else "unsequenced"] += 1
 
+    # A scanner of the second warehouse was without network from the first morning to the last evening. Nobody counts
+    # there after the opening, so what it tells then leaves its keys in doubt for good.
+    for number in range(1, 13):
+        time = START + 9 * HOUR + number * 10 * MINUTE
+        placed.append((START + 13 * DAY + 21 * HOUR + 30 * MINUTE + number, fact(
+            tenant, "offline-%s-%02d" % (picker, number), "pick", picker, SKUS[number - 1], 1 + number % 3, time,
+            "handheld")))
+
     def alter(rng, record):
         record["quantity"] += 1
         if rng.random() < 0.5:
@@ -940,8 +966,8 @@ def generated_facts(summary):
     bad("void without corrects", lambda r: r.update(quantity=0, void=True))
 
     lines, plan_made = arrange(rng, items, 3 * MINUTE, 0.05, late=40, repeated=130,
-                               conflicts=5, alter=alter, broken=broken)
-    records = [i.record for i in items]
+                               conflicts=5, alter=alter, broken=broken, placed=placed)
+    records = [i.record for i in items] + [record for _, record in placed]
     summary["generated-facts.ndjson.zst"].update(
         kinds=kinds(records), span=span(records), nodes=len({r["node"] for r in records}),
         skus=len({r["sku"] for r in records if "sku" in r}), streams=len(next_sequence),

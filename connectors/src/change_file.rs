@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {"tick":7,"diff":-1,"row":{...}}                             a change
-//! {"progress":8,"sealed_through":{"acme":1700000040000}}       every tick below 8 is complete
+//! {"progress":8,"sealed_through":{"north/events":1700000040000,"north/facts":null}}
+//!                                                              every tick below 8 is complete
 //! ```
 //!
 //! In `sealed_through`, `null` is before every event time and `"end"` after all of them. A tick that changes nothing and
@@ -140,13 +141,13 @@ impl ShardFile {
 
 fn sealed_through_as_json(sealed_through: &[(String, TimeMs)]) -> String {
     let mut json = String::from("{");
-    for (index, (tenant, time_ms)) in sealed_through.iter().enumerate() {
+    for (index, (group, time_ms)) in sealed_through.iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };
-        let tenant = serde_json::to_string(tenant).expect("every string has a form in JSON");
+        let group = serde_json::to_string(group).expect("every string has a form in JSON");
         match *time_ms {
-            MINUS_INFINITY => write!(json, "{comma}{tenant}:null"),
-            PLUS_INFINITY => write!(json, "{comma}{tenant}:\"end\""),
-            finite => write!(json, "{comma}{tenant}:{finite}"),
+            MINUS_INFINITY => write!(json, "{comma}{group}:null"),
+            PLUS_INFINITY => write!(json, "{comma}{group}:\"end\""),
+            finite => write!(json, "{comma}{group}:{finite}"),
         }
         .expect("a string takes everything");
     }

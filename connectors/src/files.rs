@@ -25,6 +25,9 @@ mod stored;
 mod tests;
 mod text;
 
+/// How many bytes say how a file is compressed.
+const FIRST_BYTES: usize = 4;
+
 /// What is recorded of a file when a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSpec {
@@ -106,6 +109,16 @@ impl FileSpec {
         }
     }
 
+    /// A file of which is known what was recorded. Reads its first bytes only: what it holds is looked at when it is read.
+    pub fn recorded(path: impl Into<PathBuf>, size_bytes: u64, sha256: String) -> Result<Self, FilesError> {
+        let path = path.into();
+        let mut first = Vec::new();
+        match File::open(&path).and_then(|file| file.take(FIRST_BYTES as u64).read_to_end(&mut first)) {
+            Ok(_) => Ok(FileSpec { path, size_bytes, sha256, compression: Compression::of(&first) }),
+            Err(source) => Err(FilesError::Unreadable { path, source }),
+        }
+    }
+
     fn measure(path: &Path) -> io::Result<(u64, String, Compression)> {
         let mut file = File::open(path)?;
         if !file.metadata()?.is_file() {
@@ -167,8 +180,8 @@ fn digest(file: &mut File) -> io::Result<(u64, String, Vec<u8>)> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        if first.len() < 4 {
-            first.extend(buffer[..bytes].iter().take(4 - first.len()));
+        if first.len() < FIRST_BYTES {
+            first.extend(buffer[..bytes].iter().take(FIRST_BYTES - first.len()));
         }
         hasher.update(&buffer[..bytes]);
         size_bytes += bytes as u64;

@@ -1,5 +1,6 @@
 //! Where domain meets I/O: the one place that knows both.
 
+mod assist;
 pub mod command;
 pub mod drawing;
 pub mod engine;

@@ -27,6 +27,8 @@ use crate::views::{Row, VariantTotal, View};
 
 pub use availability::NODES_MAX;
 pub use failure::Failure;
+use instant::time_as_json;
+
 pub use instant::{format_instant, parse_instant};
 pub use listing::{LIMIT_DEFAULT, LIMIT_MAX};
 
@@ -176,7 +178,7 @@ impl Views {
     /// What every answer begins with.
     fn head(&self, mark: &Mark) -> Map<String, Value> {
         let frontier = self.published().map_or(0, |newest| newest.tick + 1);
-        let head = [("tick", json!(mark.tick)), ("time_ms", json!(mark.time_ms)), ("frontier", json!(frontier))];
+        let head = [("tick", json!(mark.tick)), ("time_ms", time_as_json(mark.time_ms)), ("frontier", json!(frontier))];
         head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }

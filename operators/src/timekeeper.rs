@@ -1,7 +1,7 @@
 //! The timekeeper: replays the remap log as it was written, then mints and appends to it.
 //!
-//! Its gate is the dataflow's own probe: at most `in_flight` ticks are given and not done, in replay as in live minting.
-//! A binding is durable before it is given. Who calls it (a thread, or a seeded scheduler) is not its business.
+//! Its gate is what the publisher has acknowledged: at most `in_flight` ticks are given and not yet durable in every sink
+//! and visible in the views, in replay as in live minting. A binding is durable before it is given. Who calls it (a thread, or a seeded scheduler) is not its business.
 
 use std::collections::VecDeque;
 
@@ -98,7 +98,7 @@ impl<L: Log> Timekeeper<L> {
         self.minter.hold(partition, holding, wall_ms);
     }
 
-    /// The next binding to give to the dataflow, whose probe stands at `done` (every tick below is complete).
+    /// The next binding to give to the dataflow; the publisher has acknowledged every tick below `done`.
     pub fn poll(&mut self, done: Tick, wall_ms: TimeMs) -> Result<Option<Binding>, TimekeeperError> {
         if self.given >= done + self.in_flight {
             return Ok(None);

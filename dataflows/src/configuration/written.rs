@@ -47,7 +47,8 @@ pub(super) struct WrittenFile {
 pub(super) struct WrittenTime {
     /// A tick is minted this long after the last one, if there is anything to read; 1 to 1000. Default: 100.
     pub(super) tick_ms: Given<i64>,
-    /// The most input of one tick, shared among the partitions by weight; 4096 to 1073741824. Default: 2097152.
+    /// The most input of one tick, shared among the partitions by weight; 4096 to 1073741824. Input is taken in pieces of
+    /// up to 64 KiB, more where one line is longer; a tick takes one at least, even if that is more. Default: 2097152.
     pub(super) tick_bytes: Given<i64>,
     /// How many ticks may be worked on at once; 1 to 64. Default: 4.
     pub(super) in_flight: Given<i64>,

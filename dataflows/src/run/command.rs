@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
+use connectors::files::FilesError;
 
 use super::engine::{EngineError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
@@ -31,9 +32,11 @@ Without a command, `aisle` runs samples/aisle.toml.
 Exit codes:
   0   it went well, or was interrupted and can be resumed
   1   the run failed: the message says why and what to do
-  2   the command line or the configuration has mistakes
+  2   the command line, the configuration or the host file has mistakes
   3   conservation does not hold (run --once), or a replay differs
+  4   another process of the cluster is gone: start every process again, the run resumes
   70  a mistake of ours: please report the message
+  130 interrupted twice, so that nothing was waited for; can be resumed all the same
 ";
 
 #[derive(Debug, Subcommand)]
@@ -110,21 +113,29 @@ pub fn main() -> ExitCode {
     stop_on_panic();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let what = Command::parse().what.unwrap_or_else(|| What::Run(RunArguments::main_job()));
     let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
+    // The others have nothing to bring to an end: a signal ends them at once, as it does any program.
+    if matches!(what, What::Run(_) | What::Replay { .. }) {
+        listen_for_interrupts(&interrupted);
+    }
+    match obey(what, &interrupted) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn listen_for_interrupts(interrupted: &Arc<AtomicBool>) {
+    let flag = Arc::clone(interrupted);
     let heard = ctrlc::set_handler(move || {
         // The second time is meant: whatever is durable stays so.
         if flag.swap(true, Ordering::AcqRel) {
+            say("interrupted again, so nothing is waited for");
             std::process::exit(130);
         }
     });
     if heard.is_err() {
         say("Ctrl-C and SIGTERM can't be heard here; they end the process at once, and a later run resumes");
-    }
-    let what = Command::parse().what.unwrap_or_else(|| What::Run(RunArguments::main_job()));
-    match obey(what, &interrupted) {
-        Ok(code) => code,
-        Err(failure) => failure.tell(),
     }
 }
 
@@ -147,9 +158,16 @@ impl Failure {
                 say(what);
                 return ExitCode::from(2);
             }
-            Failure::Run(error @ (RunError::Mistakes(_) | RunError::Unreadable { .. })) => (error, 2),
+            Failure::Run(
+                error @ (RunError::Mistakes(_)
+                | RunError::Unreadable { .. }
+                | RunError::Cluster(_)
+                | RunError::Files(FilesError::NoMatch { .. } | FilesError::Pattern { .. })),
+            ) => (error, 2),
+            Failure::Run(error @ RunError::Engine(EngineError::Lost { .. })) => (error, 4),
             Failure::Run(error @ RunError::Engine(EngineError::Workers { .. })) => (error, 70),
             Failure::Run(error) => (error, 1),
+            Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
             Failure::Subscribe(error) => (error, 1),
         };
         let mut text = error.to_string();
@@ -201,7 +219,7 @@ fn check_command(configuration: &PathBuf) -> Result<ExitCode, Failure> {
     let folder = folder_of(configuration);
     let found = check(&text, &configuration.display().to_string(), |pattern| match inputs::find(&folder, pattern) {
         Ok(files) => Ok(files),
-        Err(connectors::files::FilesError::NoMatch { .. }) => Ok(Vec::new()),
+        Err(FilesError::NoMatch { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     });
     match found {

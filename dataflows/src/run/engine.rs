@@ -7,24 +7,30 @@
 //!
 //! The timekeeper's gate is what the publisher has acknowledged: a slow sink holds minting back, and with it the readers.
 //! Everything that this does is repeatable from the two logs, so a stop needs no ceremony.
+//!
+//! In a cluster, workers and links are left as they are when a run stops before its end: the others have to see a
+//! connection that breaks, not one that ends well, and the process ends anyway.
 
+mod cluster;
+mod crew;
+mod keeper;
+mod link;
 mod publisher;
 mod reader;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use timely::communication::WorkerGuards;
-use timely::{CommunicationConfig, WorkerConfig};
 
 use operators::bindings::Inlet;
 use operators::disk::{Clock, Log};
 use operators::feed::Feed;
 use operators::fold::FoldGauge;
-use operators::holdings::{HoldingsOutlet, holdings};
+use operators::holdings::HoldingsOutlet;
 use operators::minter::Holding;
 use operators::source::{Source, SourceError};
 use operators::time::{Tick, TimeMs};
@@ -32,13 +38,15 @@ use operators::timekeeper::{Timekeeper, TimekeeperError};
 use operators::topology::PartitionId;
 
 use crate::experiment::event::Event;
-use crate::graph::{GraphPlan, Ports, Publication, build};
+use crate::graph::{GraphPlan, Publication};
 use crate::inventory::fact::Fact;
 
-pub use publisher::{CompleteTick, Publish, PublishError};
+use crew::Crew;
+use keeper::Keeper;
+use link::Loss;
 
-/// How long a worker parks at most: a seat belt against a lost activation.
-const PARK_MAX: Duration = Duration::from_millis(100);
+pub use cluster::{Cluster, ClusterError, Links};
+pub use publisher::{CompleteTick, Publish, PublishError};
 
 /// The reader of a partition.
 pub enum PartitionSource {
@@ -104,7 +112,15 @@ pub enum EngineError {
     /// A sink, or an answer.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The cluster.
+    /// Another process of the cluster ended before the run did, or can't be reached any more.
+    #[error("process {process} ({address}) is gone; start every process again, the run resumes from the data folder")]
+    Lost {
+        /// Which one.
+        process: usize,
+        /// Where it was.
+        address: String,
+    },
+    /// The worker threads.
     #[error("could not start the workers: {what}")]
     Workers {
         /// Why.
@@ -144,7 +160,11 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     time: Sender<TimeNews>,
     publisher: Sender<PublisherNews>,
+    /// Makes the workers leave their work.
+    halt: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<EngineError>>>,
+    /// In a cluster, which process was lost.
+    loss: Option<Arc<OnceLock<Loss>>>,
     guards: Option<WorkerGuards<()>>,
     threads: Vec<JoinHandle<()>>,
     close_feeds: Vec<Box<dyn Fn() + Send>>,
@@ -156,8 +176,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts a run. `sources` are by partition; those that workers of this process do not own are not opened.
-    /// The timekeeper and the publisher are of process 0.
+    /// Starts a run in one process. `sources` are by partition.
     pub fn start<L: Log + 'static>(
         plan: &GraphPlan,
         workers: &Workers,
@@ -166,11 +185,27 @@ impl Engine {
         timekeeper: Option<Timekeeper<L>>,
         publish: Box<dyn Publish>,
     ) -> Result<Engine, EngineError> {
+        Engine::start_linked(None, plan, workers, sources, input, timekeeper, publish)
+    }
+
+    /// Starts a run; with links, as one process of a cluster. Sources of partitions that workers of this process do not
+    /// own are not opened. The timekeeper and the publisher are of process 0.
+    pub fn start_linked<L: Log + 'static>(
+        links: Option<Links>,
+        plan: &GraphPlan,
+        workers: &Workers,
+        sources: Vec<PartitionSource>,
+        input: &InputOptions,
+        timekeeper: Option<Timekeeper<L>>,
+        publish: Box<dyn Publish>,
+    ) -> Result<Engine, EngineError> {
+        assert_eq!(links.is_some(), workers.addresses.len() > 1, "a cluster has links, and nobody else");
         let peers = workers.peers();
         let (time, time_news) = channel();
         let (publisher, publisher_news) = channel();
         let failure = Arc::new(Mutex::new(None));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, halt) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let loss = links.as_ref().map(|links| Arc::clone(&links.loss));
         let inlet = Inlet::default();
         let way_in = inlet.clone();
         let outlets: Vec<_> = (0..workers.threads).map(|_| HoldingsOutlet::default()).collect();
@@ -234,17 +269,19 @@ impl Engine {
             threads: workers.threads,
             time: Mutex::new(time.clone()),
             publisher: Mutex::new(publisher.clone()),
-            stop: Arc::clone(&stop),
+            halt: Arc::clone(&halt),
             gauge_wanted: Arc::clone(&gauge_wanted),
             gauges: Arc::clone(&gauges),
         };
-        let guards = crew.start(workers).map_err(|what| EngineError::Workers { what })?;
+        let guards = crew.start(workers.process, links).map_err(|what| EngineError::Workers { what })?;
         let guards = Some(guards);
         Ok(Engine {
             stop,
             time,
             publisher,
+            halt,
             failure,
+            loss,
             guards,
             threads,
             close_feeds,
@@ -263,7 +300,16 @@ impl Engine {
 
     /// Whether something ended the run.
     pub fn has_failed(&self) -> bool {
-        lock(&self.failure).is_some()
+        lock(&self.failure).is_some() || self.lost().is_some()
+    }
+
+    fn lost(&self) -> Option<&Loss> {
+        self.loss.as_ref().and_then(|loss| loss.get())
+    }
+
+    /// Whether the workers of this process have nothing left to do: the first process ended the run.
+    pub fn has_finished(&self) -> bool {
+        self.guards.as_ref().is_none_or(|guards| guards.guards().iter().all(JoinHandle::is_finished))
     }
 
     /// Returns once every source has ended and everything was published, or something ended the run.
@@ -291,20 +337,17 @@ impl Engine {
     pub fn finish(mut self) -> Result<(), EngineError> {
         self.inlet.close();
         if let Some(guards) = self.guards.take() {
-            let joined = guards.join();
-            if let Some(what) = joined.into_iter().find_map(Result::err) {
-                lock(&self.failure).get_or_insert(EngineError::Workers { what });
+            // The links are read until every process has ended. A thread that waits for one which is lost waits for ever.
+            let (told, joined) = channel();
+            spawn("join", move || drop(told.send(guards.join())));
+            loop {
+                match joined.recv_timeout(Duration::from_millis(5)) {
+                    Ok(joined) => self.note_panics(joined),
+                    Err(RecvTimeoutError::Timeout) if self.lost().is_none() => continue,
+                    Err(_) => {}
+                }
+                break;
             }
-        }
-        self.stop()
-    }
-
-    /// Waits until the first process ends the run, in a process that is not the first.
-    pub fn join(mut self) -> Result<(), EngineError> {
-        if let Some(guards) = self.guards.take()
-            && let Some(what) = guards.join().into_iter().find_map(Result::err)
-        {
-            lock(&self.failure).get_or_insert(EngineError::Workers { what });
         }
         self.stop()
     }
@@ -313,17 +356,17 @@ impl Engine {
     pub fn stop(mut self) -> Result<(), EngineError> {
         self.stop.store(true, Ordering::Release);
         self.close_feeds.iter().for_each(|close| close());
-        self.outlets.iter().for_each(HoldingsOutlet::close);
         // Whoever ended already has hung up.
         let _ = self.time.send(TimeNews::Stop);
-        if let Some(guards) = self.guards.take() {
-            for guard in guards.guards() {
-                guard.thread().unpark();
+        match (self.guards.take(), &self.loss) {
+            (Some(guards), Some(_)) => std::mem::forget(guards),
+            (Some(guards), None) => {
+                self.halt.store(true, Ordering::Release);
+                self.outlets.iter().for_each(HoldingsOutlet::close);
+                guards.guards().iter().for_each(|guard| guard.thread().unpark());
+                self.note_panics(guards.join());
             }
-            let joined = guards.join();
-            if let Some(what) = joined.into_iter().find_map(Result::err) {
-                lock(&self.failure).get_or_insert(EngineError::Workers { what });
-            }
+            (None, _) => {}
         }
         let _ = self.publisher.send(PublisherNews::Stop);
         for thread in self.threads.drain(..) {
@@ -331,7 +374,18 @@ impl Engine {
                 lock(&self.failure).get_or_insert(EngineError::Workers { what: "a thread panicked".to_owned() });
             }
         }
-        lock(&self.failure).take().map_or(Ok(()), Err)
+        let failure = lock(&self.failure).take();
+        let lost = || {
+            let Loss { process, address } = self.lost()?.clone();
+            Some(EngineError::Lost { process, address })
+        };
+        failure.or_else(lost).map_or(Ok(()), Err)
+    }
+
+    fn note_panics(&self, joined: Vec<Result<(), String>>) {
+        if let Some(what) = joined.into_iter().find_map(Result::err) {
+            lock(&self.failure).get_or_insert(EngineError::Workers { what });
+        }
     }
 }
 
@@ -349,142 +403,6 @@ fn sum(gauges: impl Iterator<Item = (&'static str, FoldGauge)>) -> Held {
         }
     }
     sums
-}
-
-/// The timekeeper's thread.
-struct Keeper<L> {
-    timekeeper: Timekeeper<L>,
-    inlet: Inlet,
-    ended: Arc<AtomicBool>,
-    failure: Arc<Mutex<Option<EngineError>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl<L: Log> Keeper<L> {
-    fn run(mut self, news: &Receiver<TimeNews>) {
-        let mut published = 0;
-        while !self.stop.load(Ordering::Acquire) {
-            match self.timekeeper.poll(published, WallClock.now_ms()) {
-                Ok(Some(binding)) => {
-                    self.inlet.give(binding);
-                    while let Ok(told) = news.try_recv() {
-                        self.note(told, &mut published);
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    lock(&self.failure).get_or_insert(error.into());
-                    return;
-                }
-            }
-            if self.timekeeper.ended() && published >= self.timekeeper.durable() {
-                self.ended.store(true, Ordering::Release);
-            }
-            match news.recv_timeout(Duration::from_millis(5)) {
-                Ok(told) => self.note(told, &mut published),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            while let Ok(told) = news.try_recv() {
-                self.note(told, &mut published);
-            }
-        }
-    }
-
-    fn note(&mut self, told: TimeNews, published: &mut Tick) {
-        match told {
-            TimeNews::Holding(partition, holding) => self.timekeeper.hold(partition, holding, WallClock.now_ms()),
-            TimeNews::Published(upper) => *published = upper.max(*published),
-            TimeNews::Stop => {}
-        }
-    }
-}
-
-/// What the worker threads share.
-struct Crew {
-    plan: GraphPlan,
-    events: Mutex<Vec<(usize, PartitionId, Feed<Event>)>>,
-    facts: Mutex<Vec<(usize, PartitionId, Feed<Fact>)>>,
-    inlet: Inlet,
-    outlets: Vec<HoldingsOutlet>,
-    threads: usize,
-    time: Mutex<Sender<TimeNews>>,
-    publisher: Mutex<Sender<PublisherNews>>,
-    stop: Arc<AtomicBool>,
-    gauge_wanted: Arc<AtomicU64>,
-    gauges: Arc<Mutex<Vec<(u64, Held)>>>,
-}
-
-impl Crew {
-    fn start(self, workers: &Workers) -> Result<WorkerGuards<()>, String> {
-        let config = match workers.addresses.len() {
-            0 | 1 if workers.threads == 1 => CommunicationConfig::Thread,
-            0 | 1 => CommunicationConfig::Process(workers.threads),
-            _ => CommunicationConfig::Cluster {
-                threads: workers.threads,
-                process: workers.process,
-                addresses: workers.addresses.clone(),
-                report: false,
-                zerocopy: false,
-            },
-        };
-        let (builders, others) = config.try_build()?;
-        timely::execute::execute_from(builders, others, WorkerConfig::default(), move |worker| self.work(worker))
-    }
-
-    fn work(&self, worker: &mut timely::worker::Worker) {
-        let index = worker.index();
-        let local = index % self.threads;
-        let time = lock(&self.time).clone();
-        holdings(worker, &self.outlets[local], move |partition, holding| {
-            // The timekeeper hangs up when the run stops.
-            let _ = time.send(TimeNews::Holding(partition, holding));
-        });
-        let publisher = lock(&self.publisher).clone();
-        let publications = Mutex::new(publisher.clone());
-        let ports = Ports {
-            events: owned(&self.events, index),
-            facts: owned(&self.facts, index),
-            inlet: self.inlet.clone(),
-            publish: Arc::new(move |publication| {
-                drop(lock(&publications).send(PublisherNews::Publication(publication)))
-            }),
-        };
-        let graph = build(worker, &self.plan, ports);
-        let (mut told, mut gauged) = (Some(0), 0);
-        while !self.stop.load(Ordering::Acquire) && worker.has_dataflows() {
-            worker.step_or_park(Some(PARK_MAX));
-            let frontier = graph.probe.with_frontier(|frontier| frontier.first().copied());
-            if index == 0 && frontier != told {
-                told = frontier;
-                // The publisher hangs up when the run stops.
-                let _ = publisher.send(PublisherNews::Frontier(frontier));
-            }
-            if frontier.is_none() {
-                // The run is over: nobody will ask what could be bound.
-                self.outlets[local].close();
-            }
-            let wanted = self.gauge_wanted.load(Ordering::Acquire);
-            if wanted > gauged {
-                gauged = wanted;
-                let held = graph.gauges.iter().map(|(name, gauge)| (*name, gauge())).collect();
-                lock(&self.gauges)[local] = (wanted, held);
-            }
-        }
-        for dataflow in worker.installed_dataflows() {
-            worker.drop_dataflow(dataflow);
-        }
-    }
-}
-
-fn owned<R>(feeds: &Mutex<Vec<(usize, PartitionId, Feed<R>)>>, worker: usize) -> Vec<(PartitionId, Feed<R>)> {
-    let feeds = lock(feeds);
-    feeds
-        .iter()
-        .filter(|(owner, _, _)| *owner == worker)
-        .map(|(_, partition, feed)| (*partition, feed.clone()))
-        .collect()
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

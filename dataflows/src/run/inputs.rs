@@ -11,9 +11,17 @@ use crate::configuration::{FileRecord, Plan, Settings, SourceKind};
 use crate::experiment::decode::EventDecoder;
 use crate::inventory::decode::FactDecoder;
 
-/// The files of a pattern, relative to the configuration's folder.
+/// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
 pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
-    expand(&folder.join(pattern).to_string_lossy())
+    let literal = glob::Pattern::escape(&folder.to_string_lossy());
+    expand(&Path::new(&literal).join(pattern).to_string_lossy()).map_err(|error| {
+        let shown = folder.join(pattern).to_string_lossy().into_owned();
+        match error {
+            FilesError::NoMatch { .. } => FilesError::NoMatch { pattern: shown },
+            FilesError::Pattern { what, .. } => FilesError::Pattern { pattern: shown, what },
+            error @ FilesError::Unreadable { .. } => error,
+        }
+    })
 }
 
 /// Finds every source's files and records their sizes and hashes. Reads each file once.
@@ -41,8 +49,7 @@ pub fn sources(plan: &Plan, folder: &Path) -> Result<Vec<PartitionSource>, Files
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in &partition.files {
-            let found = FileSpec::record(folder.join(path))?;
-            specs.push(FileSpec { size_bytes: *size_bytes, sha256: sha256.clone(), ..found });
+            specs.push(FileSpec::recorded(folder.join(path), *size_bytes, sha256.clone())?);
         }
         let shown_as: Vec<String> = partition.files.iter().map(|file| file.path.clone()).collect();
         let catalog = Arc::clone(&catalog);
@@ -58,4 +65,46 @@ pub fn sources(plan: &Plan, folder: &Path) -> Result<Vec<PartitionSource>, Files
         });
     }
     Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_no_pattern() {
+        let parent = tempfile::tempdir().unwrap();
+        for folder in ["a[b]", "ab", "what?", "*"] {
+            let folder = parent.path().join(folder);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("1.ndjson"), "").unwrap();
+            std::fs::write(folder.join("[2].ndjson"), "").unwrap();
+        }
+        for folder in ["a[b]", "what?", "*"] {
+            let folder = parent.path().join(folder);
+            assert_eq!(find(&folder, "?.ndjson").unwrap(), [folder.join("1.ndjson")]);
+            assert_eq!(find(&folder, "[[]2].ndjson").unwrap(), [folder.join("[2].ndjson")]);
+            let error = find(&folder, "3.ndjson").unwrap_err().to_string();
+            assert!(error.contains(&*folder.join("3.ndjson").to_string_lossy()), "as it was given: {error}");
+            assert!(matches!(find(&folder, "[").unwrap_err(), FilesError::Pattern { .. }));
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_stays_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a[1].ndjson"), "one").unwrap();
+        let settings = crate::configuration::parse(
+            "[[sources]]\nname = \"own\"\nkind = \"experiment\"\nfiles = \"*.ndjson\"\ntenants = [\"me\"]\n",
+            "own.toml",
+        );
+        let plan = plan(&settings.unwrap(), folder.path(), 0).unwrap();
+        let files = &plan.partitions[0].files;
+        assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
+        // The bytes are looked at when they are read, so that each file is hashed once before and once then.
+        std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
+        let sources = sources(&plan, folder.path()).unwrap();
+        let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
+        assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
+    }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use connectors::data_folder::{DataFolder, DataFolderError};
 use connectors::files::FilesError;
-use connectors::local_disk::LocalDisk;
 use operators::binding::Coder;
 use operators::disk::{Clock, Disk, Log, LogError};
 use operators::framed_log::FramedLog;
@@ -18,7 +17,8 @@ use operators::sink::SinkError;
 use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::{LaneParameters, Topology};
 
-use super::engine::{CompleteTick, Engine, EngineError, InputOptions, Publish, PublishError, WallClock, Workers};
+use super::assist::{assist, even_if_lost, in_common, linked};
+use super::engine::{Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
@@ -68,10 +68,10 @@ pub enum Ended {
 /// Why a run could not be, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration file can't be read.
-    #[error("could not read the configuration {}", .path.display())]
+    /// A file or folder that was named on the command line can't be read.
+    #[error("could not read {}", .path.display())]
     Unreadable {
-        /// The file.
+        /// Where it is.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -121,6 +121,9 @@ pub enum RunError {
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The other processes of a cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// While it ran.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -200,18 +203,12 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
     let wanted = inputs::plan(&settings, &inputs_folder, WallClock.now_ms())?;
+    let cluster = match options.workers.addresses.len() {
+        0 | 1 => None,
+        _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
+    };
     if options.workers.process > 0 {
-        let sources = inputs::sources(&wanted, &inputs_folder)?;
-        let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
-        let engine = Engine::start(
-            &graph_plan(&wanted),
-            &options.workers,
-            sources,
-            &input_options(&settings, &wanted),
-            timekeeper,
-            Box::new(Nowhere),
-        )?;
-        return engine.join().map(|()| Ended::Well).map_err(RunError::from);
+        return assist(options, &settings, &wanted, cluster, interrupted);
     }
 
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
@@ -261,9 +258,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
     let sources = inputs::sources(&plan, &inputs_folder)?;
     let graph = graph_plan(&plan);
-    let engine = Engine::start(
+    let engine = Engine::start_linked(
+        links,
         &graph,
         &options.workers,
         sources,
@@ -281,10 +280,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
-        engine.stop()?;
+        even_if_lost(engine.stop(), interrupted)?;
         server.shutdown();
-        say("stopped; run again to go on from here");
-        return Ok(Ended::Well);
+        return Ok(stopped());
     }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
@@ -294,13 +292,19 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    engine.finish()?;
+    even_if_lost(engine.finish(), interrupted)?;
     server.shutdown();
     Ok(ended)
 }
 
+/// Says that a run was interrupted.
+pub(super) fn stopped() -> Ended {
+    say("stopped; run again to go on from here");
+    Ended::Well
+}
+
 /// How the input of a plan is read.
-fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
+pub(super) fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
     let parameters = &plan.parameters;
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
     InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), parameters.lanes.iter().map(last).collect())
@@ -375,16 +379,4 @@ fn folder_bytes(folder: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
-}
-
-/// The publisher of a process that emits nothing.
-struct Nowhere;
-
-impl Publish for Nowhere {
-    fn publish(&mut self, _: CompleteTick) -> Result<(), PublishError> {
-        Ok(())
-    }
-    fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(())
-    }
 }

@@ -51,10 +51,16 @@ pub fn memory(held: &super::engine::Held) -> String {
     let mut table = table(&["state", "keys", "bytes", "bytes a key"]);
     for (name, gauge) in held {
         let bytes = gauge.table_bytes + gauge.heap_bytes;
-        let a_key = bytes.checked_div(gauge.keys).map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
-        table.add_row([(*name).to_owned(), grouped(gauge.keys as i128), grouped(bytes as i128), a_key]);
+        if bytes == 0 {
+            continue;
+        }
+        let a_key = bytes.checked_div(gauge.keys).unwrap_or(0);
+        table.add_row(
+            [vec![(*name).to_owned()], [gauge.keys, bytes, a_key].map(|held| counter(held as i128)).to_vec()].concat(),
+        );
     }
-    format!("State\n{table}\n")
+    align_right(&mut table, &[1, 2, 3]);
+    section("State that is held at the end; what is sealed was forgotten", table)
 }
 
 /// What is computed of a row of `variant_totals` when it is read: means per unit with their standard errors.
@@ -73,37 +79,36 @@ pub fn readout(row: &crate::views::VariantTotal) -> serde_json::Value {
 
 /// What was read from each partition, and whether every record of it is accounted for.
 pub fn source_health(views: &Views) -> String {
-    let mut table = table(&["partition", "status", "conservation", "", "too old", "without unit", "watermark"]);
+    let mut table = table(&[
+        "partition",
+        "status",
+        "read",
+        "on time",
+        "late",
+        "dupli-\ncate",
+        "dead\nletters",
+        "",
+        "too\nold",
+        "no\nunit",
+        "watermark",
+    ]);
     for row in views.rows(View::SourceHealth) {
         let Row::SourceHealth(row) = row else { continue };
-        let (line, verdict) = conservation(row);
-        table.add_row([
-            row.partition.to_string(),
-            row.status.to_string(),
-            line,
-            verdict.to_owned(),
-            grouped(row.too_old.into()),
-            grouped(row.without_unit.into()),
-            row.watermark_ms.map_or_else(|| "none".to_owned(), instant),
-        ]);
+        let conserved = [row.read, row.on_time, row.late, row.duplicate, row.dead_letters];
+        let cells = [vec![row.partition.to_string(), row.status.to_string()], conserved.map(counter).to_vec()].concat();
+        let apart = [row.too_old, row.without_unit].map(counter);
+        let watermark = row.watermark_ms.map_or_else(|| "none".to_owned(), instant);
+        table.add_row([cells, vec![verdict(row).to_owned()], apart.to_vec(), vec![watermark]].concat());
     }
-    align_right(&mut table, &[4, 5]);
+    align_right(&mut table, &[2, 3, 4, 5, 6, 8, 9]);
     section("Sources: read = on time + late + duplicate + dead letters", table)
 }
 
-/// The equation that no record escapes, with its numbers, and whether it holds.
-fn conservation(row: &SourceHealth) -> (String, &'static str) {
+/// Whether the equation holds that no record escapes.
+fn verdict(row: &SourceHealth) -> &'static str {
     let parts = [row.on_time, row.late, row.duplicate, row.dead_letters];
     let holds = parts.iter().map(|part| i128::from(*part)).sum::<i128>() == i128::from(row.read);
-    let line = format!(
-        "{} = {} + {} + {} + {}",
-        grouped(row.read.into()),
-        grouped(row.on_time.into()),
-        grouped(row.late.into()),
-        grouped(row.duplicate.into()),
-        grouped(row.dead_letters.into())
-    );
-    (line, if holds { "holds" } else { "FAILS" })
+    if holds { "holds" } else { "FAILS" }
 }
 
 fn table(header: &[&str]) -> Table {
@@ -139,6 +144,14 @@ fn instant(time_ms: TimeMs) -> String {
         TimeMs::MIN => "none".to_owned(),
         TimeMs::MAX => "ended".to_owned(),
         finite => format_instant(finite),
+    }
+}
+
+/// A count as a person reads it: nothing to be counted is no number to be read.
+fn counter(count: impl Into<i128>) -> String {
+    match count.into() {
+        0 => "-".to_owned(),
+        count => grouped(count),
     }
 }
 
@@ -180,10 +193,14 @@ mod tests {
     #[test]
     fn conservation_is_shown_with_its_numbers() {
         let Row::SourceHealth(mut row) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
-        assert_eq!(conservation(&row), ("10 = 6 + 2 + 1 + 1".to_owned(), "holds"));
-        row.read = 1_011;
-        let text = source_health(&views_with(vec![Row::SourceHealth(row)]));
-        assert!(text.contains("1,011 = 6 + 2 + 1 + 1") && text.contains("FAILS"), "{text}");
+        let words = |row: &SourceHealth| {
+            let text = source_health(&views_with(vec![Row::SourceHealth(Box::new(row.clone()))]));
+            let line = text.lines().find(|line| line.contains(&*row.partition)).unwrap();
+            line.split_whitespace().skip(2).take(6).map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words(&row), "10 6 2 1 1 holds");
+        (row.read, row.dead_letters) = (1_011, 0);
+        assert_eq!(words(&row), "1,011 6 2 1 - FAILS");
     }
 
     /// Nothing is wider than a terminal, however long names and numbers are.

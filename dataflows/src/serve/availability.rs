@@ -12,6 +12,7 @@ use operators::time::TimeMs;
 
 use crate::names::Name;
 use crate::serve::fields::name_of;
+use crate::serve::instant::time_as_json;
 use crate::serve::listing::{Query, mark_asked_for};
 use crate::serve::{Failure, Request, Views};
 use crate::views::{Availability, Reason, Row, View};
@@ -40,7 +41,7 @@ pub(super) fn look_up(views: &Views, request: &Request) -> Result<String, Failur
     let answers = nodes.into_iter().map(|node| answer_of(row_of(&rows, &tenant, sku, node), node, at_ms));
     let answers: Vec<Value> = answers.collect();
     let mut body = views.head(mark);
-    body.insert("at_ms".to_owned(), json!(at_ms));
+    body.insert("at_ms".to_owned(), time_as_json(at_ms));
     body.insert("tenant".to_owned(), json!(tenant));
     body.insert("sku".to_owned(), json!(sku));
     body.insert("nodes".to_owned(), Value::Array(answers));

@@ -1,6 +1,7 @@
 //! Instants as people write them: RFC 3339, with an offset, since a time without one is no instant.
 
-use operators::time::TimeMs;
+use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
+use serde_json::Value;
 use toml::value::{Date, Datetime, Offset, Time};
 
 const MINUTES_PER_DAY: i64 = 1_440;
@@ -30,6 +31,15 @@ pub fn format_instant(time_ms: TimeMs) -> String {
         nanosecond: ms_of_day % 1_000 * 1_000_000,
     };
     Datetime { date: Some(date), time: Some(time), offset: Some(Offset::Z) }.to_string()
+}
+
+/// A time in milliseconds as answers have it: before all times is `null`, after all of them is `"end"`.
+pub(crate) fn time_as_json(time_ms: TimeMs) -> Value {
+    match time_ms {
+        MINUS_INFINITY => Value::Null,
+        PLUS_INFINITY => Value::from("end"),
+        finite => Value::from(finite),
+    }
 }
 
 /// Days from 1970-01-01 to `date`. Years are counted from March, so that the leap day is the last one.
@@ -72,6 +82,12 @@ mod tests {
         for text in ["", "10", "2025-01-06", "10:00:00", "2025-01-06T10:00:00", "2025-02-30T10:00:00Z"] {
             assert_eq!(parse_instant(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn infinities_are_no_numbers() {
+        let written = [MINUS_INFINITY, -5, 0, PLUS_INFINITY].map(|time_ms| time_as_json(time_ms).to_string());
+        assert_eq!(written, ["null", "-5", "0", "\"end\""]);
     }
 
     #[test]

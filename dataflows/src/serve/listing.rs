@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use operators::time::{Tick, TimeMs};
+use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 
 use crate::serve::fields::{description, field_equals, text_fields};
 use crate::serve::instant::{format_instant, parse_instant};
@@ -97,10 +97,13 @@ pub(super) fn mark_asked_for<'a>(views: &'a Views, view: View, query: &mut Query
 /// The greatest tick whose time is no later.
 fn mark_at_time<'a>(views: &'a Views, view: View, newest: &Mark, time_ms: TimeMs) -> Result<&'a Mark, Failure> {
     if time_ms > newest.time_ms {
+        let of = match newest.time_ms {
+            MINUS_INFINITY => ", which has no time yet".to_owned(),
+            time_ms => format!(" of {}", format_instant(time_ms)),
+        };
+        let tick = newest.tick;
         return Err(Failure::not_yet_published(format!(
-            "that time is not published yet; the newest tick is {} of {}, read it without `as_of`",
-            newest.tick,
-            format_instant(newest.time_ms)
+            "that time is not published yet; the newest tick is {tick}{of}, read it without `as_of`"
         )));
     }
     let after = views.marks.partition_point(|mark| mark.time_ms <= time_ms);

@@ -9,7 +9,8 @@
 //! * `{"snapshot":{"as_of":7}}`: the rows that follow, up to the next progress, are the view as of tick 7;
 //! * `{"tick":8,"diff":-1,"row":{..}}`: so many copies of the row came (or went) at that tick;
 //! * `{"progress":9,"sealed_through":{"north/facts":60000},"token":"stock:9"}`: all ticks before 9 are complete. A row counts
-//!   once a progress passes its tick; after a disconnect, rows behind the last progress come again;
+//!   once a progress passes its tick; after a disconnect, rows behind the last progress come again. A group through whose
+//!   event times everything is sealed, since its sources have ended, has `"end"` in place of a time;
 //! * `{"disconnected":"too slow","token":"stock:9"}`: the last frame. Without a token one has to begin anew.
 
 mod hub;
@@ -17,11 +18,12 @@ mod hub;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use operators::index::ReadError;
-use operators::time::Tick;
+use operators::time::{Tick, TimeMs};
 
+use crate::serve::instant::time_as_json;
 use crate::serve::listing::{Query, mark_asked_for};
 use crate::serve::{Failure, Mark, Views};
 use crate::views::{Row, View};
@@ -222,7 +224,9 @@ fn change_frame(tick: Tick, diff: i64, row: &Row) -> Frame {
 
 fn progress_frame(view: View, upper: Tick, mark: Option<&Mark>) -> Frame {
     let sealed_through = mark.map(|mark| Arc::clone(&mark.sealed_through)).unwrap_or_default();
-    json!({"progress": upper, "sealed_through": *sealed_through, "token": token(view, upper)}).to_string().into()
+    let of_group = |(group, sealed_ms): (&String, &TimeMs)| (group.clone(), time_as_json(*sealed_ms));
+    let sealed_through: Map<String, Value> = sealed_through.iter().map(of_group).collect();
+    json!({"progress": upper, "sealed_through": sealed_through, "token": token(view, upper)}).to_string().into()
 }
 
 /// The last frame: why nothing more comes, and with what one can go on.
@@ -236,6 +240,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use operators::index::HistoryBounds;
+    use operators::time::{MINUS_INFINITY, PLUS_INFINITY};
 
     use super::super::testing::{WIDE, stock, views};
     use super::*;
@@ -289,6 +294,15 @@ mod tests {
         assert_eq!(believed(&frames), rows_of(&views));
         assert_eq!(subscription.page(&views), Page::CaughtUp(4));
         assert_eq!(subscription.token().as_deref(), Some("stock:4"));
+    }
+
+    #[test]
+    fn what_is_sealed_to_the_end_of_time_has_a_word() {
+        let mut views = Views::new(&View::ALL, WIDE);
+        let sealed = [("north/events", 60_000), ("north/facts", PLUS_INFINITY), ("south/events", MINUS_INFINITY)];
+        views.apply_tick(0, 0, vec![], sealed.map(|(group, time_ms)| (group.to_owned(), time_ms)).to_vec()).unwrap();
+        let frames = drain(&mut Subscription::begin(&views, "stock", &[]).unwrap(), &views);
+        assert_eq!(frames[1]["sealed_through"], json!({"north/events": 60_000, "north/facts": "end"}));
     }
 
     /// Wherever a subscriber breaks off, what it believes and what its token brings are the view.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use methods::moments::{Mean, difference_of, mean_of};
 use operators::time::{MINUS_INFINITY, MINUTE_MS, TimeMs};
 
-use crate::run::tables::{align_right, grouped, instant, section, table};
+use crate::run::tables::{align_right, counter, grouped, instant, section, table};
 use crate::serve::Views;
 use crate::views::{Moments, Row, VariantMinute, VariantTotal, View};
 
@@ -68,12 +68,16 @@ pub(super) fn minutes(views: &Views) -> String {
             let open = if row.minute_ms.saturating_add(MINUTE_MS) <= sealed_ms { "" } else { "*" };
             // An experiment is named once, on its first row.
             let mut cells = vec![std::mem::take(&mut name), minute + open, row.variant.to_string()];
-            cells.extend(numbers.map(|number| grouped(number.into())));
+            cells.extend(numbers.map(counter));
             table.add_row(cells);
         }
     }
     align_right(&mut table, &[3, 4, 5, 6, 7, 8, 9, 10]);
-    section(&format!("Minutes of each experiment: the last {shown} of {total} rows, by sessions (* not sealed)"), table)
+    let which = match total {
+        0 => String::new(),
+        total => format!(": the last {shown} of {} rows, by sessions (* not sealed)", grouped(total as i128)),
+    };
+    section(&format!("Minutes of each experiment{which}"), table)
 }
 
 /// Through which event time the tenant's experiment events are sealed: the watermark of their group.
@@ -147,8 +151,8 @@ fn lines_of(variants: &[&VariantTotal], metric: &str, sum_of: fn(&Moments) -> i1
         vec![
             metric.to_owned(),
             variant.variant.to_string(),
-            grouped(variant.units.into()),
-            grouped(sum_of(&variant.sums)),
+            counter(variant.units),
+            counter(sum_of(&variant.sums)),
             mean.map_or_else(|reason| reason.name().replace('_', " "), |mean| estimate(mean.mean, mean.standard_error)),
             difference,
         ]

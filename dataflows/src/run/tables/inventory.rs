@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::inventory::fact::StockState;
-use crate::run::tables::{align_right, grouped, instant, section, table};
+use crate::run::tables::{align_right, counter, instant, section, table};
 use crate::serve::Views;
 use crate::serve::fields::name_of;
 use crate::views::{Availability, Reason, Row, Stock, View};
@@ -25,7 +25,7 @@ pub(super) fn availability(views: &Views) -> String {
     let mut counts = table(&["tenant", "reason", "SKUs at nodes"]);
     let mut examples = table(&["tenant", "SKU", "node", "available", "reason", "quantity", "fresh through"]);
     for ((tenant, reason), (count, rows)) in &by_reason {
-        counts.add_row([(*tenant).to_owned(), name_of(reason), grouped(*count as i128)]);
+        counts.add_row([(*tenant).to_owned(), name_of(reason), counter(*count as i128)]);
         for row in rows {
             examples.add_row([
                 row.tenant.to_string(),
@@ -33,7 +33,7 @@ pub(super) fn availability(views: &Views) -> String {
                 row.node.to_string(),
                 if row.available { "yes" } else { "no" }.to_owned(),
                 name_of(row.reason),
-                grouped(row.quantity.into()),
+                counter(row.quantity),
                 row.fresh_through_ms.map_or_else(|| "any change".to_owned(), instant),
             ]);
         }
@@ -57,8 +57,8 @@ pub(super) fn stock(views: &Views) -> String {
         "SKUs at nodes",
         "counted",
         "exact",
-        "rebase pending",
-        "in doubt",
+        "rebase\npending",
+        "in\ndoubt",
         "book",
         "from",
         "to",
@@ -67,11 +67,11 @@ pub(super) fn stock(views: &Views) -> String {
         let counts = [summary.rows, summary.counted, summary.exact, summary.rebase_pending, summary.in_doubt];
         let sums = [summary.book, summary.lo, summary.hi];
         let mut cells = vec![(*tenant).to_owned(), name_of(state)];
-        cells.extend(counts.into_iter().chain(sums).map(grouped));
+        cells.extend(counts.into_iter().chain(sums).map(counter));
         table.add_row(cells);
     }
     align_right(&mut table, &[2, 3, 4, 5, 6, 7, 8, 9]);
-    section("Stock: the sums are over what is known", table)
+    section("Stock: what was counted, and the sums over it", table)
 }
 
 #[derive(Default)]
@@ -89,10 +89,14 @@ struct Summary {
 impl Summary {
     fn add(&mut self, row: &Stock) {
         self.rows += 1;
-        self.counted += i128::from(row.anchor_ms.is_some());
-        self.exact += i128::from(row.lo.is_some() && row.lo == row.hi);
         self.rebase_pending += i128::from(row.rebase_pending);
         self.in_doubt += i128::from(row.in_doubt);
+        // What was never counted has a book all the same: how it changed since nobody knows what.
+        if row.anchor_ms.is_none() {
+            return;
+        }
+        self.counted += 1;
+        self.exact += i128::from(row.lo.is_some() && row.lo == row.hi);
         self.book += i128::from(row.book.unwrap_or(0));
         self.lo += i128::from(row.lo.unwrap_or(0));
         self.hi += i128::from(row.hi.unwrap_or(0));
@@ -120,7 +124,7 @@ mod tests {
         let text = availability(&views);
         let (north, south) = (words(&text, "north"), words(&text, "south"));
         assert_eq!(north, ["north in_stock 1,200", "north milk n0 yes in_stock 3 1970-01-01T00:00:00Z"]);
-        assert_eq!(south, ["south out_of_stock 1", "south milk n1 no out_of_stock 0 any change"]);
+        assert_eq!(south, ["south out_of_stock 1", "south milk n1 no out_of_stock - any change"]);
     }
 
     #[test]
@@ -129,8 +133,11 @@ mod tests {
         let Row::Stock(mut unknown) = stock_row(9) else { unreachable!("stock") };
         (unknown.book, unknown.lo, unknown.hi, unknown.anchor_ms) = (None, None, None, None);
         unknown.rebase_pending = true;
-        let rows = vec![(stock_row(1), 1), (stock_row(2), 1), (Row::Stock(unknown), 1)];
+        let Row::Stock(mut uncounted) = stock_row(8) else { unreachable!("stock") };
+        (uncounted.book, uncounted.lo, uncounted.hi, uncounted.anchor_ms) = (Some(-5), Some(-5), Some(-5), None);
+        let rows = vec![stock_row(1), stock_row(2), Row::Stock(unknown), Row::Stock(uncounted)];
+        let rows = rows.into_iter().map(|row| (row, 1)).collect();
         views.apply_tick(0, 0, vec![(View::Stock, rows)], vec![]).unwrap();
-        assert_eq!(words(&stock(&views), "north"), ["north sellable 3 2 0 1 0 6 4 8"]);
+        assert_eq!(words(&stock(&views), "north"), ["north sellable 4 2 - 1 - 6 4 8"]);
     }
 }

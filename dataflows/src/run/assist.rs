@@ -1,0 +1,85 @@
+//! A process of a cluster: how it comes together with the others, what it does if it is not the first, and how it ends.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use connectors::local_disk::LocalDisk;
+use operators::framed_log::FramedLog;
+use operators::timekeeper::Timekeeper;
+use sha2::{Digest, Sha256};
+
+use super::engine::{Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
+use super::inputs;
+use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
+use crate::configuration::{Plan, Settings};
+
+/// What a process of a cluster does that is not the first: it works until the first one ends the run.
+pub(super) fn assist(
+    options: &RunOptions,
+    settings: &Settings,
+    plan: &Plan,
+    cluster: Option<Cluster>,
+    interrupted: &AtomicBool,
+) -> Result<Ended, RunError> {
+    let sources = inputs::sources(plan, &folder_of(&options.configuration))?;
+    let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
+    let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
+    let engine = Engine::start_linked(
+        links,
+        &graph_plan(plan),
+        &options.workers,
+        sources,
+        &input_options(settings, plan),
+        timekeeper,
+        Box::new(Nowhere),
+    )?;
+    while !engine.has_finished() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if engine.has_finished() {
+        engine.finish()?;
+        say("process 0 has ended the run");
+        return Ok(Ended::Well);
+    }
+    even_if_lost(engine.stop(), interrupted)?;
+    Ok(stopped())
+}
+
+/// The links to the other processes of a cluster, if it is one; nothing where that was interrupted.
+pub(super) fn linked(cluster: Option<Cluster>, interrupted: &AtomicBool) -> Result<Option<Option<Links>>, RunError> {
+    let Some(cluster) = cluster else { return Ok(Some(None)) };
+    let links = cluster.connect(interrupted, |missing| say(&format!("waiting for {}", missing.join(", "))))?;
+    if links.is_some() {
+        say("every process of the cluster is there");
+    }
+    Ok(links.map(Some))
+}
+
+/// What the processes of a cluster must have in common: everything that decides outputs, and how shards are divided.
+pub(super) fn in_common(wanted: &Plan, workers: &Workers) -> [u8; 32] {
+    // When a process started is its own affair.
+    let mut plan = wanted.clone();
+    plan.parameters.start_ms = 0;
+    let Workers { threads, addresses, .. } = workers;
+    Sha256::digest(format!("{BUILD} {threads} {} {}", addresses.len(), plan.canonical())).into()
+}
+
+/// Somebody who interrupts a cluster interrupts the neighbours too, and they may be gone first.
+pub(super) fn even_if_lost(ended: Result<(), EngineError>, interrupted: &AtomicBool) -> Result<(), EngineError> {
+    match ended {
+        Err(EngineError::Lost { .. }) if interrupted.load(Ordering::Acquire) => Ok(()),
+        ended => ended,
+    }
+}
+
+/// The publisher of a process that emits nothing.
+struct Nowhere;
+
+impl Publish for Nowhere {
+    fn publish(&mut self, _: CompleteTick) -> Result<(), PublishError> {
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! The timekeeper's thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use operators::bindings::Inlet;
+use operators::disk::{Clock, Log};
+use operators::time::Tick;
+use operators::timekeeper::Timekeeper;
+
+use super::{EngineError, TimeNews, WallClock, lock};
+
+/// What that thread has.
+pub(super) struct Keeper<L> {
+    pub(super) timekeeper: Timekeeper<L>,
+    pub(super) inlet: Inlet,
+    pub(super) ended: Arc<AtomicBool>,
+    pub(super) failure: Arc<Mutex<Option<EngineError>>>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl<L: Log> Keeper<L> {
+    pub(super) fn run(mut self, news: &Receiver<TimeNews>) {
+        let mut published = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            match self.timekeeper.poll(published, WallClock.now_ms()) {
+                Ok(Some(binding)) => {
+                    self.inlet.give(binding);
+                    while let Ok(told) = news.try_recv() {
+                        self.note(told, &mut published);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    lock(&self.failure).get_or_insert(error.into());
+                    return;
+                }
+            }
+            if self.timekeeper.ended() && published >= self.timekeeper.durable() {
+                self.ended.store(true, Ordering::Release);
+            }
+            match news.recv_timeout(Duration::from_millis(5)) {
+                Ok(told) => self.note(told, &mut published),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(told) = news.try_recv() {
+                self.note(told, &mut published);
+            }
+        }
+    }
+
+    fn note(&mut self, told: TimeNews, published: &mut Tick) {
+        match told {
+            TimeNews::Holding(partition, holding) => self.timekeeper.hold(partition, holding, WallClock.now_ms()),
+            TimeNews::Published(upper) => *published = upper.max(*published),
+            TimeNews::Stop => {}
+        }
+    }
+}

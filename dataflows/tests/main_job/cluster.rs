@@ -1,0 +1,173 @@
+//! Several processes: what they write together, and how each of them ends when it, or a neighbour, is ended.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::place::{CONFIGURATION, Place, Running, events, outputs, succeeds, told};
+
+/// Free ports, taken one after the other by the cluster that is started next.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// A place with a host file for two processes, and their addresses.
+fn place_of_two() -> (Place, Vec<String>) {
+    let place = Place::new();
+    let addresses: Vec<String> = free_ports(2).into_iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    fs::write(place.path("hosts"), addresses.join("\n")).unwrap();
+    (place, addresses)
+}
+
+/// The arguments of one of two processes.
+fn process<'a>(number: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let cluster = ["run", "aisle.toml", "--listen", "127.0.0.1:0", "--workers", "2", "--processes", "2"];
+    let which = ["--hostfile", "hosts", "--process", number];
+    cluster.iter().chain(&which).chain(more).copied().collect()
+}
+
+/// Two processes that are in the middle of a run: at this speed it takes minutes.
+fn two_at_work() -> (Place, Vec<String>, [Running; 2]) {
+    let (place, addresses) = place_of_two();
+    let second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &["--speed", "5"]));
+    first.wait_for(" records, ");
+    (place, addresses, [first, second])
+}
+
+/// Two processes with two workers each, ten times over several histories: what they write replays, in one process with
+/// another number of workers, to the same bytes.
+#[test]
+fn two_processes_write_what_one_replays() {
+    for round in 0..10 {
+        let (place, _) = place_of_two();
+        if round % 2 == 1 {
+            fs::write(place.path("events-1.ndjson"), events(round)).unwrap();
+        }
+        let second = place.start(&process("1", &["--once"]));
+        let output = place.aisle(&process("0", &["--once"]));
+        succeeds(&output);
+        let (code, said) = second.end();
+        assert_eq!((code, said.contains("process 0 has ended the run")), (Some(0), true), "{said}");
+        assert!(told(&output).contains("holds for every partition"), "{}", told(&output));
+        let replayed = place.aisle(&["replay", "aisle-data", "--workers", "3"]);
+        succeeds(&replayed);
+        assert!(outputs(&place.path("aisle-data")).iter().any(|(_, bytes)| bytes.len() > 1_000));
+    }
+}
+
+#[test]
+fn whichever_process_is_interrupted_ends_well_and_the_other_says_who_is_gone() {
+    for (interrupted, signal) in [(0, "TERM"), (0, "INT"), (1, "TERM"), (1, "INT")] {
+        let (place, addresses, [first, second]) = two_at_work();
+        let (ending, left) = if interrupted == 0 { (first, second) } else { (second, first) };
+        ending.signal(signal);
+        let (code, said) = ending.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("aisle: stopped; run again to go on from here\n"), "{said}");
+        let (code, said) = left.end();
+        assert_eq!(code, Some(4), "{said}");
+        let gone = format!(
+            "aisle: process {interrupted} ({}) is gone; start every process again, the run resumes from the data folder\n",
+            addresses[interrupted]
+        );
+        assert!(said.ends_with(&gone), "{said}");
+
+        // As both say: it goes on.
+        let second = place.start(&process("1", &["--once"]));
+        let output = place.aisle(&process("0", &["--once"]));
+        succeeds(&output);
+        assert!(told(&output).contains("resuming"), "{}", told(&output));
+        assert_eq!(second.end().0, Some(0));
+        succeeds(&place.aisle(&["replay", "aisle-data"]));
+    }
+}
+
+#[test]
+fn a_process_that_was_killed_is_named_by_the_other() {
+    for killed in [0, 1] {
+        let (_place, addresses, [first, second]) = two_at_work();
+        let (ending, left) = if killed == 0 { (first, second) } else { (second, first) };
+        ending.signal("KILL");
+        assert_eq!(ending.end().0, None);
+        let (code, said) = left.end();
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(&format!("process {killed} ({}) is gone", addresses[killed])), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn interrupting_the_first_process_after_the_end_ends_the_others_well() {
+    let (place, _) = place_of_two();
+    let second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &[]));
+    first.wait_for("every source has ended; serving on");
+    first.signal("TERM");
+    let (code, said) = first.end();
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = second.end();
+    assert_eq!((code, said.contains("process 0 has ended the run")), (Some(0), true), "{said}");
+}
+
+#[test]
+fn a_process_that_waits_for_the_others_says_so_and_can_be_interrupted() {
+    for number in ["0", "1"] {
+        let (place, addresses) = place_of_two();
+        let mut waiting = place.start(&process(number, &[]));
+        let missing = if number == "0" { 1 } else { 0 };
+        waiting.wait_for(&format!("waiting for process {missing} ({})", addresses[missing]));
+        waiting.signal("TERM");
+        let (code, said) = waiting.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("aisle: stopped; run again to go on from here\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_failure_of_one_process_is_told_by_that_one() {
+    // Each has a folder of its own with the same files, until somebody changes those of the second process.
+    let (place, addresses) = place_of_two();
+    let elsewhere = Place::new();
+    fs::copy(place.path("hosts"), elsewhere.path("hosts")).unwrap();
+    let mut second = elsewhere.start(&process("1", &[]));
+    second.wait_for("waiting for process 0");
+    for file in ["events-0.ndjson", "events-1.ndjson", "facts.ndjson"] {
+        fs::write(elsewhere.path(file), "").unwrap();
+    }
+    let first = place.start(&process("0", &[]));
+    let (code, said) = second.end();
+    assert_eq!((code, said.contains(".ndjson")), (Some(1), true), "{said}");
+    let (code, said) = first.end();
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains(&format!("process 1 ({}) is gone", addresses[1])), "{said}");
+}
+
+#[test]
+fn a_taken_port_of_the_cluster_is_named() {
+    for (number, place_in_file) in [("0", 0), ("1", 1)] {
+        let (place, addresses) = place_of_two();
+        let _taken = TcpListener::bind(&addresses[place_in_file]).unwrap();
+        let (code, said) = place.start(&process(number, &["--once"])).end();
+        assert_eq!(code, Some(2), "{said}");
+        let named =
+            format!("could not listen on {}, where the host file has process {number}", addresses[place_in_file]);
+        assert!(said.contains(&named) && said.lines().count() == 1, "{said}");
+        assert!(!place.path("aisle-data").exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn processes_with_different_configurations_refuse_each_other() {
+    let (place, _) = place_of_two();
+    fs::write(place.path("other.toml"), CONFIGURATION.replace("lateness_ms = 60000", "lateness_ms = 1")).unwrap();
+    let mut other = process("1", &["--once"]);
+    other[1] = "other.toml";
+    let second = place.start(&other);
+    let first = place.start(&process("0", &["--once"]));
+    for (running, neighbour) in [(first, 1), (second, 0)] {
+        let (code, said) = running.end();
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("process {neighbour} runs something else")), "{said}");
+    }
+}
