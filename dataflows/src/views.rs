@@ -231,7 +231,9 @@ pub struct SourceHealth {
     pub too_old: i64,
     /// Accepted events without a unit.
     pub without_unit: i64,
-    /// The least watermark of the groups that it feeds; absent before there is one.
+    /// The least watermark of the groups that it feeds; absent before there is one, `"end"` in JSON once all of their
+    /// sources have ended.
+    #[serde(serialize_with = "end::serialize")]
     pub watermark_ms: Option<TimeMs>,
 }
 
@@ -348,6 +350,19 @@ impl Row {
             Row::Availability(row) => serde_json::to_string(row),
         };
         text.expect("rows are structs of strings, integers and booleans, which JSON can always hold")
+    }
+}
+
+/// Plus infinity as a word, where a person or a foreign program reads it.
+mod end {
+    use operators::time::{PLUS_INFINITY, TimeMs};
+    use serde::{Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time_ms: &Option<TimeMs>, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() && *time_ms == Some(PLUS_INFINITY) {
+            return serializer.serialize_some("end");
+        }
+        time_ms.serialize(serializer)
     }
 }
 

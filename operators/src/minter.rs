@@ -177,7 +177,7 @@ impl Minter {
         let ready_bytes: u64 = self.held.iter().zip(&eligible).map(|(held, count)| held.bytes_of(*count)).sum();
         let news = ready_bytes > 0 || self.ends_to_tell();
         let due = ready_bytes >= self.options.tick_bytes
-            || (news && elapsed_ms >= self.options.tick_ms)
+            || (news && (elapsed_ms >= self.options.tick_ms || self.all_held()))
             || elapsed_ms >= self.options.empty_tick_ms;
         if !due {
             return None;
@@ -225,6 +225,11 @@ impl Minter {
             _ => true,
         };
         self.held.iter().map(|held| held.granules.iter().take_while(|granule| due(held, granule)).count()).collect()
+    }
+
+    /// Whether readers hold all that there will ever be: then there is nothing to wait for.
+    fn all_held(&self) -> bool {
+        self.options.speed.is_none() && self.held.iter().all(|held| held.ended_at.is_some())
     }
 
     fn ends_to_tell(&self) -> bool {

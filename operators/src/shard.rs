@@ -2,8 +2,8 @@
 //!
 //! Keys are routed by shard and shards by `shard % peers`; a key is never routed by `hash % peers`, because then its
 //! state could not be restored under another number of workers without reading every key.
-//! The hash is written down here (xxh3, 64 bits, seed [`HASH_SEED`]) and may not change: checkpoints and the order of
-//! sink shards depend on it.
+//! The hash is written down here (a multiply-and-fold of each field, strings by xxh3, seed [`HASH_SEED`]) and may not
+//! change: checkpoints and the order of sink shards depend on it.
 
 use std::hash::{Hash, Hasher};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 use connectors::files::FilesError;
 
-use super::engine::{EngineError, Workers};
+use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
 use super::replay::{Compared, replay};
 use super::subscribe::{SubscribeError, subscribe};
@@ -165,7 +165,9 @@ impl Failure {
                 | RunError::Files(FilesError::NoMatch { .. } | FilesError::Pattern { .. })),
             ) => (error, 2),
             Failure::Run(error @ RunError::Engine(EngineError::Lost { .. })) => (error, 4),
-            Failure::Run(error @ RunError::Engine(EngineError::Workers { .. })) => (error, 70),
+            Failure::Run(
+                error @ RunError::Engine(EngineError::Workers { .. } | EngineError::Publish(PublishError::Views(_))),
+            ) => (error, 70),
             Failure::Run(error) => (error, 1),
             Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
             Failure::Subscribe(error) => (error, 1),

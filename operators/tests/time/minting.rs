@@ -153,6 +153,20 @@ fn a_tick_is_due_tick_ms_after_the_last_one_if_anything_is_held_and_at_once_when
 }
 
 #[test]
+fn a_tick_is_due_at_once_when_every_reader_is_at_its_end() {
+    let mut minter = minter(false, &[1, 1], options());
+    let mut readers = Readers::of(2);
+    assert!(minter.mint(START_MS + SECOND).is_some(), "that both are behind is news");
+    readers.hold(&mut minter, 0, 10, START_MS, START_MS);
+    minter.hold(PartitionId(0), Holding::Ended(10), START_MS);
+    assert_eq!(minter.mint(START_MS + SECOND), None, "the other may still bring something");
+    minter.hold(PartitionId(1), Holding::Ended(0), START_MS);
+    let binding = minter.mint(START_MS + SECOND).unwrap();
+    assert_eq!(bound(&binding, 0), Some(10));
+    assert!(minter.all_ended());
+}
+
+#[test]
 fn empty_ticks_are_at_most_a_second_apart() {
     let mut minter = minter(true, &[1], options());
     let mut minted = Vec::new();
