@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 60_000)]
     pub(crate) tick_events: u64,
     /// Wall time of a tick, with a rate.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 30)]
     pub(crate) tick_ms: i64,
     /// Records in all; with a rate, `rate * seconds` instead.
     #[arg(long)]
@@ -64,7 +64,8 @@ pub(crate) struct Arguments {
     /// How long records are released, with a rate.
     #[arg(long, default_value_t = 15.0)]
     pub(crate) seconds: f64,
-    /// Records a second of event time: how dense the state is, not how fast records are given.
+    /// Records a second of event time: how dense the state is, not how fast records are given [default: 60,000 events,
+    /// 20,000 facts].
     #[arg(long)]
     pub(crate) event_rate: Option<u64>,
     /// Ticks that may be given and not published.

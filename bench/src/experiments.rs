@@ -113,9 +113,7 @@ fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
 /// Measures one of those who do the job.
 pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome {
     let records = arguments.records(4_800_000);
-    // Ten times thinner than the 60,000/s that are meant: 4.8 M events are 800 s of event time then, so that minutes are
-    // sealed and forgotten within the run, with as much state as 80 s of the real thing plus what that would hold.
-    let event_rate = arguments.event_rate.unwrap_or(6_000);
+    let event_rate = arguments.event_rate.unwrap_or(60_000);
     let partitions: Vec<_> =
         generator::partitions(arguments.seed, records, event_rate).into_iter().map(Arc::new).collect();
     let given: u64 = partitions.iter().map(|lines| lines.ends.len() as u64).sum();
