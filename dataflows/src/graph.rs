@@ -8,6 +8,8 @@
 //!
 //! Benches, simulations and `aisle run` all call [`build`]; there is no other graph.
 
+mod changes;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use operators::bindings::Inlet;
 use operators::clock::{Mark, clock};
 use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
-use operators::fold::{Fold, FoldGauge, Folded, Outlet, Posting, combined, rows, rows_of};
+use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows, rows_of};
 use operators::health::{HealthFold, News};
 use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
 use operators::resolve::resolve;
@@ -43,6 +45,7 @@ use crate::inventory::fact::Fact;
 use crate::inventory::stock::{LedgerValue, StockFold};
 use crate::publish::{dead_letter, late_event, place_of, session_minute, source_health};
 use crate::views::{Row, View};
+use changes::{repost, repost_changes, stamped};
 
 /// The release of experiment events.
 pub const EVENTS: ReleaseId = ReleaseId(0);
@@ -349,83 +352,4 @@ impl<'scope> Wiring<'_, 'scope> {
         let publish = move |emitted| publish(Publication::Changes(view, emitted));
         self.ends.push(emit(changes, self.marks.clone(), &format!("Emit {}", view.name()), shards, place_of, publish));
     }
-}
-
-/// Maps the rows of changes.
-fn stamped<'scope, R: operators::fold::Data>(
-    changes: Changes<'scope, R>,
-    name: &str,
-    row: impl Fn(R) -> Row + 'static,
-) -> Changes<'scope, Row> {
-    part(changes, name, move |from| Some(row(from)))
-}
-
-/// Maps the rows of changes and keeps some; ticks and differences stay as they are.
-fn part<'scope, R: operators::fold::Data, D: operators::fold::Data>(
-    changes: Changes<'scope, R>,
-    name: &str,
-    row: impl Fn(R) -> Option<D> + 'static,
-) -> Changes<'scope, D> {
-    use timely::container::CapacityContainerBuilder;
-    use timely::dataflow::channels::pact::Pipeline;
-    use timely::dataflow::operators::generic::Operator;
-    changes.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, name, move |_, _| {
-        move |changes, output| {
-            changes.for_each(|capability, changes| {
-                let rows = changes.drain(..).filter_map(|(from, tick, diff)| Some((row(from)?, tick, diff)));
-                output.session(&capability).give_iterator(rows);
-            });
-        }
-    })
-}
-
-/// Posts the rows of insertions to a fold, at their own ticks.
-fn repost<'scope, F: Fold>(
-    changes: Changes<'scope, F::Input>,
-    name: &str,
-    fold: Rc<F>,
-) -> operators::route::Postings<'scope, F>
-where
-    F::Input: operators::fold::Data,
-{
-    post_changes(changes, name, move |(row, _, _), post| fold.keys(row, post))
-}
-
-/// Posts changes to a fold that takes changes, at their own ticks.
-fn repost_changes<'scope, R, F>(
-    changes: Changes<'scope, R>,
-    name: &str,
-    fold: Rc<F>,
-) -> operators::route::Postings<'scope, F>
-where
-    R: operators::fold::Data,
-    F: Fold<Input = (R, Tick, isize)>,
-{
-    post_changes(changes, name, move |change, post| fold.keys(change, post))
-}
-
-fn post_changes<
-    'scope,
-    R: operators::fold::Data,
-    K: operators::fold::Data + std::hash::Hash,
-    E: operators::fold::Data,
->(
-    changes: Changes<'scope, R>,
-    name: &str,
-    keys: impl Fn(&(R, Tick, isize), &mut dyn FnMut(K, E)) + 'static,
-) -> StreamVec<'scope, Tick, Posting<K, E>> {
-    use timely::container::CapacityContainerBuilder;
-    use timely::dataflow::channels::pact::Pipeline;
-    use timely::dataflow::operators::generic::Operator;
-    changes.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, name, move |_, _| {
-        move |changes, output| {
-            changes.for_each(|capability, changes| {
-                let mut session = output.session(&capability);
-                for change in changes.drain(..) {
-                    let tick = change.1;
-                    keys(&change, &mut |key, event| session.give(Posting::new(key, event, tick)));
-                }
-            });
-        }
-    })
 }

@@ -8,6 +8,9 @@
 //! counts as absent among the identities, are as of that tick. Waiting always costs about 4 % of throughput against
 //! waiting only when such a lane speaks, and leaves one rule instead of three.
 
+mod owned;
+mod verdict;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -20,17 +23,17 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::{Activator, SyncActivator};
+use timely::scheduling::Activator;
 
-use crate::binding::{Binding, Status};
+use crate::binding::Binding;
 use crate::feed::Feed;
 use crate::fold::FoldGauge;
-use crate::identity::{Admission, Identities};
-use crate::judge::{Judge, Rules, Timeliness};
-use crate::record::{Batch, Header, Item, Record, Rejection};
-use crate::time::{PLUS_INFINITY, Tick, TimeMs, minus_ms};
-use crate::topology::{GroupId, LaneParameters, Parameters, PartitionId, ReleaseId, Topology};
-use crate::watermark::{Counts, Report, Watermarks};
+use crate::record::{Header, Record, Rejection};
+use crate::time::{Tick, TimeMs};
+use crate::topology::{Parameters, PartitionId, ReleaseId, Topology};
+use crate::watermark::{Report, Watermarks};
+use owned::{Out, Owned};
+pub(crate) use verdict::{Sight, conflict, count_accepted, sight};
 
 /// What becomes of late records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,250 +260,4 @@ pub fn release<'scope, R: Record>(
         pending: pending_stream,
         remembered: Box::new(remembered),
     }
-}
-
-/// Where a partition's verdicts go.
-struct Out<A, B, C> {
-    released: A,
-    aside: B,
-    pending: C,
-}
-
-/// A partition that this worker owns.
-struct Owned<R> {
-    id: PartitionId,
-    feed: Feed<R>,
-    late: LatePolicy,
-    mark: fn(&R) -> bool,
-    live: bool,
-    identity_fixes_partition: bool,
-    judge: Judge,
-    identities: Vec<(GroupId, Identities)>,
-    batch: Option<(Batch<()>, std::vec::IntoIter<Item<R>>)>,
-    ahead: Option<Item<R>>,
-    /// The last two hold for the tick that is being released.
-    bound: u64,
-    status: Status,
-    parameters: LaneParameters,
-    lateness_changed: bool,
-    future_ms: TimeMs,
-    reached: u64,
-    counts: Counts,
-}
-
-impl<R: Record> Owned<R> {
-    fn new(id: PartitionId, feed: Feed<R>, topology: &Topology, late: LatePolicy, mark: fn(&R) -> bool) -> Self {
-        let partition = &topology.partitions[id.0 as usize];
-        Owned {
-            id,
-            feed,
-            late,
-            mark,
-            live: partition.live,
-            identity_fixes_partition: partition.identity_fixes_partition,
-            judge: Judge::new(id, partition),
-            identities: partition.groups.iter().map(|(group, _)| (*group, Identities::default())).collect(),
-            batch: None,
-            ahead: None,
-            bound: 0,
-            status: Status::Behind,
-            parameters: LaneParameters { lateness_ms: 0, hold_ms: 0, idle_ms: 0, skew_max_ms: 0, dedup_horizon_ms: 0 },
-            lateness_changed: false,
-            future_ms: PLUS_INFINITY,
-            reached: 0,
-            counts: Counts::default(),
-        }
-    }
-
-    fn begin(&mut self, binding: &Binding, before: &Parameters, parameters: &Parameters) {
-        if let Some(advance) = binding.advances.iter().find(|advance| advance.partition == self.id) {
-            self.bound = advance.next;
-            self.status = advance.status;
-        }
-        let place = self.id.0 as usize;
-        self.parameters = parameters.lanes[place];
-        self.lateness_changed =
-            before.lanes.get(place).is_some_and(|lanes| lanes.lateness_ms != self.parameters.lateness_ms);
-        let from_ms = if self.live { binding.now_ms } else { parameters.start_ms };
-        self.future_ms = from_ms.saturating_add(self.parameters.skew_max_ms);
-    }
-
-    /// Judges what is there, up to the bound; says whether the bound was reached.
-    fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
-    where
-        A: FnMut(Released<R>),
-        B: FnMut(Aside<R>),
-        C: FnMut(Pending<R>),
-    {
-        while self.reached < self.bound {
-            let next = self.ahead.take().or_else(|| self.batch.as_mut().and_then(|(_, items)| items.next()));
-            match next {
-                Some(item) if item.offset < self.bound => self.decide(item, watermarks, out),
-                Some(item) => {
-                    self.ahead = Some(item);
-                    self.reached = self.bound;
-                }
-                None => {
-                    if let Some((batch, _)) = self.batch.take() {
-                        self.reached = batch.end_offset;
-                        continue;
-                    }
-                    let Some(Batch { end_offset, bytes, origin, items, text, text_offset }) =
-                        self.feed.take_or_wait(|| wake.clone())
-                    else {
-                        return false;
-                    };
-                    let shell = Batch { end_offset, bytes, origin, items: Vec::new(), text, text_offset };
-                    self.batch = Some((shell, items.into_iter()));
-                }
-            }
-        }
-        true
-    }
-
-    fn decide<A, B, C>(&mut self, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
-    where
-        A: FnMut(Released<R>),
-        B: FnMut(Aside<R>),
-        C: FnMut(Pending<R>),
-    {
-        self.counts.read += 1;
-        let Item { offset, length, line, outcome } = item;
-        let (header, record) = match outcome {
-            Ok(decoded) => decoded,
-            Err((rejection, raw)) => return self.bury(offset, line, rejection, raw, out),
-        };
-        let rules = Rules {
-            parameters: self.parameters,
-            lateness_changed: self.lateness_changed,
-            future_ms: self.future_ms,
-            watermarks,
-        };
-        let late = match self.judge.judge(&header, &rules) {
-            Timeliness::Future => {
-                let detail = format!(
-                    "event time {} is later than {}, the last that may be",
-                    header.event_time_ms, self.future_ms
-                );
-                let raw = self.raw(offset, length);
-                return self.bury(offset, line, Rejection::new("future", detail), raw, out);
-            }
-            timeliness => timeliness == Timeliness::Late,
-        };
-        let watermark_ms = watermarks.group(header.group);
-        let absent_before_ms = absent_before(watermark_ms, &self.parameters);
-        if !self.identity_fixes_partition {
-            let raw = self.raw(offset, length);
-            let origin = self.origin();
-            let partition = self.id;
-            let pending =
-                Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
-            return (out.pending)(pending);
-        }
-        let place = self.identities.iter().position(|(group, _)| *group == header.group);
-        let identities = &mut self.identities[place.expect("decoders give only groups that the partition feeds")].1;
-        match sight(identities, &header, late, self.late, absent_before_ms, watermark_ms) {
-            Sight::Conflict => {
-                let raw = self.raw(offset, length);
-                self.bury(offset, line, conflict(), raw, out);
-            }
-            Sight::SetAside => {
-                self.counts.late += 1;
-                (out.aside)(Aside { partition: self.id, offset, why: Why::Late(record) });
-            }
-            Sight::Duplicate => self.counts.duplicate += 1,
-            Sight::Accepted(standing) => {
-                count_accepted(&mut self.counts, standing, (self.mark)(&record));
-                (out.released)(Released { record, standing });
-            }
-        }
-    }
-
-    fn bury<A, B: FnMut(Aside<R>), C>(
-        &mut self,
-        offset: u64,
-        line: u64,
-        rejection: Rejection,
-        raw: Vec<u8>,
-        out: &mut Out<A, B, C>,
-    ) {
-        self.counts.dead += 1;
-        (out.aside)(Aside {
-            partition: self.id,
-            offset,
-            why: Why::Dead { origin: self.origin(), line, rejection, raw },
-        });
-    }
-
-    fn origin(&self) -> Arc<str> {
-        Arc::clone(&self.batch.as_ref().expect("an item comes from the batch at hand").0.origin)
-    }
-
-    fn raw(&self, offset: u64, length: u32) -> Vec<u8> {
-        self.batch.as_ref().expect("an item comes from the batch at hand").0.raw(offset, length)
-    }
-
-    fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
-        for (group, identities) in &mut self.identities {
-            identities.sweep(absent_before(watermarks.group(*group), &self.parameters));
-        }
-        let (spoken, behind_ms) = self.judge.end_tick();
-        let counts = std::mem::take(&mut self.counts);
-        Report { tick, partition: self.id, next: self.bound, status: self.status, behind_ms, spoken, counts }
-    }
-}
-
-/// The event time behind which a remembered identity counts as absent.
-pub(crate) fn absent_before(watermark_ms: TimeMs, parameters: &LaneParameters) -> TimeMs {
-    minus_ms(watermark_ms, parameters.dedup_horizon_ms)
-}
-
-/// What is left to decide once a record is known to be in time or folded late.
-pub(crate) enum Sight {
-    Conflict,
-    SetAside,
-    Duplicate,
-    Accepted(Standing),
-}
-
-pub(crate) fn sight(
-    identities: &mut Identities,
-    header: &Header,
-    late: bool,
-    policy: LatePolicy,
-    absent_before_ms: TimeMs,
-    watermark_ms: TimeMs,
-) -> Sight {
-    if late && policy == LatePolicy::SetAside {
-        // A conflict is a dead letter, and that comes before late; a duplicate comes after it.
-        return if identities.conflicts(header.identity, absent_before_ms) { Sight::Conflict } else { Sight::SetAside };
-    }
-    let sequenced = matches!(header.identity, crate::record::Identity::Sequence { .. });
-    if late && !sequenced && header.event_time_ms < absent_before_ms {
-        if identities.conflicts(header.identity, absent_before_ms) {
-            return Sight::Conflict;
-        }
-        return Sight::Accepted(Standing::TooOld { doubt_ms: watermark_ms });
-    }
-    match identities.admit(header.identity, header.event_time_ms, absent_before_ms) {
-        Admission::Conflict => Sight::Conflict,
-        Admission::Duplicate => Sight::Duplicate,
-        Admission::New => Sight::Accepted(if late { Standing::Late } else { Standing::OnTime }),
-    }
-}
-
-pub(crate) fn conflict() -> Rejection {
-    Rejection::new("conflict", "another record with this id and other content came first")
-}
-
-pub(crate) fn count_accepted(counts: &mut Counts, standing: Standing, marked: bool) {
-    match standing {
-        Standing::OnTime => counts.on_time += 1,
-        Standing::Late => counts.late += 1,
-        Standing::TooOld { .. } => {
-            counts.late += 1;
-            counts.too_old += 1;
-        }
-    }
-    counts.marked += i64::from(marked);
 }

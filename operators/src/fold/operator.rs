@@ -294,8 +294,8 @@ impl<F: Fold> Folding<F> {
         self.retire_due();
     }
 
-    /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on, whether or
-    /// not its memory was freed yet.
+    /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on,
+    /// whether or not its memory was freed yet.
     fn touch(&mut self, place: Place, tick: Tick) {
         let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
         if entry.touched == tick + 1 {
