@@ -119,6 +119,11 @@ impl Figures {
         }
     }
 
+    /// The time of the whole job, with what was done beforehand spread over so many cores as if nothing were lost by it.
+    pub(crate) fn job_seconds(&self, cores: usize) -> f64 {
+        self.wall_seconds + self.prepared_cpu_seconds / cores as f64
+    }
+
     /// CPU of the whole job, decoding and verdicts included, in ns a record.
     pub(crate) fn job_cpu_ns(&self) -> f64 {
         (self.cpu_seconds + self.prepared_cpu_seconds) * 1e9 / self.inputs.records as f64

@@ -16,7 +16,7 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
     for (competitor, figures) in rounds {
         print(&name_of(*competitor), median_round(figures));
         if *competitor != Competitor::Engine {
-            print_ratios(&name_of(*competitor), engine, figures);
+            print_ratios(arguments, &name_of(*competitor), engine, figures);
             if arguments.verify && *competitor == Competitor::Plain {
                 for (view, same) in agreement(&engine[0], &figures[0]) {
                     say(&format!("  verify          {view}: {}", if same { "the same" } else { "DIFFERS" }));
@@ -104,8 +104,9 @@ fn print(name: &str, figures: &Figures) {
     }
 }
 
-fn print_ratios(name: &str, engine: &[Figures], others: &[Figures]) {
-    let speed = ratios(engine, others, |engine, other| engine.records_per_second / other.records_per_second);
+fn print_ratios(arguments: &Arguments, name: &str, engine: &[Figures], others: &[Figures]) {
+    let cores = arguments.workers;
+    let speed = ratios(engine, others, |engine, other| other.job_seconds(cores) / engine.job_seconds(cores));
     let cpu = ratios(engine, others, |engine, other| engine.cpu_ns_per_record / other.job_cpu_ns());
     let range = |ratios: &[f64]| match ratios {
         [only] => format!("{only:.2}"),
@@ -113,8 +114,8 @@ fn print_ratios(name: &str, engine: &[Figures], others: &[Figures]) {
         [] => String::new(),
     };
     let prepared = others.iter().any(|figures| figures.prepared_cpu_seconds > 0.0);
-    let (given, counted) = if prepared { (", which gets decoded records", ", both with decoding") } else { ("", "") };
-    say(&format!("  engine / {name}: {} of the speed{given}; {} of the CPU{counted}", range(&speed), range(&cpu)));
+    let counted = if prepared { ", both with decoding and verdicts" } else { "" };
+    say(&format!("  engine / {name}: {} of the speed, {} of the CPU{counted}", range(&speed), range(&cpu)));
 }
 
 /// One for each round, ascending.
@@ -155,7 +156,8 @@ fn json_of(arguments: &Arguments, rounds: &Rounds) -> Value {
         let name = name_of(*competitor);
         report[&name] = json!(figures);
         if *competitor != Competitor::Engine {
-            let speed = ratios(engine, figures, |engine, other| engine.records_per_second / other.records_per_second);
+            let cores = arguments.workers;
+            let speed = ratios(engine, figures, |engine, other| other.job_seconds(cores) / engine.job_seconds(cores));
             let cpu = ratios(engine, figures, |engine, other| engine.cpu_ns_per_record / other.job_cpu_ns());
             report[format!("engine_by_{name}")] = json!({ "speed": median(&speed), "cpu": median(&cpu) });
         }
