@@ -17,12 +17,12 @@ pub struct Sealing {
 
 impl Sealing {
     /// Takes a tick's changes and gives those that are sealed, in canonical order. `watermark_of` is `W` of a tenant.
-    pub fn tick(&mut self, changes: Vec<(&Row, i64)>, watermark_of: impl Fn(&str) -> TimeMs) -> Vec<(Row, i64)> {
+    pub fn tick(&mut self, changes: &[(Row, i64)], watermark_of: impl Fn(&str) -> TimeMs) -> Vec<(Row, i64)> {
         let mut sealed = BTreeMap::new();
         for (row, diff) in changes {
             let Some((_, minute_ms)) = minute_of(row) else { continue };
             let rows = self.held.entry((minute_ms, row.clone())).or_default();
-            *rows += diff;
+            *rows += *diff;
         }
         self.held.retain(|(minute_ms, row), diff| {
             let Some((tenant, _)) = minute_of(row).filter(|_| *diff != 0) else { return false };
@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn a_minute_is_written_once() {
         let mut sealing = Sealing::default();
-        assert_eq!(sealing.tick(vec![(&row(1, 1), 1)], |_| 0), []);
-        assert_eq!(sealing.tick(vec![(&row(1, 1), -1), (&row(1, 2), 1), (&row(2, 7), 1)], |_| 2 * MINUTE_MS - 1), []);
-        assert_eq!(sealing.tick(vec![], |_| 2 * MINUTE_MS), [(row(1, 2), 1)]);
-        assert_eq!(sealing.tick(vec![(&row(1, 2), -1)], |_| 3 * MINUTE_MS), [(row(1, 2), -1), (row(2, 7), 1)]);
+        assert_eq!(sealing.tick(&[(row(1, 1), 1)], |_| 0), []);
+        assert_eq!(sealing.tick(&[(row(1, 1), -1), (row(1, 2), 1), (row(2, 7), 1)], |_| 2 * MINUTE_MS - 1), []);
+        assert_eq!(sealing.tick(&[], |_| 2 * MINUTE_MS), [(row(1, 2), 1)]);
+        assert_eq!(sealing.tick(&[(row(1, 2), -1)], |_| 3 * MINUTE_MS), [(row(1, 2), -1), (row(2, 7), 1)]);
     }
 }

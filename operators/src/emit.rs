@@ -2,7 +2,7 @@
 //!
 //! The changes of a view are exchanged by sink shard. Sink shards are fixed by configuration and by key hash, so the
 //! set of changes in each is the same at every tick, whatever the number of workers. The canonical order within a tick is
-//! that of the rows, and only who writes or shows changes in an order needs it ([`Emitted::canonical`]): sorting them is not the
+//! that of the rows, and only who writes or shows changes in an order needs it ([`Emitted::make_canonical`]): sorting them is not the
 //! workers' business.
 
 use std::collections::BTreeMap;
@@ -30,11 +30,9 @@ pub struct Emitted<R> {
 }
 
 impl<R: Ord> Emitted<R> {
-    /// The changes in canonical order: ascending rows, none of which occurs twice, and no difference is 0.
-    pub fn canonical(&self) -> Vec<(&R, i64)> {
-        let mut changes: Vec<(&R, i64)> = self.changes.iter().map(|(row, diff)| (row, *diff)).collect();
-        consolidate(&mut changes);
-        changes
+    /// Brings the changes into canonical order: ascending rows, none of which occurs twice, and no difference is 0.
+    pub fn make_canonical(&mut self) {
+        consolidate(&mut self.changes);
     }
 }
 

@@ -94,8 +94,9 @@ impl InputOptions {
     pub fn new(tick_bytes: u64, partitions: usize, future_ms: Vec<TimeMs>) -> Self {
         let share = tick_bytes / (2 * partitions.max(1) as u64);
         let poll_bytes = share.clamp(4 << 10, 64 << 10) as usize;
-        // Four ticks in all: what is decoded and waits is memory that nothing else gains from.
-        let queue_bytes = (4 * tick_bytes / partitions.max(1) as u64).max(1 << 20);
+        // Four ticks in all, or 64 MiB where ticks are small, so that the few partitions that are left at the end of a
+        // run can still fill ticks by themselves. What waits decoded is memory that nothing else gains from.
+        let queue_bytes = ((4 * tick_bytes).max(64 << 20) / partitions.max(1) as u64).max(64 << 10);
         InputOptions { queue_bytes, poll_bytes, future_ms }
     }
 }

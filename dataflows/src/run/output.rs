@@ -13,7 +13,7 @@ use super::engine::{CompleteTick, Publish, PublishError};
 use super::http::Published;
 use crate::configuration::{Plan, SinkSetting};
 use crate::sealing::Sealing;
-use crate::views::View;
+use crate::views::{Row, View};
 
 /// Ticks between two looks at the size of the data folder.
 const SIZE_CHECK_TICKS: u64 = 256;
@@ -58,12 +58,15 @@ impl<D: Disk> ChangeFiles<D> {
         self.shards.iter().map(|(view, shard)| format!("sinks/{}/shard-{shard}.ndjson", view.name()))
     }
 
-    /// Writes a complete tick.
-    pub fn write(&mut self, tick: &CompleteTick) -> Result<(), SinkError> {
+    /// Writes a complete tick; what is written is in canonical order afterwards.
+    pub fn write(&mut self, tick: &mut CompleteTick) -> Result<(), SinkError> {
         let sealed_through = sealed_through(tick, &self.groups);
         for (view, shard) in &self.shards {
-            let found = tick.changes.iter().find(|(of, emitted)| of == view && emitted.shard == *shard);
-            let mut changes = found.map(|(_, emitted)| emitted.canonical()).unwrap_or_default();
+            let found = tick.changes.iter_mut().find(|(of, emitted)| of == view && emitted.shard == *shard);
+            let mut changes: &[(Row, i64)] = found.map_or(&[], |(_, emitted)| {
+                emitted.make_canonical();
+                &emitted.changes
+            });
             let sealed;
             if let Some(sealing) = self.sealing.get_mut(&(*view, *shard)) {
                 let of = |tenant: &str| {
@@ -74,10 +77,10 @@ impl<D: Disk> ChangeFiles<D> {
                         .map_or(TimeMs::MIN, |(_, sealed_ms)| *sealed_ms)
                 };
                 sealed = sealing.tick(changes, of);
-                changes = sealed.iter().map(|(row, diff)| (row, *diff)).collect();
+                changes = &sealed;
             }
             let at = tick.mark.tick;
-            let changes = changes.into_iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff }));
+            let changes = changes.iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff: *diff }));
             self.sink.write(&Changes {
                 view: view.name().to_owned(),
                 shard: *shard,
@@ -125,8 +128,8 @@ impl<D: Disk> Output<D> {
 }
 
 impl<D: Disk> Publish for Output<D> {
-    fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError> {
-        self.files.write(&tick)?;
+    fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
+        self.files.write(&mut tick)?;
         let sealed_through = sealed_through(&tick, &self.groups);
         let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
         self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;

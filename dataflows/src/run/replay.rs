@@ -111,8 +111,8 @@ pub fn replay(
 struct Again(ChangeFiles<LocalDisk>);
 
 impl Publish for Again {
-    fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError> {
-        Ok(self.0.write(&tick)?)
+    fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
+        Ok(self.0.write(&mut tick)?)
     }
     fn flush(&mut self) -> Result<(), PublishError> {
         Ok(self.0.flush()?)

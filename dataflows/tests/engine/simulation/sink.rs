@@ -51,10 +51,11 @@ impl Sink {
     /// Takes what was published. What the file holds already is published again after a restart, and passed over.
     pub fn take(&mut self, publications: Vec<Publication>) {
         for publication in publications {
-            let Publication::Changes(view, emitted) = publication else { continue };
+            let Publication::Changes(view, mut emitted) = publication else { continue };
+            emitted.make_canonical();
             let shard = self.shards.get_mut(&(view, emitted.shard)).expect("only shards that there are emit");
             if emitted.tick >= shard.next {
-                let text = lines(emitted.tick, emitted.canonical().into_iter());
+                let text = lines(emitted.tick, emitted.changes.iter().map(|(row, diff)| (row, *diff)));
                 let again = shard.waiting.insert(emitted.tick, text);
                 assert!(again.is_none(), "{} emitted tick {} twice", shard.name, emitted.tick);
             }
