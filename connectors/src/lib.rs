@@ -1,6 +1,8 @@
-//! Files and disks behind the traits of `operators`. Bytes only, no retail.
+//! Files, disks and Kafka behind the traits of `operators`. Bytes only, no retail.
 
 pub mod change_file;
 pub mod data_folder;
 pub mod files;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod local_disk;
