@@ -33,6 +33,8 @@ pub struct Timekeeper<L> {
     /// A configuration to be recorded once the replay is over.
     configuration: Option<Configuration>,
     mints: bool,
+    /// Whether it ends where live partitions are caught up.
+    once: bool,
 }
 
 /// Reads every binding of a remap log. The topology is that of the recorded configuration.
@@ -68,6 +70,7 @@ impl<L: Log> Timekeeper<L> {
             given: 0,
             configuration: changed.then_some(configuration),
             mints: true,
+            once: false,
         })
     }
 
@@ -75,6 +78,12 @@ impl<L: Log> Timekeeper<L> {
     pub fn replay_only(mut self) -> Self {
         self.mints = false;
         self.configuration = None;
+        self
+    }
+
+    /// Mints until every partition has ended or, if it is live, is caught up, all at one tick.
+    pub fn until_all_read(mut self) -> Self {
+        self.once = true;
         self
     }
 
@@ -88,9 +97,10 @@ impl<L: Log> Timekeeper<L> {
         self.coder.tick()
     }
 
-    /// Whether every partition has ended and every tick that is durable was given.
+    /// Whether there is nothing to mint any more and every tick that is durable was given.
     pub fn ended(&self) -> bool {
-        self.replay.is_empty() && (!self.mints || (self.configuration.is_none() && self.minter.all_ended()))
+        let read = self.minter.all_ended() || (self.once && self.minter.all_read());
+        self.replay.is_empty() && (!self.mints || (self.configuration.is_none() && read))
     }
 
     /// Takes note of what a reader holds.

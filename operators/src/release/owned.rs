@@ -32,8 +32,10 @@ pub(super) struct Owned<R> {
     identity_fixes_partition: bool,
     judge: Judge,
     pub(super) identities: Vec<(GroupId, Identities)>,
-    batch: Option<(Batch<()>, std::vec::IntoIter<Item<R>>)>,
-    ahead: Option<Item<R>>,
+    /// The batch at hand, without its items, and what is left of them.
+    batch: Option<(Batch<()>, std::iter::Enumerate<std::vec::IntoIter<Item<R>>>)>,
+    /// The next item and its place in that batch, where it lies beyond the bound.
+    ahead: Option<(usize, Item<R>)>,
     /// The last two hold for the tick that is being released.
     bound: u64,
     status: Status,
@@ -97,9 +99,9 @@ impl<R: Record> Owned<R> {
         while self.reached < self.bound {
             let next = self.ahead.take().or_else(|| self.batch.as_mut().and_then(|(_, items)| items.next()));
             match next {
-                Some(item) if item.offset < self.bound => self.decide(item, watermarks, out),
-                Some(item) => {
-                    self.ahead = Some(item);
+                Some((place, item)) if item.offset < self.bound => self.decide(place, item, watermarks, out),
+                Some(beyond) => {
+                    self.ahead = Some(beyond);
                     self.reached = self.bound;
                 }
                 None => {
@@ -107,26 +109,23 @@ impl<R: Record> Owned<R> {
                         self.reached = batch.end_offset;
                         continue;
                     }
-                    let Some(Batch { end_offset, bytes, origin, items, text, text_offset }) =
-                        self.feed.take_or_wait(|| wake.clone())
-                    else {
-                        return false;
-                    };
-                    let shell = Batch { end_offset, bytes, origin, items: Vec::new(), text, text_offset };
-                    self.batch = Some((shell, items.into_iter()));
+                    let Some(batch) = self.feed.take_or_wait(|| wake.clone()) else { return false };
+                    let (shell, items) = batch.divided();
+                    self.batch = Some((shell, items.into_iter().enumerate()));
                 }
             }
         }
         true
     }
 
-    fn decide<A, B, C>(&mut self, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
+    fn decide<A, B, C>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
     where
         A: FnMut(Released<R>),
         B: FnMut(Aside<R>),
         C: FnMut(Pending<R>),
     {
         self.counts.read += 1;
+        self.judge.appended(self.at_hand().append_ms.get(place).copied());
         let Item { offset, length, line, outcome } = item;
         let (header, record) = match outcome {
             Ok(decoded) => decoded,
@@ -144,7 +143,7 @@ impl<R: Record> Owned<R> {
                     "event time {} is later than {}, the last that may be",
                     header.event_time_ms, self.future_ms
                 );
-                let raw = self.raw(offset, length);
+                let raw = self.at_hand().raw(place, offset, length);
                 return self.bury(offset, line, Rejection::new("future", detail), raw, out);
             }
             timeliness => timeliness == Timeliness::Late,
@@ -152,18 +151,18 @@ impl<R: Record> Owned<R> {
         let watermark_ms = watermarks.group(header.group);
         let absent_before_ms = absent_before(watermark_ms, &self.parameters);
         if !self.identity_fixes_partition {
-            let raw = self.raw(offset, length);
+            let raw = self.at_hand().raw(place, offset, length);
             let origin = self.origin();
             let partition = self.id;
             let pending =
                 Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
             return (out.pending)(pending);
         }
-        let place = self.identities.iter().position(|(group, _)| *group == header.group);
-        let identities = &mut self.identities[place.expect("decoders give only groups that the partition feeds")].1;
+        let group = self.identities.iter_mut().find(|(group, _)| *group == header.group);
+        let (_, identities) = group.expect("decoders give only groups that the partition feeds");
         match sight(identities, &header, late, self.late, absent_before_ms, watermark_ms) {
             Sight::Conflict => {
-                let raw = self.raw(offset, length);
+                let raw = self.at_hand().raw(place, offset, length);
                 self.bury(offset, line, conflict(), raw, out);
             }
             Sight::SetAside => {
@@ -195,11 +194,11 @@ impl<R: Record> Owned<R> {
     }
 
     fn origin(&self) -> Arc<str> {
-        Arc::clone(&self.batch.as_ref().expect("an item comes from the batch at hand").0.origin)
+        Arc::clone(&self.at_hand().origin)
     }
 
-    fn raw(&self, offset: u64, length: u32) -> Vec<u8> {
-        self.batch.as_ref().expect("an item comes from the batch at hand").0.raw(offset, length)
+    fn at_hand(&self) -> &Batch<()> {
+        &self.batch.as_ref().expect("an item comes from the batch at hand").0
     }
 
     pub(super) fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
