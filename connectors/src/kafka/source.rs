@@ -204,7 +204,8 @@ impl<D: Decode> TopicSource<D> {
         self.asked = Some(Instant::now());
         self.end_is_new = false;
         self.check_topic()?;
-        let (_, end) = self.ask()?;
+        // Whoever got no answer asks again at the next poll, so that nobody takes the time between for a recovery.
+        let (_, end) = self.ask().inspect_err(|_| self.asked = None)?;
         let is_end = self.end == Some(self.next) && end == self.next;
         Ok(if is_end { Polled::CaughtUp(end) } else { Polled::Nothing })
     }

@@ -8,6 +8,7 @@ use operators::framed_log::FramedLog;
 use operators::timekeeper::Timekeeper;
 use sha2::{Digest, Sha256};
 
+use super::brokers::Brokers;
 use super::engine::{Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
 use super::inputs;
 use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
@@ -21,7 +22,7 @@ pub(super) fn assist(
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
-    let sources = inputs::sources(plan, &folder_of(&options.configuration))?;
+    let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default())?;
     let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
     let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
     let engine = Engine::start_linked(

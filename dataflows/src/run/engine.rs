@@ -87,6 +87,8 @@ pub struct InputOptions {
     pub poll_bytes: usize,
     /// By partition: event times beyond this are `future`, and say nothing of where the partition stands. None elsewhere.
     pub future_ms: Vec<TimeMs>,
+    /// By partition: the offset from which it is read. 0 elsewhere.
+    pub from: Vec<u64>,
 }
 
 impl InputOptions {
@@ -97,7 +99,7 @@ impl InputOptions {
         // Four ticks in all, or 64 MiB where ticks are small, so that the few partitions that are left at the end of a
         // run can still fill ticks by themselves. What waits decoded is memory that nothing else gains from.
         let queue_bytes = ((4 * tick_bytes).max(64 << 20) / partitions.max(1) as u64).max(64 << 10);
-        InputOptions { queue_bytes, poll_bytes, future_ms }
+        InputOptions { queue_bytes, poll_bytes, future_ms, from: Vec::new() }
     }
 }
 
@@ -226,6 +228,7 @@ impl Engine {
                 failure: Arc::clone(&failure),
                 stop: Arc::clone(&stop),
                 future_ms: input.future_ms.get(number as usize).copied().unwrap_or(TimeMs::MAX),
+                from: input.from.get(number as usize).copied().unwrap_or_default(),
                 poll_bytes: input.poll_bytes,
             };
             match source {

@@ -18,11 +18,13 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
+use super::brokers::{Brokers, BrokersError};
 use super::engine::{Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
+use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
-use super::{inputs, tables};
+use super::tables;
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
 use crate::inventory::availability::Policy;
@@ -106,6 +108,12 @@ pub enum RunError {
     /// An input file.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A topic.
+    #[error(transparent)]
+    Brokers(#[from] BrokersError),
+    /// Topics are read by one process so far.
+    #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
+    TopicsInCluster,
     /// The remap log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -130,6 +138,15 @@ pub enum RunError {
     /// Something small about the data folder.
     #[error("could not write to the data folder")]
     Disk(#[from] std::io::Error),
+}
+
+impl From<InputsError> for RunError {
+    fn from(error: InputsError) -> Self {
+        match error {
+            InputsError::Files(error) => error.into(),
+            InputsError::Brokers(error) => error.into(),
+        }
+    }
 }
 
 /// Reads and checks a configuration.
@@ -199,16 +216,44 @@ pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
 }
 
 /// Runs until every source has ended (with `once`), or until `interrupted`.
+///
+/// Where partitions were added to a topic, the run ends in good order and goes on with them from its logs.
 pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
+    let mut options = options.clone();
+    loop {
+        match run_as_found(&options, interrupted)? {
+            Went::Ended(ended) => return Ok(ended),
+            Went::Grown { listen } => {
+                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+                options.fresh = false;
+                options.listen = Some(listen);
+            }
+        }
+    }
+}
+
+/// How far a run went with the partitions that it found when it began.
+enum Went {
+    /// To its end.
+    Ended(Ended),
+    /// Until a topic had more of them.
+    Grown { listen: String },
+}
+
+fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, RunError> {
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
-    let wanted = inputs::plan(&settings, &inputs_folder, WallClock.now_ms())?;
+    let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
+    let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
+    if options.workers.addresses.len() > 1 && wanted.topology.partitions.iter().any(|partition| partition.live) {
+        return Err(RunError::TopicsInCluster);
+    }
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &wanted, cluster, interrupted);
+        return assist(options, &settings, &wanted, cluster, interrupted).map(Went::Ended);
     }
 
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
@@ -218,11 +263,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let mut log = FramedLog::new(folder.disk(), REMAP_LOG);
     let plan = match recorded_plans(&mut log)? {
         None => wanted,
-        Some((first, newest)) => {
+        Some((_, newest)) => {
             let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
             match compatible(&newest, &wanted).map_err(incompatible)? {
                 Change::None => newest,
-                Change::Parameters => settings.plan(of_sources(&wanted), first.parameters.start_ms),
+                Change::Entry => newest.continued(&wanted),
             }
         }
     };
@@ -235,8 +280,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         speed: options.speed,
         ..MinterOptions::default()
     };
-    let timekeeper =
+    let mut timekeeper =
         Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+    if options.once {
+        timekeeper = timekeeper.until_all_read();
+    }
     if files.resumed() > timekeeper.durable() {
         return Err(RunError::LogCut {
             folder: folder.path().to_owned(),
@@ -258,8 +306,8 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
-    let sources = inputs::sources(&plan, &inputs_folder)?;
+    let Some(links) = linked(cluster, interrupted)? else { return Ok(Went::Ended(stopped())) };
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
         links,
@@ -273,7 +321,12 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let mut grown = None;
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        grown = brokers.grown(&plan);
+        if grown.is_some() {
+            break;
+        }
         progress.show(&totals(&published), started.elapsed());
         std::thread::sleep(Duration::from_millis(if options.once { 20 } else { 100 }));
     }
@@ -281,8 +334,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
         even_if_lost(engine.stop(), interrupted)?;
+        let listen = server.address().to_string();
         server.shutdown();
-        return Ok(stopped());
+        let Some((topic, partitions)) = grown else { return Ok(Went::Ended(stopped())) };
+        say(&format!("topic {topic} has {partitions} partitions now; going on with them"));
+        return Ok(Went::Grown { listen });
     }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
@@ -294,7 +350,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     }
     even_if_lost(engine.finish(), interrupted)?;
     server.shutdown();
-    Ok(ended)
+    Ok(Went::Ended(ended))
 }
 
 /// Says that a run was interrupted.
@@ -307,15 +363,9 @@ pub(super) fn stopped() -> Ended {
 pub(super) fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
     let parameters = &plan.parameters;
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
-    InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), parameters.lanes.iter().map(last).collect())
-}
-
-fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {
-    let mut by_source = vec![Vec::new(); plan.meaning.sources.len()];
-    for partition in &plan.partitions {
-        by_source[partition.source].push(partition.files.clone());
-    }
-    by_source
+    let future_ms = parameters.lanes.iter().map(last).collect();
+    let options = InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms);
+    InputOptions { from: plan.first_offsets(), ..options }
 }
 
 fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {

@@ -9,9 +9,12 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 10] = [
+const HEADINGS: [(&str, &str); 13] = [
     ("WrittenFile", "The file"),
     ("WrittenTime", "`[time]`"),
+    ("WrittenKafka", "`[kafka]`"),
+    ("WrittenKafkaTls", "`[kafka.tls]`"),
+    ("WrittenKafkaSasl", "`[kafka.sasl]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
     ("WrittenExperiment", "`[[experiments]]`"),
@@ -54,6 +57,9 @@ fn the_manual_repeats_the_comments_of_every_key() {
     }
     named::<WrittenFile>();
     named::<WrittenTime>();
+    named::<WrittenKafka>();
+    named::<WrittenKafkaTls>();
+    named::<WrittenKafkaSasl>();
     named::<WrittenSource>();
     named::<WrittenTenant>();
     named::<WrittenExperiment>();
