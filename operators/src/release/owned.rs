@@ -108,7 +108,8 @@ pub(super) struct Owned<R> {
     /// The last two hold for the tick that is being released.
     bound: u64,
     status: Status,
-    parameters: LaneParameters,
+    /// None before the tick that first names the partition: until then it has no records and makes no reports.
+    parameters: Option<LaneParameters>,
     lateness_changed: bool,
     future_ms: TimeMs,
     reached: u64,
@@ -137,7 +138,7 @@ impl<R: Record> Owned<R> {
             ahead: None,
             bound: 0,
             status: Status::Behind,
-            parameters: LaneParameters { lateness_ms: 0, hold_ms: 0, idle_ms: 0, skew_max_ms: 0, dedup_horizon_ms: 0 },
+            parameters: None,
             lateness_changed: false,
             future_ms: PLUS_INFINITY,
             reached: 0,
@@ -170,11 +171,20 @@ impl<R: Record> Owned<R> {
             self.status = advance.status;
         }
         let place = self.id.0 as usize;
-        self.parameters = parameters.lanes[place];
-        self.lateness_changed =
-            before.lanes.get(place).is_some_and(|lanes| lanes.lateness_ms != self.parameters.lateness_ms);
+        self.parameters = parameters.lanes.get(place).copied();
+        let Some(lanes) = &self.parameters else { return };
+        self.lateness_changed = before.lanes.get(place).is_some_and(|before| before.lateness_ms != lanes.lateness_ms);
         let from_ms = if self.live { binding.now_ms } else { parameters.start_ms };
-        self.future_ms = from_ms.saturating_add(self.parameters.skew_max_ms);
+        self.future_ms = from_ms.saturating_add(lanes.skew_max_ms);
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        self.parameters.is_some()
+    }
+
+    /// What the partition is allowed, once it is named.
+    fn allowed(&self) -> LaneParameters {
+        self.parameters.expect("a binding binds no records of a partition that no configuration has named")
     }
 
     /// Judges what is there, up to the bound; says whether the bound was reached.
@@ -220,7 +230,7 @@ impl<R: Record> Owned<R> {
             Err((rejection, raw)) => return self.bury(offset, line, rejection, raw, out),
         };
         let rules = Rules {
-            parameters: self.parameters,
+            parameters: self.allowed(),
             lateness_changed: self.lateness_changed,
             future_ms: self.future_ms,
             watermarks,
@@ -237,7 +247,7 @@ impl<R: Record> Owned<R> {
             timeliness => timeliness == Timeliness::Late,
         };
         let watermark_ms = watermarks.group(header.group);
-        let absent_before_ms = absent_before(watermark_ms, &self.parameters);
+        let absent_before_ms = absent_before(watermark_ms, &self.allowed());
         if !self.identity_fixes_partition {
             let raw = self.at_hand().raw(place, offset, length);
             let origin = self.origin();
@@ -290,8 +300,9 @@ impl<R: Record> Owned<R> {
     }
 
     pub(super) fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
+        let allowed = self.allowed();
         for (group, identities) in &mut self.identities {
-            identities.sweep(absent_before(watermarks.group(*group), &self.parameters));
+            identities.sweep(absent_before(watermarks.group(*group), &allowed));
         }
         let (spoken, behind_ms) = self.judge.end_tick();
         let counts = std::mem::take(&mut self.counts);

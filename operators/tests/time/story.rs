@@ -160,6 +160,9 @@ impl Story {
         let (mut advances, mut reports) = (Vec::new(), Vec::new());
         for (id, judge) in (0..).map(PartitionId).zip(&mut self.judges) {
             let place = id.0 as usize;
+            if place >= self.parameters.lanes.len() {
+                continue;
+            }
             let status = self.statuses[place];
             let (spoken, behind_ms) = judge.end_tick();
             for spoken in &spoken {
