@@ -92,6 +92,10 @@ impl Broker {
         let grown =
             block_on(self.admin.create_partitions([&NewPartitions::new(name, partitions)], &options())).unwrap();
         grown[0].as_ref().unwrap();
+        eventually("the broker knows of them", || {
+            let metadata = self.admin.inner().fetch_metadata(Some(name), PATIENCE).ok()?;
+            (metadata.topics()[0].partitions().len() == partitions).then_some(())
+        });
     }
 
     /// Deletes the records of a partition below an offset.

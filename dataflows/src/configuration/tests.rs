@@ -8,6 +8,7 @@ mod manual;
 mod mistakes;
 mod plans;
 mod restarts;
+mod topics;
 
 /// A user's own records: five lines are enough.
 const OWN: &str = r#"[[sources]]
