@@ -15,9 +15,10 @@ use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
+use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
-use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
+use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::output::ChangeFiles;
 
 /// What a replay found.
@@ -48,10 +49,11 @@ pub enum Compared {
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
 
-/// Replays a data folder.
+/// Replays a data folder. Of the configuration nothing is taken but where Kafka is, if there are topics to read.
 pub fn replay(
     folder: &Path,
     inputs_folder: Option<&Path>,
+    configuration: Option<&Path>,
     workers: usize,
     interrupted: &AtomicBool,
 ) -> Result<Compared, RunError> {
@@ -64,7 +66,8 @@ pub fn replay(
     }
     let (data, _) = DataFolder::open(folder, false)?;
     let mut log = FramedLog::new(data.disk(), REMAP_LOG);
-    let Some((first, newest)) = recorded_plans(&mut log)? else {
+    // The newest plan has every partition, of which the earlier ticks name those that there were.
+    let Some((_, plan)) = recorded_plans(&mut log)? else {
         return Ok(Compared::Same { files: 0, bytes: 0, ticks: 0 });
     };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
@@ -77,17 +80,20 @@ pub fn replay(
         std::fs::remove_dir_all(&scratch)?;
     }
     let options = MinterOptions::default();
-    let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
+    let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
-    let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
+    let files = ChangeFiles::open(LocalDisk::new(&scratch), &plan)?;
     let names: Vec<String> = files.names().collect();
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
-    let sources = inputs::sources(&first, &inputs_folder)?;
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka_folder = configuration.map(folder_of).unwrap_or_default();
+    let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let engine = Engine::start(
-        &graph_plan(&first),
+        &graph_plan(&plan),
         &workers,
         sources,
-        &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
+        &InputOptions { from: plan.first_offsets(), ..InputOptions::new(4 << 20, plan.partitions.len(), Vec::new()) },
         Some(timekeeper),
         Box::new(Again(files)),
     )?;

@@ -9,10 +9,13 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 11] = [
+const HEADINGS: [(&str, &str); 14] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenTime", "`[time]`"),
+    ("WrittenKafka", "`[kafka]`"),
+    ("WrittenKafkaTls", "`[kafka.tls]`"),
+    ("WrittenKafkaSasl", "`[kafka.sasl]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
     ("WrittenExperiment", "`[[experiments]]`"),
@@ -55,6 +58,9 @@ fn the_manual_repeats_the_comments_of_every_key() {
     }
     named::<WrittenFile>();
     named::<WrittenTime>();
+    named::<WrittenKafka>();
+    named::<WrittenKafkaTls>();
+    named::<WrittenKafkaSasl>();
     named::<WrittenSource>();
     named::<WrittenTenant>();
     named::<WrittenExperiment>();
