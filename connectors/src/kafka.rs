@@ -4,3 +4,4 @@
 //! committed is read, and nothing is reset silently: an offset that is gone is an error with a name.
 
 pub mod connection;
+pub mod sink;
