@@ -19,9 +19,9 @@ pub use compatible::{Change, compatible};
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionPlan, Plan, RecordedError};
 pub use settings::{
-    ExperimentSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
-    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceKind, SourceSettings,
-    VariantSettings, ViewSettings,
+    Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings, History, InventorySettings,
+    KafkaSinkSettings, Meaning, MessageRows, Operation, PopulationSetting, SessionSettings, Settings, SinkSetting,
+    SourceFiles, SourceKind, SourceSettings, VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;

@@ -3,6 +3,7 @@
 mod assist;
 pub mod command;
 pub mod drawing;
+pub mod encoder;
 pub mod engine;
 pub mod http;
 pub mod inputs;
@@ -10,5 +11,12 @@ pub mod job;
 pub mod output;
 pub mod progress;
 pub mod replay;
+#[cfg(feature = "kafka")]
+pub mod sinks;
+#[cfg(not(feature = "kafka"))]
+#[path = "run/sinks/absent.rs"]
+pub mod sinks;
 pub mod subscribe;
 pub mod tables;
+#[cfg(feature = "kafka")]
+pub mod verify;

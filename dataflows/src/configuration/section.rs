@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
-    Given, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenSessions, WrittenSource,
+    Given, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenSessions, WrittenSink, WrittenSource,
     WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
 
@@ -62,6 +62,7 @@ pub(super) struct WrittenSections {
     pub(super) sessions: Section<WrittenSessions>,
     pub(super) inventory: Section<WrittenInventory>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
+    pub(super) sinks: Vec<Section<WrittenSink>>,
 }
 
 /// Reads the text. None where it is no TOML: what the parser makes of the rest then would only mislead.
@@ -89,6 +90,8 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sessions = one(&mut root, "sessions", mistakes);
     let inventory = one(&mut root, "inventory", mistakes);
     let views = named(&mut root, "views", mistakes);
+    let sinks = several(&mut root, "sinks", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
+    let sinks = sinks.collect();
     let file = section(root, 0..0, mistakes);
     Some(WrittenSections {
         file,
@@ -101,6 +104,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         sessions,
         inventory,
         views,
+        sinks,
     })
 }
 

@@ -4,6 +4,7 @@
 //! only if there were none.
 
 mod experiments;
+mod sinks;
 mod sources;
 mod values;
 mod views;
@@ -15,7 +16,7 @@ use super::bounds;
 use super::mistake::Mistakes;
 use super::section::{Section, WrittenSections};
 use super::settings::{
-    FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation, SessionSettings, Settings,
+    Delivery, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation, SessionSettings, Settings,
     SourceSettings,
 };
 use super::written::{Given, WrittenFactSource, WrittenFile, WrittenInventory, WrittenTime};
@@ -35,8 +36,10 @@ pub(super) fn settle(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) ->
     let sessions_kept = SessionSettings { keep_ms };
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
-    let operation = operation(&sections.file, &sections.time.written, history, mistakes);
-    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions: sessions_kept, inventory, views };
+    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, mistakes);
+    let operation = operation(&sections.file, &sections.time.written, history, deliveries, mistakes);
+    let sessions = sessions_kept;
+    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks };
     Settings { operation, meaning, files }
 }
 
@@ -72,6 +75,7 @@ fn operation(
     file: &Section<WrittenFile>,
     time: &WrittenTime,
     history: BTreeMap<View, History>,
+    deliveries: Vec<Delivery>,
     mistakes: &mut Mistakes<'_>,
 ) -> Operation {
     let file = &file.written;
@@ -89,6 +93,7 @@ fn operation(
         tick_bytes: unsigned("tick_bytes", &time.tick_bytes, bounds::TICK_BYTES, 2 << 20, mistakes),
         in_flight: unsigned("in_flight", &time.in_flight, bounds::IN_FLIGHT, 4, mistakes),
         history,
+        deliveries,
     }
 }
 

@@ -22,6 +22,7 @@ use super::engine::{Cluster, ClusterError, Engine, EngineError, InputOptions, Wa
 use super::http::{Published, ServeError, serve};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
+use super::sinks::KafkaSinks;
 use super::{inputs, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
@@ -32,6 +33,9 @@ use crate::views::View;
 
 /// The name of the remap log in a data folder.
 pub const REMAP_LOG: &str = "remap.log";
+
+/// The folder of the sinks' outboxes in a data folder.
+pub const OUTBOX: &str = "outbox";
 
 /// Where the inputs of a data folder lay: the configuration's folder.
 pub const INPUTS: &str = "inputs-folder";
@@ -89,7 +93,7 @@ pub enum RunError {
     },
     /// The outputs know of ticks that the remap log does not.
     #[error(
-        "the change files of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
+        "the outputs of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
          restore it from a copy, or start again with --fresh", .folder.display()
     )]
     LogCut {
@@ -118,6 +122,14 @@ pub enum RunError {
     /// A change file.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A Kafka sink.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    /// A topic could not be verified.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Verify(#[from] connectors::kafka::sink::verify::VerifyError),
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -228,6 +240,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     };
     remember_inputs(&folder, &inputs_folder)?;
     let files = ChangeFiles::open(folder.disk(), &plan)?;
+    let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX))?;
     let operation = &settings.operation;
     let minter = MinterOptions {
         tick_bytes: operation.tick_bytes,
@@ -237,10 +250,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     };
     let timekeeper =
         Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
-    if files.resumed() > timekeeper.durable() {
+    let resumed = files.resumed().max(sinks.resumed());
+    if resumed > timekeeper.durable() {
         return Err(RunError::LogCut {
             folder: folder.path().to_owned(),
-            sinks: files.resumed(),
+            sinks: resumed,
             log: timekeeper.durable(),
         });
     }
@@ -257,7 +271,8 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
-    let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let watch = sinks.watch();
+    let output = Output::new(files, sinks, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
     let sources = inputs::sources(&plan, &inputs_folder)?;
     let graph = graph_plan(&plan);
@@ -284,17 +299,28 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         server.shutdown();
         return Ok(stopped());
     }
+    let mut told = false;
+    while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
+        if !told && started.elapsed() > Duration::from_secs(2) {
+            told = true;
+            say("every source has ended; waiting until the Kafka sinks have sent everything");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if interrupted.load(Ordering::Acquire) && !watch.is_drained() {
+        say("what the Kafka sinks have not sent stays in their outboxes");
+    }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
-        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() {
+        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() && watch.failure().is_none() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
     server.shutdown();
-    Ok(ended)
+    watch.failure().map_or(Ok(ended), Err)
 }
 
 /// Says that a run was interrupted.

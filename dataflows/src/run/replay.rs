@@ -19,6 +19,9 @@ use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, W
 use super::inputs;
 use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
 use super::output::ChangeFiles;
+use crate::configuration::Plan;
+
+pub mod messages;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,13 +51,47 @@ pub enum Compared {
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
 
-/// Replays a data folder.
+/// Replays a data folder and compares its change files.
 pub fn replay(
     folder: &Path,
     inputs_folder: Option<&Path>,
     workers: usize,
     interrupted: &AtomicBool,
 ) -> Result<Compared, RunError> {
+    let scratch = folder.join("replay");
+    let mut names = Vec::new();
+    let replayed = again(folder, inputs_folder, workers, interrupted, |plan| {
+        if scratch.exists() {
+            std::fs::remove_dir_all(&scratch)?;
+        }
+        let files = ChangeFiles::open(LocalDisk::new(&scratch), plan)?;
+        names.extend(files.names());
+        Ok(Box::new(Again(files)))
+    })?;
+    let compared = match replayed {
+        Replayed::Ended { ticks } => compare(folder, &scratch, &names, ticks)?,
+        Replayed::Interrupted => Compared::Interrupted,
+    };
+    std::fs::remove_dir_all(&scratch)
+        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    Ok(compared)
+}
+
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replayed {
+    Ended { ticks: u64 },
+    Interrupted,
+}
+
+/// Replays a data folder into what `publish` makes of its recorded plan. An empty folder is replayed at once.
+fn again(
+    folder: &Path,
+    inputs_folder: Option<&Path>,
+    workers: usize,
+    interrupted: &AtomicBool,
+    publish: impl FnOnce(&Plan) -> Result<Box<dyn Publish>, RunError>,
+) -> Result<Replayed, RunError> {
     if !folder.join(REMAP_LOG).exists() {
         let source = std::io::Error::new(
             std::io::ErrorKind::NotFound,
@@ -64,23 +101,15 @@ pub fn replay(
     }
     let (data, _) = DataFolder::open(folder, false)?;
     let mut log = FramedLog::new(data.disk(), REMAP_LOG);
-    let Some((first, newest)) = recorded_plans(&mut log)? else {
-        return Ok(Compared::Same { files: 0, bytes: 0, ticks: 0 });
-    };
+    let Some((first, newest)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
     let inputs_folder = match inputs_folder {
         Some(given) => given.to_owned(),
         None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
     };
-    let scratch = folder.join("replay");
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch)?;
-    }
     let options = MinterOptions::default();
     let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
-    let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
-    let names: Vec<String> = files.names().collect();
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let sources = inputs::sources(&first, &inputs_folder)?;
     let engine = Engine::start(
@@ -89,7 +118,7 @@ pub fn replay(
         sources,
         &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
         Some(timekeeper),
-        Box::new(Again(files)),
+        publish(&first)?,
     )?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
@@ -101,10 +130,7 @@ pub fn replay(
     }
     let ended = engine.has_ended();
     engine.stop()?;
-    let compared = if ended { compare(folder, &scratch, &names, ticks)? } else { Compared::Interrupted };
-    std::fs::remove_dir_all(&scratch)
-        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-    Ok(compared)
+    Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
 }
 
 /// Writes the outputs again.

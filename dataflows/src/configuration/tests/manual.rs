@@ -9,7 +9,7 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 10] = [
+const HEADINGS: [(&str, &str); 11] = [
     ("WrittenFile", "The file"),
     ("WrittenTime", "`[time]`"),
     ("WrittenSource", "`[[sources]]`"),
@@ -20,6 +20,7 @@ const HEADINGS: [(&str, &str); 10] = [
     ("WrittenSessions", "`[sessions]`"),
     ("WrittenInventory", "`[inventory]`"),
     ("WrittenView", "`[views.…]`"),
+    ("WrittenSink", "`[[sinks]]`"),
 ];
 
 /// The reference: each struct a section, each field an entry, in the words of their comments.
@@ -62,6 +63,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenSessions>();
     named::<WrittenInventory>();
     named::<WrittenView>();
+    named::<WrittenSink>();
 }
 
 /// The blocks of TOML in the manual: the shortest configuration, and the same with every default written out.
