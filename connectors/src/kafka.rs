@@ -6,4 +6,5 @@
 pub mod cluster;
 pub mod connection;
 mod native;
+pub mod sink;
 pub mod source;

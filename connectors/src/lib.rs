@@ -8,3 +8,4 @@ pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local_disk;
+pub mod outbox;

@@ -24,9 +24,9 @@ pub use kafka::{
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use settings::{
-    ExperimentSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
-    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings,
-    VariantSettings, ViewSettings,
+    CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings, History,
+    InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation, PopulationSetting, SessionSettings,
+    Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings, VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;

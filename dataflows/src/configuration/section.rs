@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenKafka,
-    WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSource, WrittenTenant, WrittenTime, WrittenVariant,
-    WrittenView,
+    WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant, WrittenTime,
+    WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -65,6 +65,7 @@ pub(super) struct WrittenSections {
     pub(super) inventory: Section<WrittenInventory>,
     pub(super) checkpoints: Section<WrittenCheckpoints>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
+    pub(super) sinks: Vec<Section<WrittenSink>>,
 }
 
 /// `[kafka]` and the sections within it.
@@ -102,6 +103,8 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let inventory = one(&mut root, "inventory", mistakes);
     let checkpoints = one(&mut root, "checkpoints", mistakes);
     let views = named(&mut root, "views", mistakes);
+    let sinks = several(&mut root, "sinks", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
+    let sinks = sinks.collect();
     let file = section(root, 0..0, mistakes);
     Some(WrittenSections {
         file,
@@ -116,6 +119,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         inventory,
         checkpoints,
         views,
+        sinks,
     })
 }
 

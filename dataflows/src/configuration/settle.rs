@@ -5,6 +5,7 @@
 
 mod experiments;
 mod kafka;
+mod sinks;
 mod sources;
 mod values;
 mod views;
@@ -17,8 +18,8 @@ use super::kafka::{Built, KafkaSettings};
 use super::mistake::Mistakes;
 use super::section::{Section, WrittenSections};
 use super::settings::{
-    CheckpointSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation, SessionSettings,
-    Settings, SourceSettings,
+    CheckpointSettings, Delivery, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
+    SessionSettings, Settings, SourceSettings,
 };
 use super::written::{Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenInventory, WrittenTime};
 use crate::views::View;
@@ -39,8 +40,11 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
     let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
-    let operation = operation(&sections.file, &sections.time.written, kafka, history, checkpoints, mistakes);
-    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions: sessions_kept, inventory, views };
+    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, mistakes);
+    let file = &sections.file;
+    let operation = operation(file, &sections.time.written, kafka, history, checkpoints, deliveries, mistakes);
+    let sessions = sessions_kept;
+    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks };
     Settings { operation, meaning, inputs }
 }
 
@@ -78,6 +82,7 @@ fn operation(
     kafka: Option<KafkaSettings>,
     history: BTreeMap<View, History>,
     checkpoints: CheckpointSettings,
+    deliveries: Vec<Delivery>,
     mistakes: &mut Mistakes<'_>,
 ) -> Operation {
     let file = &file.written;
@@ -97,6 +102,7 @@ fn operation(
         kafka,
         history,
         checkpoints,
+        deliveries,
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct WrittenFile {
     /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
     /// `dead_letters`, `source_health`, `stock`, `availability`.
     pub(super) views: Option<IgnoredAny>,
+    /// Kafka topics that views are written to, besides their files; up to 100 sinks.
+    pub(super) sinks: Option<IgnoredAny>,
 }
 
 /// Checkpoints: what every operator holds, as of one tick, so that a restart replays only what came after it.
@@ -261,4 +263,41 @@ pub(super) struct WrittenView {
     pub(super) sink: Given<String>,
     /// Into how many outputs the rows are divided, by a hash of their key; 1 to 64. Default: 1.
     pub(super) shards: Given<i64>,
+}
+
+/// Views as messages in Kafka topics, each exactly once; `docs/sinks.md` shows the messages. Partitions are the `shards` of
+/// the view. The first five keys decide what is written and may not change; the others may at a restart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenSink {
+    /// Its name: up to 100 letters, digits, `-` and `_`. Required.
+    pub(super) name: Given<String>,
+    /// The name of the topic of each view; `{view}` stands for the view's name. Default: `"aisle.{view}"`.
+    pub(super) topic: Given<String>,
+    /// Which views, at least one. Default: all that are enabled.
+    pub(super) views: Given<Vec<Spanned<String>>>,
+    /// `"changes"`: a message for each change, `{"tick":…,"diff":…,"row":…}`. `"upserts"`: the row that a key has now, or
+    /// nothing where it has none. Keys are the same. Default: `"changes"`.
+    pub(super) rows: Given<String>,
+    /// `"changes"` (every change) or `"sealed"` (rows once the watermark has passed their minute; only of
+    /// `session_minutes` and `variant_minutes`). Default: `"changes"`.
+    pub(super) emit: Given<String>,
+    /// `host:port` of some brokers, separated by commas. Required.
+    pub(super) bootstrap: Given<String>,
+    /// The name of this engine, of the same characters, for its transactional ids `engine-name-shard` and its progress topic
+    /// `engine.name.progress`. Two runs that write to one cluster need two. Default: `"aisle"`.
+    pub(super) engine: Given<String>,
+    /// `"transactional"`: each message is seen once by whoever reads committed messages. `"idempotent-sequenced"`: no
+    /// transactions; after a crash some may come twice, to be dropped by their headers. Default: `"transactional"`.
+    pub(super) mode: Given<String>,
+    /// The most that its outbox on disk holds while the cluster is slow or away, at least 65536. Default: 268435456, which is
+    /// 256 MiB.
+    pub(super) outbox_bytes: Given<i64>,
+    /// What happens when the outbox is full: `"stall"` (the run waits) or `"detach"` (the sink takes nothing more until the
+    /// next start, which derives it again). Default: `"stall"`.
+    pub(super) when_full: Given<String>,
+    /// Whether topics that are missing are made. Default: false.
+    pub(super) create: Given<bool>,
+    /// How many replicas those have; 1 to 100. Default: 3.
+    pub(super) replicas: Given<i64>,
 }

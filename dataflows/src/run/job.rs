@@ -25,6 +25,7 @@ use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
+use super::sinks::KafkaSinks;
 use super::{recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
@@ -35,6 +36,9 @@ use crate::views::View;
 
 /// The name of the remap log in a data folder.
 pub const REMAP_LOG: &str = "remap.log";
+
+/// The folder of the sinks' outboxes in a data folder.
+pub const OUTBOX: &str = "outbox";
 
 /// Where the inputs of a data folder lay: the configuration's folder.
 pub const INPUTS: &str = "inputs-folder";
@@ -94,7 +98,7 @@ pub enum RunError {
     },
     /// The outputs know of ticks that the remap log does not.
     #[error(
-        "the change files of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
+        "the outputs of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
          restore it from a copy, or start again with --fresh", .folder.display()
     )]
     LogCut {
@@ -175,6 +179,14 @@ pub enum RunError {
         /// The first tick that is not in it.
         upper: u64,
     },
+    /// A Kafka sink.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    /// A topic could not be verified.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Verify(#[from] connectors::kafka::sink::verify::VerifyError),
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -324,6 +336,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     };
     remember_inputs(&folder, &inputs_folder)?;
     let files = ChangeFiles::open(folder.disk(), &plan)?;
+    let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX))?;
     let operation = &settings.operation;
     let minter = MinterOptions {
         tick_bytes: operation.tick_bytes,
@@ -336,12 +349,9 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     if options.once {
         timekeeper = timekeeper.until_all_read();
     }
-    if files.resumed() > timekeeper.durable() {
-        return Err(RunError::LogCut {
-            folder: folder.path().to_owned(),
-            sinks: files.resumed(),
-            log: timekeeper.durable(),
-        });
+    let resumed = files.resumed().max(sinks.resumed());
+    if resumed > timekeeper.durable() {
+        return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: timekeeper.durable() });
     }
     let store = recovery::open(&settings, run)?;
     if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
@@ -349,8 +359,9 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     {
         return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
     }
+    let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
     let chosen = match &store {
-        Some(store) => recovery::choose(store, &timekeeper, files.least_resumed(), options.replay_all)?,
+        Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
         None => None,
     };
     let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
@@ -372,7 +383,8 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
-    let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let watch = sinks.watch();
+    let output = Output::new(files, sinks, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
@@ -409,17 +421,28 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         say(&format!("topic {topic} has {partitions} partitions now; going on with them"));
         return Ok(Went::Grown { listen });
     }
+    let mut told = false;
+    while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
+        if !told && started.elapsed() > Duration::from_secs(2) {
+            told = true;
+            say("every source has ended; waiting until the Kafka sinks have sent everything");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if interrupted.load(Ordering::Acquire) && !watch.is_drained() {
+        say("what the Kafka sinks have not sent stays in their outboxes");
+    }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
-        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() {
+        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() && watch.failure().is_none() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
     server.shutdown();
-    Ok(Went::Ended(ended))
+    watch.failure().map_or(Ok(Went::Ended(ended)), Err)
 }
 
 /// Says that a run was interrupted.

@@ -9,7 +9,7 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 14] = [
+const HEADINGS: [(&str, &str); 15] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenTime", "`[time]`"),
@@ -24,6 +24,7 @@ const HEADINGS: [(&str, &str); 14] = [
     ("WrittenSessions", "`[sessions]`"),
     ("WrittenInventory", "`[inventory]`"),
     ("WrittenView", "`[views.…]`"),
+    ("WrittenSink", "`[[sinks]]`"),
 ];
 
 /// The reference: each struct a section, each field an entry, in the words of their comments.
@@ -70,6 +71,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenInventory>();
     named::<WrittenCheckpoints>();
     named::<WrittenView>();
+    named::<WrittenSink>();
 }
 
 /// The blocks of TOML in the manual: the shortest configuration, and the same with every default written out.
