@@ -94,6 +94,11 @@ refuse_busy_port() { # port, environment variable that chooses another
   fail "port $1 is busy${owner:+ ($owner)}; set $2 to another"
 }
 
+wait_until_free() { # port, seconds
+  local deadline=$((SECONDS + $2))
+  while accepts "$1" && [ $SECONDS -lt $deadline ]; do sleep 0.05; done
+}
+
 # Waits until a check succeeds. Fails, with the end of the log, when the folder's process ends first or time is up.
 wait_until_ready() { # folder, seconds, check...
   local folder=$1 seconds=$2 deadline=$((SECONDS + $2))

@@ -208,6 +208,8 @@ make_cluster() {
 launch_node() { # node
   local folder
   folder=$(folder_of "$1")
+  # A process that was killed may hold its ports for a moment after it is gone from the list.
+  [ ! -f "$folder/process" ] || wait_until_free $((port + $1 - 1)) 10
   refuse_busy_port $((port + $1 - 1)) KAFKA_PORT
   # What the log says before this point is of an earlier life.
   touch "$folder/log"
