@@ -109,3 +109,25 @@ wait_until_ready() { # folder, seconds, check...
     sleep 0.1
   done
 }
+
+# Prints what a component of one process does, and fails unless it answers.
+single_status() { # folder, address, check...
+  local folder=$1 address=$2 id
+  shift 2
+  id=$(process_of "$folder")
+  if [ -z "$id" ]; then echo "$address stopped"; return 1; fi
+  if [ "$(state_of "$id")" = T ]; then echo "$address paused"; return 1; fi
+  if "$@"; then echo "$address running"; else echo "$address starting"; return 1; fi
+}
+
+# Does to a component's process what its name says.
+fault() { # folder, kill|pause|resume
+  local id
+  id=$(process_of "$1")
+  [ -n "$id" ] || fail "it does not run"
+  case $2 in
+    kill) end_process "$1" KILL 10 ;;
+    pause) kill -STOP "$id" ;;
+    resume) kill -CONT "$id" ;;
+  esac
+}
