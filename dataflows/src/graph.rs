@@ -19,6 +19,7 @@ use timely::dataflow::operators::{Concat, Concatenate};
 use timely::worker::Worker;
 
 use operators::bindings::Inlet;
+use operators::checkpoint::{Checkpoints, Depot, Restore};
 use operators::clock::{Mark, clock};
 use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
@@ -106,6 +107,10 @@ pub struct Ports {
     pub inlet: Inlet,
     /// Where publications go.
     pub publish: Arc<dyn Fn(Publication) + Send + Sync>,
+    /// Where checkpoints go, where any are taken.
+    pub depot: Option<Arc<dyn Depot>>,
+    /// What the worker begins with; the beginning otherwise.
+    pub restore: Option<Restore>,
 }
 
 /// How much each fold holds, by its name, and how much is remembered of identities.
@@ -126,7 +131,8 @@ type Changes<'scope, R> = StreamVec<'scope, Tick, (R, Tick, isize)>;
 pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
     worker.dataflow_named::<Tick, _, _>("Aisle", |scope| {
         let bindings = ports.inlet.bindings(scope);
-        let face = shared_clock(&plan.topology);
+        let checkpoints = Checkpoints::new(scope.index(), ports.depot, ports.restore);
+        let face = shared_clock(&plan.topology, &checkpoints);
         let topology = &plan.topology;
         let without_unit: fn(&Event) -> bool = |event| event.unit.is_empty();
         let events_plan = ReleasePlan {
@@ -143,17 +149,24 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             mark: |_: &Fact| false,
             feeds: ports.facts,
         };
-        let events = release(bindings.clone(), events_plan, topology, &face);
-        let facts = release(bindings.clone(), facts_plan, topology, &face);
+        let events = release(bindings.clone(), events_plan, topology, &face, &checkpoints);
+        let facts = release(bindings.clone(), facts_plan, topology, &face, &checkpoints);
         let mut gauges: Gauges = vec![("Identities", events.remembered), ("Identities", facts.remembered)];
         let reports = events.reports.concat(facts.reports);
-        let marks = clock(reports.clone(), bindings, &face);
+        let marks = clock(reports.clone(), bindings, &face, &checkpoints);
 
         let mut news = vec![stamp(reports, "Reports", |report| Some((report.partition, News::from(report))))];
         let shared = |release| topology.of_release(release).any(|(_, partition)| !partition.identity_fixes_partition);
         let (mut released_events, mut events_aside) = (events.released, events.aside);
         if shared(EVENTS) {
-            let resolved = resolve(events.pending, "ResolveEvents", LatePolicy::SetAside, without_unit);
+            let resolved = resolve(
+                events.pending,
+                marks.clone(),
+                &checkpoints,
+                "ResolveEvents",
+                LatePolicy::SetAside,
+                without_unit,
+            );
             gauges.push(("Identities", resolved.remembered));
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
@@ -163,14 +176,16 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         }
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
-            let resolved = resolve(facts.pending, "ResolveFacts", LatePolicy::Fold, |_: &Fact| false);
+            let resolved =
+                resolve(facts.pending, marks.clone(), &checkpoints, "ResolveFacts", LatePolicy::Fold, |_: &Fact| false);
             gauges.push(("Identities", resolved.remembered));
             released_facts = released_facts.concat(resolved.released);
             facts_aside = facts_aside.concat(resolved.aside);
             news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));
         }
 
-        let mut wiring = Wiring { plan, marks: marks.clone(), publish: ports.publish, ends: Vec::new(), gauges };
+        let mut wiring =
+            Wiring { plan, marks: marks.clone(), checkpoints, publish: ports.publish, ends: Vec::new(), gauges };
         wiring.experiments(released_events);
         wiring.inventory(released_facts);
         wiring.health(scope.concatenate(news));
@@ -189,6 +204,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
 struct Wiring<'a, 'scope> {
     plan: &'a GraphPlan,
     marks: StreamVec<'scope, Tick, Mark>,
+    checkpoints: Checkpoints,
     publish: Arc<dyn Fn(Publication) + Send + Sync>,
     ends: Vec<StreamVec<'scope, Tick, ()>>,
     gauges: Gauges,
@@ -337,7 +353,7 @@ impl<'scope> Wiring<'_, 'scope> {
         outlet: O,
     ) -> O::Streams {
         let name = fold.name();
-        let (streams, handle) = postings.fold_into(fold, self.marks.clone(), &[], outlet);
+        let (streams, handle) = postings.fold_into(fold, self.marks.clone(), &self.checkpoints, outlet);
         self.gauges.push((name, Box::new(move || handle.gauge())));
         streams
     }

@@ -69,6 +69,8 @@ pub struct Binding {
     pub advances: Vec<Advance>,
     /// The configuration, where it changed: always at tick 0.
     pub configuration: Option<Configuration>,
+    /// Whether a checkpoint is asked for as of this tick. Not written down: no output depends on it.
+    pub checkpoint: bool,
 }
 
 /// As written: relative to the entry before.
@@ -148,7 +150,7 @@ impl Coder {
         }
         self.now_ms = self.now_ms.wrapping_add(entry.now_by_ms);
         self.tick += 1;
-        Ok(Binding { tick, now_ms: self.now_ms, advances, configuration: entry.configuration })
+        Ok(Binding { tick, now_ms: self.now_ms, advances, configuration: entry.configuration, checkpoint: false })
     }
 }
 
@@ -181,7 +183,7 @@ mod tests {
                     next[partition as usize] += by;
                     Advance { partition: PartitionId(partition), next: next[partition as usize], status: Status::Behind }
                 }).collect();
-                let binding = Binding { tick: tick as Tick, now_ms, advances, configuration: None };
+                let binding = Binding { tick: tick as Tick, now_ms, advances, configuration: None, checkpoint: false };
                 prop_assert_eq!(decoder.decode(&encoder.encode(&binding)).unwrap(), binding);
             }
         }

@@ -16,6 +16,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, vec::Broadcast};
 
 use crate::binding::Binding;
+use crate::checkpoint::{Checkpoints, Place, Save, encode};
 use crate::release::SharedClock;
 use crate::time::{Tick, TimeMs};
 use crate::watermark::Report;
@@ -31,6 +32,29 @@ pub struct Mark {
     pub watermarks: Arc<[TimeMs]>,
     /// By group: the greatest `W` up to here that was not plus infinity.
     pub reached: Arc<[TimeMs]>,
+    /// Whether a checkpoint is asked for as of this tick.
+    pub checkpoint: bool,
+}
+
+/// The operator's name.
+pub const CLOCK: &str = "Clock";
+
+/// What a checkpoint holds of the clock: the first worker's is everybody's.
+struct Saved {
+    is_first: bool,
+    face: SharedClock,
+    coded: Option<Vec<u8>>,
+}
+
+impl Save for Saved {
+    fn freeze(&mut self, _: Tick) {
+        self.coded = self.is_first.then(|| encode(&self.face.borrow().watermarks, Vec::new()));
+    }
+
+    fn give(&mut self, _: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
+        self.coded.take().into_iter().for_each(|coded| give(Place::Everyone, coded));
+        true
+    }
 }
 
 /// Computes watermarks on every worker; gives one [`Mark`] per worker and tick.
@@ -38,9 +62,15 @@ pub fn clock<'scope>(
     reports: StreamVec<'scope, Tick, Report>,
     bindings: StreamVec<'scope, Tick, Arc<Binding>>,
     clock: &SharedClock,
+    checkpoints: &Checkpoints,
 ) -> StreamVec<'scope, Tick, Mark> {
     let clock = Rc::clone(clock);
-    reports.broadcast().binary_frontier(bindings, Pipeline, Pipeline, "Clock", move |_, _| {
+    let worker = bindings.scope().worker();
+    let is_first = bindings.scope().index() == 0;
+    let checkpoints = checkpoints.clone();
+    reports.broadcast().binary_frontier(bindings, Pipeline, Pipeline, CLOCK, move |_, info| {
+        let seat = checkpoints.seat(CLOCK, worker.activator_for(info.address));
+        let mut saved = Saved { is_first, face: Rc::clone(&clock), coded: None };
         let mut reported: BTreeMap<Tick, Vec<Report>> = BTreeMap::new();
         let mut bound: BTreeMap<Tick, (Capability<Tick>, Arc<Binding>)> = BTreeMap::new();
         move |(reports, reports_frontier), (bindings, bindings_frontier), output| {
@@ -62,14 +92,27 @@ pub fn clock<'scope>(
                 let mut reports = reported.remove(&tick).unwrap_or_default();
                 reports.sort_unstable_by_key(|report| report.partition);
                 let mut face = clock.borrow_mut();
-                face.watermarks.advance(&binding, &reports);
-                face.upper = tick + 1;
+                if tick >= face.upper {
+                    face.watermarks.advance(&binding, &reports);
+                    face.upper = tick + 1;
+                }
                 let watermarks = face.watermarks.groups().into();
                 let reached = face.watermarks.reached().into();
                 let mut session = output.session(&capability);
-                session.give(Mark { tick, now_ms: binding.now_ms, watermarks, reached });
+                session.give(Mark {
+                    tick,
+                    now_ms: binding.now_ms,
+                    watermarks,
+                    reached,
+                    checkpoint: binding.checkpoint,
+                });
                 face.waiting.iter().for_each(timely::scheduling::Activator::activate);
+                drop(face);
+                if binding.checkpoint {
+                    seat.freeze(tick + 1, &mut saved);
+                }
             }
+            seat.work(&mut saved);
         }
     })
 }

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::time::{Tick, TimeMs};
 use crate::topology::GroupId;
 
-pub use operator::{FoldGauge, FoldHandle, FoldSnapshot, Folded, Posting};
+pub use operator::{FoldGauge, FoldHandle, Folded, Posting};
 pub use outlet::{Outlet, Port, combined, rows, rows_of};
 
 /// A complete tick, as folds see it.

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{decode, encode};
 use crate::fold::FoldGauge;
 use crate::record::Identity;
+use crate::shard::{SHARDS, shard_of_hash};
 use crate::time::TimeMs;
 
 /// What a set says of a record.
@@ -40,7 +43,7 @@ impl Hasher for Low {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Seen {
     content: u64,
     event_time_ms: TimeMs,
@@ -57,6 +60,16 @@ pub struct Identities {
     tables: Vec<Table>,
     sweep_next: usize,
     streams: HashMap<u128, Intervals, BuildHasherDefault<Low>>,
+    saving: Option<Saving>,
+}
+
+/// A checkpoint under way.
+#[derive(Debug)]
+struct Saving {
+    /// The first table that was not given.
+    next: usize,
+    /// What the tables that were not given held, as of the checkpoint, of ids that are met since.
+    put_by: HashMap<u128, Option<Seen>, BuildHasherDefault<Low>>,
 }
 
 impl Default for Identities {
@@ -65,6 +78,7 @@ impl Default for Identities {
             tables: (0..TABLES).map(|_| Table::default()).collect(),
             sweep_next: 0,
             streams: HashMap::default(),
+            saving: None,
         }
     }
 }
@@ -82,13 +96,21 @@ impl Identities {
             }
             Identity::Id { id, content } => {
                 let seen = Seen { content, event_time_ms };
-                match self.tables[table_of(id)].entry(id) {
+                let table = table_of(id);
+                let saving = self.saving.as_mut().filter(|saving| table >= saving.next);
+                match self.tables[table].entry(id) {
                     hashbrown::hash_map::Entry::Vacant(vacant) => {
+                        if let Some(saving) = saving {
+                            saving.put_by.entry(id).or_insert(None);
+                        }
                         vacant.insert(seen);
                         Admission::New
                     }
                     hashbrown::hash_map::Entry::Occupied(mut known) => {
                         if known.get().event_time_ms < absent_before_ms {
+                            if let Some(saving) = saving {
+                                saving.put_by.entry(id).or_insert(Some(*known.get()));
+                            }
                             known.insert(seen);
                             Admission::New
                         } else if known.get().content == content {
@@ -109,14 +131,81 @@ impl Identities {
         known.is_some_and(|known| known.event_time_ms >= absent_before_ms && known.content != content)
     }
 
-    /// Frees what counts as absent in one of the tables: call it once a tick.
+    /// Frees what counts as absent in one of the tables: call it once a tick. It waits while a checkpoint is given.
     pub fn sweep(&mut self, absent_before_ms: TimeMs) {
+        if self.saving.is_some() {
+            return;
+        }
         let table = &mut self.tables[self.sweep_next];
         self.sweep_next = (self.sweep_next + 1) % TABLES;
         if !table.is_empty() {
             table.retain(|_, seen| seen.event_time_ms >= absent_before_ms);
             if table.capacity() > 1_024 && table.len() < table.capacity() / 8 {
                 table.shrink_to(table.len() * 2);
+            }
+        }
+    }
+
+    /// From now on what is given is what is remembered now, whatever is met meanwhile. The sequenced streams, which are
+    /// few and change at every record, are given at once.
+    pub fn freeze(&mut self, mut give: impl FnMut(u64, Vec<u8>)) {
+        self.saving = Some(Saving { next: 0, put_by: HashMap::default() });
+        let mut by_shard: BTreeMap<u64, BTreeMap<u128, &Intervals>> = BTreeMap::new();
+        for (stream, intervals) in &self.streams {
+            by_shard.entry(identity_shard(*stream)).or_default().insert(*stream, intervals);
+        }
+        for (shard, streams) in by_shard {
+            let streams = streams.into_iter().map(|(stream, intervals)| Remembered::Stream(stream, intervals.clone()));
+            give(shard, streams.fold(Vec::new(), |coded, stream| encode(&stream, coded)));
+        }
+    }
+
+    /// Gives ids, by virtual shard, about `bytes_max` bytes of them; says how many bytes, none where all were given.
+    pub fn give(&mut self, bytes_max: usize, mut give: impl FnMut(u64, Vec<u8>)) -> usize {
+        let mut given = 0;
+        while let Some(saving) = self.saving.as_mut().filter(|saving| saving.next < TABLES)
+            && given < bytes_max
+        {
+            let first = saving.next as u64 * SHARDS_PER_TABLE;
+            let mut by_shard = vec![Vec::new(); SHARDS_PER_TABLE as usize];
+            let mut put = |id: u128, seen: Seen| {
+                let coded: &mut Vec<u8> = &mut by_shard[(identity_shard(id) - first) as usize];
+                *coded = encode(&Remembered::Id(id, seen), std::mem::take(coded));
+            };
+            for (id, seen) in &self.tables[saving.next] {
+                if !saving.put_by.contains_key(id) {
+                    put(*id, *seen);
+                }
+            }
+            let table = saving.next;
+            saving.put_by.retain(|id, before| {
+                let is_given = table_of(*id) == table;
+                before.filter(|_| is_given).into_iter().for_each(|seen| put(*id, seen));
+                !is_given
+            });
+            saving.next += 1;
+            for (shard, coded) in (first..).zip(by_shard).filter(|(_, coded)| !coded.is_empty()) {
+                given += coded.len();
+                give(shard, coded);
+            }
+        }
+        if self.saving.as_ref().is_some_and(|saving| saving.next == TABLES) {
+            self.saving = None;
+        }
+        given
+    }
+
+    /// Whether a checkpoint is under way.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    /// Remembers what was given.
+    pub fn restore(&mut self, mut coded: &[u8]) {
+        while !coded.is_empty() {
+            match decode(&mut coded) {
+                Remembered::Id(id, seen) => drop(self.tables[table_of(id)].insert(id, seen)),
+                Remembered::Stream(stream, intervals) => drop(self.streams.insert(stream, intervals)),
             }
         }
     }
@@ -149,13 +238,26 @@ impl Identities {
     }
 }
 
+/// The virtual shard of an identity, which is a hash already: its top bits, since the tables use the low half.
+pub fn identity_shard(id: u128) -> u64 {
+    shard_of_hash((id >> 64) as u64)
+}
+
 fn table_of(id: u128) -> usize {
-    // The tables use the low half: the place among them comes from the high one.
-    (id >> 64) as usize % TABLES
+    (identity_shard(id) / SHARDS_PER_TABLE) as usize
+}
+
+const SHARDS_PER_TABLE: u64 = SHARDS / TABLES as u64;
+
+/// What a checkpoint holds of identities.
+#[derive(Serialize, Deserialize)]
+enum Remembered {
+    Id(u128, Seen),
+    Stream(u128, Intervals),
 }
 
 /// A set of numbers as disjoint intervals `first..=last` that never touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intervals(BTreeMap<u64, u64>);
 
 impl Intervals {
@@ -207,7 +309,7 @@ mod tests {
             let (mut swept, mut never, mut bound) = (Identities::default(), Identities::default(), 0);
             for (id, content, ahead, sweep) in steps {
                 bound += ahead / 20;
-                let identity = Identity::Id { id: id << 64 | id, content };
+                let identity = Identity::Id { id: id << 123 | id, content };
                 let time = bound + ahead;
                 prop_assert_eq!(swept.conflicts(identity, bound), never.conflicts(identity, bound));
                 prop_assert_eq!(swept.admit(identity, time, bound), never.admit(identity, time, bound));
@@ -215,6 +317,44 @@ mod tests {
                     swept.sweep(bound);
                 }
             }
+        }
+    }
+
+    /// What is remembered, without regard to where.
+    fn contents(identities: &Identities) -> (BTreeMap<u128, (u64, TimeMs)>, BTreeMap<u128, Intervals>) {
+        let ids = identities.tables.iter().flatten().map(|(id, seen)| (*id, (seen.content, seen.event_time_ms)));
+        (ids.collect(), identities.streams.iter().map(|(stream, intervals)| (*stream, intervals.clone())).collect())
+    }
+
+    proptest! {
+        /// However much is met while it is given, a checkpoint holds what was remembered when it was frozen.
+        #[test]
+        fn a_checkpoint_is_of_one_moment(
+            before in prop::collection::vec((0u128..60, 0u64..2, 0i64..100), 0..100),
+            after in prop::collection::vec((0u128..60, 0u64..2, 0i64..100, any::<bool>()), 0..100),
+        ) {
+            let id = |number: u128, content| match number % 5 {
+                0 => Identity::Sequence { stream: number << 121, sequence: content },
+                _ => Identity::Id { id: number << 122 | number, content },
+            };
+            let mut identities = Identities::default();
+            for (number, content, time_ms) in before {
+                identities.admit(id(number, content), time_ms, 0);
+            }
+            let expected = contents(&identities);
+            let mut restored = Identities::default();
+            identities.freeze(|_, coded| restored.restore(&coded));
+            for (number, content, time_ms, gives) in after {
+                identities.admit(id(number, content), time_ms, 50);
+                identities.sweep(50);
+                if gives {
+                    identities.give(1, |_, coded| restored.restore(&coded));
+                }
+            }
+            while identities.is_saving() {
+                identities.give(1, |_, coded| restored.restore(&coded));
+            }
+            prop_assert_eq!(contents(&restored), expected);
         }
     }
 

@@ -3,8 +3,10 @@
 //! Late is a record whose event time is below the greater of its lane's greatest so far less lateness and the floor under
 //! the lane. Every decoded record that is not `future` raises its lane's greatest, whatever its verdict.
 
-use hashbrown::HashMap;
 use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::record::Header;
 use crate::time::{MINUS_INFINITY, TimeMs, minus_ms};
@@ -39,22 +41,50 @@ pub struct Rules<'a> {
 pub const RECENT_RECORDS: u64 = 10_000;
 
 /// The lanes of one partition, as its owner knows them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Judge {
     partition: PartitionId,
     lanes: Vec<Lane>,
-    places: HashMap<(GroupId, u128), u32, std::hash::BuildHasherDefault<crate::judge::LaneHasher>>,
+    #[serde(with = "places")]
+    places: Places,
+    #[serde(skip)]
     last: Option<((GroupId, u128), u32)>,
+    /// Empty between ticks.
+    #[serde(skip)]
     spoken: Vec<u32>,
     recent: Recent,
     behind_ms: TimeMs,
 }
 
-#[derive(Debug)]
+/// By group and lane, its place among the lanes.
+type Places = HashMap<(GroupId, u128), u32, std::hash::BuildHasherDefault<LaneHasher>>;
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Lane {
     group: GroupId,
     greatest_ms: TimeMs,
+    /// In this tick: never between ticks.
+    #[serde(skip)]
     spoke: bool,
+}
+
+/// Checkpoints have the lanes in the order of their places.
+mod places {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{GroupId, Places};
+
+    pub(super) fn serialize<S: Serializer>(places: &Places, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lanes: Vec<(u32, GroupId, u128)> =
+            places.iter().map(|((group, lane), place)| (*place, *group, *lane)).collect();
+        lanes.sort_unstable();
+        lanes.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Places, D::Error> {
+        let lanes = Vec::<(u32, GroupId, u128)>::deserialize(deserializer)?;
+        Ok(lanes.into_iter().map(|(place, group, lane)| ((group, lane), place)).collect())
+    }
 }
 
 impl Judge {
@@ -164,7 +194,7 @@ impl std::hash::Hasher for LaneHasher {
 }
 
 /// The lanes of the last [`RECENT_RECORDS`] records, as runs.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Recent {
     runs: VecDeque<(u32, u64)>,
     counts: Vec<u64>,

@@ -5,6 +5,7 @@
 
 pub mod binding;
 pub mod bindings;
+pub mod checkpoint;
 pub mod clock;
 pub mod disk;
 pub mod emit;

@@ -26,13 +26,15 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::Activator;
 
 use crate::binding::Binding;
+use crate::checkpoint::{Checkpoints, decode};
+use crate::clock::CLOCK;
 use crate::feed::Feed;
 use crate::fold::FoldGauge;
 use crate::record::{Header, Record, Rejection};
 use crate::time::{Tick, TimeMs};
-use crate::topology::{Parameters, PartitionId, ReleaseId, Topology};
+use crate::topology::{PartitionId, ReleaseId, Topology};
 use crate::watermark::{Report, Watermarks};
-use owned::{Out, Owned};
+use owned::{AllOwned, Out, Owned};
 pub(crate) use verdict::{Sight, conflict, count_accepted, sight};
 
 /// What becomes of late records.
@@ -136,9 +138,11 @@ pub struct ClockFace {
 /// The clock of a worker, shared by its operators. It is written only from complete ticks.
 pub type SharedClock = Rc<RefCell<ClockFace>>;
 
-/// A clock before tick 0.
-pub fn shared_clock(topology: &Topology) -> SharedClock {
-    Rc::new(RefCell::new(ClockFace { watermarks: Watermarks::new(topology), upper: 0, waiting: Vec::new() }))
+/// A clock before tick 0, or as a checkpoint held it.
+pub fn shared_clock(topology: &Topology, checkpoints: &Checkpoints) -> SharedClock {
+    let restored = checkpoints.take(CLOCK).first().map(|part| decode(&mut part.bytes.as_slice()));
+    let watermarks = restored.unwrap_or_else(|| Watermarks::new(topology));
+    Rc::new(RefCell::new(ClockFace { watermarks, upper: checkpoints.restored_upper(), waiting: Vec::new() }))
 }
 
 /// The streams that leave a release.
@@ -169,12 +173,13 @@ pub struct ReleasePlan<R> {
     pub feeds: Vec<(PartitionId, Feed<R>)>,
 }
 
-/// Builds the release of one kind of records.
+/// Builds the release of one kind of records. The clock has to be restored before.
 pub fn release<'scope, R: Record>(
     bindings: StreamVec<'scope, Tick, Arc<Binding>>,
     plan: ReleasePlan<R>,
     topology: &Topology,
     clock: &SharedClock,
+    checkpoints: &Checkpoints,
 ) -> ReleaseStreams<'scope, R> {
     let scope = bindings.scope();
     let mut builder = OperatorBuilder::new(plan.name.clone(), scope);
@@ -193,13 +198,16 @@ pub fn release<'scope, R: Record>(
     clock.borrow_mut().waiting.push(worker.activator_for(Rc::clone(&address)));
     let wake = worker.sync_activator_for(address.to_vec());
 
+    let seat = checkpoints.seat(&plan.name, worker.activator_for(Rc::clone(&address)));
+    let restored_upper = checkpoints.restored_upper();
     let owned = plan.feeds.into_iter().map(|(id, feed)| Owned::new(id, feed, topology, plan.late, plan.mark));
-    let owned: Rc<RefCell<Vec<Owned<R>>>> = Rc::new(RefCell::new(owned.collect()));
+    let owned = AllOwned::new(owned.collect(), checkpoints.take(&plan.name));
+    let owned: Rc<RefCell<AllOwned<R>>> = Rc::new(RefCell::new(owned));
     let shared = Rc::clone(&owned);
     let remembered =
-        move || shared.borrow().iter().flat_map(|owned| &owned.identities).map(|(_, ids)| ids.gauge()).sum();
-    let mut parameters = Parameters::default();
+        move || shared.borrow().partitions.iter().flat_map(|owned| &owned.identities).map(|(_, ids)| ids.gauge()).sum();
     let clock = Rc::clone(clock);
+    let mut parameters = clock.borrow().watermarks.parameters().clone();
 
     builder.build(move |_| {
         let mut queue: VecDeque<([Capability<Tick>; 4], Arc<Binding>)> = VecDeque::new();
@@ -210,7 +218,7 @@ pub fn release<'scope, R: Record>(
                     queue.push_back(([0, 1, 2, 3].map(|port| capability.retain(port)), binding));
                 }
             });
-            let mut owned = owned.borrow_mut();
+            let mut all = owned.borrow_mut();
             let (mut released, mut aside) = (released.activate(), aside.activate());
             let (mut reports, mut pending) = (reports.activate(), pending.activate());
             while let Some((capabilities, binding)) = queue.front() {
@@ -218,12 +226,17 @@ pub fn release<'scope, R: Record>(
                 if face.upper < binding.tick {
                     break;
                 }
+                if binding.tick < restored_upper {
+                    // The tick of the checkpoint, once more: everything of it was released.
+                    queue.pop_front();
+                    continue;
+                }
                 if !begun {
                     begun = true;
                     let before = std::mem::take(&mut parameters);
                     parameters =
                         binding.configuration.as_ref().map_or_else(|| before.clone(), |new| new.parameters.clone());
-                    for owned in owned.iter_mut() {
+                    for owned in &mut all.partitions {
                         owned.begin(binding, &before, &parameters);
                     }
                 }
@@ -231,7 +244,7 @@ pub fn release<'scope, R: Record>(
                 let mut aside = aside.session(&capabilities[1]);
                 let mut pending = pending.session(&capabilities[3]);
                 let mut reached = true;
-                for owned in owned.iter_mut() {
+                for owned in &mut all.partitions {
                     let mut out = Out {
                         released: |record| released.give(record),
                         aside: |record| aside.give(record),
@@ -243,13 +256,18 @@ pub fn release<'scope, R: Record>(
                     break;
                 }
                 let mut reports = reports.session(&capabilities[2]);
-                for owned in owned.iter_mut() {
+                for owned in &mut all.partitions {
                     reports.give(owned.end(binding.tick, &face.watermarks));
                 }
                 drop((released, aside, pending, reports));
                 begun = false;
+                let (tick, checkpoint) = (binding.tick, binding.checkpoint);
                 queue.pop_front();
+                if checkpoint {
+                    seat.freeze(tick + 1, &mut *all);
+                }
             }
+            seat.work(&mut *all);
         }
     });
 

@@ -5,23 +5,22 @@
 //! conservation holds there too.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use crate::checkpoint::{Checkpoints, Part, Place, Save, decode, encode};
+use crate::clock::Mark;
 use crate::fold::FoldGauge;
-use crate::identity::Identities;
-use crate::judge::LaneHasher;
+use crate::identity::{Identities, identity_shard};
 use crate::record::{Identity, Record};
 use crate::release::{Aside, LatePolicy, Pending, Released, Sight, Why, conflict, count_accepted, sight};
-use crate::shard::shard_of;
 use crate::time::{Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
 use crate::watermark::Counts;
@@ -39,21 +38,73 @@ pub struct ResolveStreams<'scope, R: Record> {
 }
 
 /// By group: what was seen, and the event time behind which it counts as absent.
-type Seen = HashMap<GroupId, (Identities, TimeMs), BuildHasherDefault<LaneHasher>>;
+type Seen = BTreeMap<GroupId, (Identities, TimeMs)>;
 
-/// Decides which pending records were seen before.
+/// What is remembered on a worker, and what of a checkpoint was taken when it was frozen.
+#[derive(Default)]
+struct Remembered {
+    seen: Seen,
+    taken: Vec<(Place, Vec<u8>)>,
+}
+
+/// What a checkpoint holds: a group, the event time behind which its identities count as absent, and some of these.
+type Saved = (GroupId, TimeMs, Vec<u8>);
+
+impl Remembered {
+    fn restore(&mut self, part: &Part) {
+        let (group, absent_before_ms, coded): Saved = decode(&mut part.bytes.as_slice());
+        let (identities, absent) = self.seen.entry(group).or_default();
+        *absent = absent_before_ms;
+        identities.restore(&coded);
+    }
+}
+
+fn save(group: GroupId, absent_before_ms: TimeMs, shard: u64, coded: Vec<u8>) -> (Place, Vec<u8>) {
+    let saved: Saved = (group, absent_before_ms, coded);
+    (Place::Shard(shard as u16), encode(&saved, Vec::new()))
+}
+
+impl Save for Remembered {
+    fn freeze(&mut self, _: Tick) {
+        for (group, (identities, absent_before_ms)) in &mut self.seen {
+            identities.freeze(|shard, coded| self.taken.push(save(*group, *absent_before_ms, shard, coded)));
+        }
+    }
+
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
+        self.taken.drain(..).for_each(|(place, bytes)| give(place, bytes));
+        let mut given = 0;
+        for (group, (identities, absent_before_ms)) in &mut self.seen {
+            if given < bytes_max && identities.is_saving() {
+                given += identities.give(bytes_max - given, |shard, coded| {
+                    let (place, bytes) = save(*group, *absent_before_ms, shard, coded);
+                    give(place, bytes);
+                });
+            }
+        }
+        self.seen.values().all(|(identities, _)| !identities.is_saving())
+    }
+}
+
+/// Decides which pending records were seen before. `marks` say when a tick is complete.
 pub fn resolve<'scope, R: Record>(
     pending: StreamVec<'scope, Tick, Pending<R>>,
+    marks: StreamVec<'scope, Tick, Mark>,
+    checkpoints: &Checkpoints,
     name: &str,
     late: LatePolicy,
     mark: fn(&R) -> bool,
 ) -> ResolveStreams<'scope, R> {
-    let mut builder = OperatorBuilder::new(name.to_owned(), pending.scope());
+    let scope = pending.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let route = |pending: &Pending<R>| match pending.header.identity {
-        Identity::Id { id, .. } => shard_of(&id),
-        Identity::Sequence { stream, .. } => shard_of(&stream),
+        Identity::Id { id, .. } => identity_shard(id),
+        Identity::Sequence { stream, .. } => identity_shard(stream),
     };
+    let activator = scope.worker().activator_for(builder.operator_info().address);
+    let seat = checkpoints.seat(name, activator);
     let mut input = builder.new_input(pending, Exchange::new(route));
+    let mut marks = builder.new_input(marks, Pipeline);
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
     let (counts, counts_stream) = builder.new_output();
@@ -61,23 +112,30 @@ pub fn resolve<'scope, R: Record>(
     let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<Aside<R>>>>::from(aside);
     let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
 
-    let seen: Rc<RefCell<Seen>> = Rc::default();
-    let shared = Rc::clone(&seen);
-    let remembered = move || shared.borrow().values().map(|(identities, _)| identities.gauge()).sum();
+    let mut remembered = Remembered::default();
+    checkpoints.take(name).iter().for_each(|part| remembered.restore(part));
+    let remembered = Rc::new(RefCell::new(remembered));
+    let shared = Rc::clone(&remembered);
+    let gauge = move || shared.borrow().seen.values().map(|(identities, _)| identities.gauge()).sum();
     builder.build(move |_| {
-        let mut stash: BTreeMap<Tick, ([Capability<Tick>; 3], Vec<Pending<R>>)> = BTreeMap::new();
+        let mut stash: BTreeMap<Tick, Vec<Pending<R>>> = BTreeMap::new();
+        let mut marked: BTreeMap<Tick, ([Capability<Tick>; 3], bool)> = BTreeMap::new();
         move |frontiers| {
-            let mut seen = seen.borrow_mut();
-            input.for_each(|capability, data| {
-                let entry = stash.entry(*capability.time());
-                let (_, records) = entry.or_insert_with(|| ([0, 1, 2].map(|port| capability.retain(port)), Vec::new()));
-                records.append(data);
+            let mut remembered = remembered.borrow_mut();
+            input.for_each(|capability, data| stash.entry(*capability.time()).or_default().append(data));
+            marks.for_each(|capability, marks| {
+                for mark in marks.drain(..) {
+                    let capabilities = [0, 1, 2].map(|port| capability.retain(port));
+                    marked.insert(mark.tick, (capabilities, mark.checkpoint));
+                }
             });
             let (mut released, mut aside, mut counts) = (released.activate(), aside.activate(), counts.activate());
-            while let Some(entry) = stash.first_entry()
+            while let Some(entry) = marked.first_entry()
                 && !frontiers[0].less_equal(entry.key())
             {
-                let (capabilities, mut records) = entry.remove();
+                let (tick, (capabilities, checkpoint)) = entry.remove_entry();
+                let mut records = stash.remove(&tick).unwrap_or_default();
+                let seen = &mut remembered.seen;
                 records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
@@ -110,13 +168,17 @@ pub fn resolve<'scope, R: Record>(
                     identities.sweep(*absent_before_ms);
                 }
                 counts.session(&capabilities[2]).give_iterator(told.into_iter());
+                if checkpoint {
+                    seat.freeze(tick + 1, &mut *remembered);
+                }
             }
+            seat.work(&mut *remembered);
         }
     });
     ResolveStreams {
         released: released_stream,
         aside: aside_stream,
         counts: counts_stream,
-        remembered: Box::new(remembered),
+        remembered: Box::new(gauge),
     }
 }

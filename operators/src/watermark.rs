@@ -87,7 +87,7 @@ pub struct Report {
     pub counts: Counts,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lane {
     group: GroupId,
     greatest_ms: TimeMs,
@@ -95,7 +95,7 @@ struct Lane {
     floor_ms: TimeMs,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct PartitionLanes {
     lanes: Vec<Lane>,
     /// Groups in which lanes may still appear: each has a nameless lane that never spoke.
@@ -105,7 +105,7 @@ struct PartitionLanes {
 }
 
 /// The watermarks of all groups and the floors of all lanes, as of a tick.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Watermarks {
     groups: Vec<TimeMs>,
     /// The greatest `W` of each group that was not plus infinity.
@@ -142,6 +142,11 @@ impl Watermarks {
             reached: vec![MINUS_INFINITY; topology.groups.len()],
             parameters: Parameters::default(),
         }
+    }
+
+    /// The parameters as of the last tick.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// `W` of each group, by [`GroupId`].

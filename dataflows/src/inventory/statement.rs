@@ -135,7 +135,7 @@ pub(super) struct Rules {
     pub(super) tenants: Option<Vec<TenantId>>,
     pub(super) fact_sources: Option<Vec<String>>,
     digest: Digest,
-    /// What the last fact's tenant, source and stream came to: neighbours mostly share them.
+    /// What the last fact's tenant and source came to: neighbours mostly share them.
     last: Last,
 }
 
@@ -143,8 +143,6 @@ pub(super) struct Rules {
 struct Last {
     tenant: Option<(Name, TenantId)>,
     source: Option<(Name, FactSourceSpec, u128)>,
-    /// (tenant, node, source, epoch) and their hash.
-    stream: Option<(TenantId, Name, Name, i64, u128)>,
 }
 
 impl Rules {
@@ -215,7 +213,7 @@ impl Rules {
             id,
             before,
         };
-        let identity = match self.sequence_of(tenant, said, &fact.node, source)? {
+        let identity = match self.sequence_of(tenant, said, node, source)? {
             Some(place) => place,
             None => Identity::Id { id, content: self.content_of(said, source, &fact) },
         };
@@ -259,7 +257,7 @@ impl Rules {
         &mut self,
         tenant: TenantId,
         said: &Statement<'_>,
-        node: &Name,
+        node: &str,
         source: &str,
     ) -> Result<Option<Identity>, Rejection> {
         let (epoch, sequence) = match (said.epoch, said.sequence) {
@@ -268,16 +266,8 @@ impl Rules {
         };
         let epoch = limits::number("epoch", epoch, (0, EPOCH_MAX))?;
         let sequence = limits::number("sequence", sequence, (0, SEQUENCE_MAX))?.unsigned_abs();
-        if let Some((of_tenant, of_node, of_source, of_epoch, stream)) = &self.last.stream
-            && (*of_tenant, *of_epoch) == (tenant, epoch)
-            && of_node == node
-            && of_source == source
-        {
-            return Ok(Some(Identity::Sequence { stream: *stream, sequence }));
-        }
         self.digest.begin().text(self.catalog.tenant_name(tenant)).text(node).text(source);
         let stream = self.digest.integer(epoch).identity(STREAM_SEED);
-        self.last.stream = Some((tenant, node.clone(), Name::from(source), epoch, stream));
         Ok(Some(Identity::Sequence { stream, sequence }))
     }
 

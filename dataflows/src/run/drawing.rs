@@ -39,7 +39,8 @@ pub fn draw(plan: &GraphPlan) -> String {
         }
         let inlet = Inlet::default();
         inlet.close();
-        let ports = Ports { events: Vec::new(), facts: Vec::new(), inlet, publish: Arc::new(|_| {}) };
+        let publish = Arc::new(|_| {});
+        let ports = Ports { events: Vec::new(), facts: Vec::new(), inlet, publish, depot: None, restore: None };
         let _graph = build(worker, &plan, ports);
         while worker.has_dataflows() {
             worker.step();

@@ -64,7 +64,7 @@ fn agree<F: Fold>(what: &str, seed: u64, run: &Run<F>, specification: &Changes<F
     run.whole(1, seed)
 }
 
-/// Restores the fold from a snapshot at some tick under another number of workers. What it says from there on is what it
+/// Restores the fold from a checkpoint at some tick, which was given while the run went on, under another number of workers. What it says from there on is what it
 /// would have said, but for rows of what was forgotten by then: those must be such that `forgotten` knows
 /// them. Gives the number of rows that are missing.
 fn restores<F: Fold>(what: &str, seed: u64, run: &Run<F>, forgotten: impl Fn(&F::Row, &Mark) -> bool) -> usize {
@@ -73,10 +73,10 @@ fn restores<F: Fold>(what: &str, seed: u64, run: &Run<F>, forgotten: impl Fn(&F:
     let at = 1 + random.below(ticks as u64 - 1) as usize;
     let (before, after) = (1 + seed as usize % 4, 1 + (seed as usize + 1 + seed as usize / 4 % 3) % 4);
     let what = format!("{what}, seed {seed}, restored at {at}, {before} and then {after} workers");
-    let (_, snapshots) = run.part(0..at, before, seed, Vec::new());
-    let (resumed, _) = run.part(at..ticks, after, seed + 1, snapshots);
-    let whole = rows(&run.whole(1, seed), 0..ticks).split_off(at);
-    let resumed = rows(&resumed, at..ticks);
+    let (_, parts) = run.with_checkpoint(at, before, seed);
+    let resumed = run.restored(at, &parts, after, seed + 1);
+    let whole = rows(&run.whole(1, seed), 0..ticks).split_off(at - 1);
+    let resumed = rows(&resumed, at - 1..ticks);
     // What is missing at first is missing for good, and nothing else ever is.
     let mut lost = whole[0].clone();
     for (row, copies) in &resumed[0] {

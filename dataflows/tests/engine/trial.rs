@@ -181,5 +181,12 @@ pub fn ports(
         AnyFeed::Facts(feed) => (id, feed.clone()),
         AnyFeed::Events(_) => unreachable!("a partition of this release has facts"),
     });
-    Ports { events: events.collect(), facts: facts.collect(), inlet: inlet.clone(), publish: Arc::new(publish) }
+    Ports {
+        events: events.collect(),
+        facts: facts.collect(),
+        inlet: inlet.clone(),
+        publish: Arc::new(publish),
+        depot: None,
+        restore: None,
+    }
 }

@@ -16,8 +16,9 @@ use super::outlet::{Outlet, Port, rows};
 use super::table::{Place, Table};
 use super::wakes::{PackedWake, Queue, coarse, due};
 use super::{Fold, Now};
+use crate::checkpoint::{self, Checkpoints, Part, Save, decode, encode};
 use crate::clock::Mark;
-use crate::shard::{SHARDS, hash_of, shard_of_hash, worker_of};
+use crate::shard::{SHARDS, hash_of, shard_of_hash};
 use crate::time::{Tick, TimeMs};
 
 /// An event on its way to its key. It carries its own tick: a message may hold several.
@@ -52,21 +53,6 @@ struct Entry<S> {
     touched: Tick,
     wake: PackedWake,
     retire_at: PackedWake,
-}
-
-/// The state of a fold on one worker, sealed at a tick: what a checkpoint holds of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FoldSnapshot {
-    /// The first tick that is not in it.
-    pub upper: Tick,
-    /// What time the last one was.
-    pub now_ms: TimeMs,
-    /// Its watermarks.
-    pub watermarks: Vec<TimeMs>,
-    /// How far event time had come.
-    pub reached: Vec<TimeMs>,
-    /// By virtual shard: keys and states, sorted by key, in postcard's coding.
-    pub shards: BTreeMap<u64, Vec<u8>>,
 }
 
 /// How much a fold holds.
@@ -110,23 +96,18 @@ impl<F: Fold> FoldHandle<F> {
             heap_bytes: states.map(|(_, entry)| folding.fold.heap_bytes(&entry.state)).sum(),
         }
     }
-
-    /// Its state as of the last complete tick.
-    pub fn snapshot(&self) -> FoldSnapshot {
-        self.0.borrow().snapshot()
-    }
 }
 
 /// Runs folds over streams.
 pub trait Folded<'scope, F: Fold>: Sized {
     /// Exchanges postings by virtual shard, folds them at complete ticks, and gives what changed to an outlet.
-    /// `marks` bring `W(T)` and the capability of every tick. `restore` are snapshots of all workers of an earlier run:
-    /// the shards that this worker holds are taken from them and their rows emitted again.
+    /// `marks` bring `W(T)` and the capability of every tick. State comes from `checkpoints` at a restore, and goes there
+    /// when one is asked for.
     fn fold_into<O: Outlet<'scope, F>>(
         self,
         fold: Rc<F>,
         marks: StreamVec<'scope, Tick, Mark>,
-        restore: &[FoldSnapshot],
+        checkpoints: &Checkpoints,
         outlet: O,
     ) -> (O::Streams, FoldHandle<F>);
 
@@ -135,9 +116,9 @@ pub trait Folded<'scope, F: Fold>: Sized {
         self,
         fold: Rc<F>,
         marks: StreamVec<'scope, Tick, Mark>,
-        restore: &[FoldSnapshot],
+        checkpoints: &Checkpoints,
     ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>) {
-        self.fold_into(fold, marks, restore, rows())
+        self.fold_into(fold, marks, checkpoints, rows())
     }
 }
 
@@ -146,20 +127,19 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
         self,
         fold: Rc<F>,
         marks: StreamVec<'scope, Tick, Mark>,
-        restore: &[FoldSnapshot],
+        checkpoints: &Checkpoints,
         outlet: O,
     ) -> (O::Streams, FoldHandle<F>) {
         let scope = self.scope();
-        let (index, peers) = (scope.index(), scope.peers());
         let mut folding = Folding::new(Rc::clone(&fold));
-        let mut restored = Vec::new();
-        for snapshot in restore {
-            folding.restore(snapshot, |shard| worker_of(shard, peers) == index, &mut restored);
-        }
+        checkpoints.take(fold.name()).iter().for_each(|part| folding.restore(part));
+        folding.upper = checkpoints.restored_upper();
         let folding = Rc::new(RefCell::new(folding));
         let handle = FoldHandle(Rc::clone(&folding));
 
         let mut builder = OperatorBuilder::new(fold.name().to_owned(), scope);
+        let activator = scope.worker().activator_for(builder.operator_info().address);
+        let seat = checkpoints.seat(fold.name(), activator);
         let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of_hash(posting.hash));
         let mut postings = builder.new_input(self, pact);
         let mut marks = builder.new_input(marks, Pipeline);
@@ -181,16 +161,20 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
                 {
                     let (capabilities, mark) = entry.remove();
                     let blocks = stash.remove(&mark.tick).unwrap_or_default();
-                    for (key, value) in restored.drain(..) {
-                        port.replace(&fold, &key, None, Some(&value), mark.tick);
-                    }
                     let tick = mark.tick;
-                    let give = |key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>| {
-                        port.replace(&fold, key, old, new, tick);
-                    };
-                    folding.borrow_mut().tick(blocks, &mark, give);
+                    let mut folding = folding.borrow_mut();
+                    if tick < folding.upper {
+                        // The tick of the checkpoint, once more: its postings are applied, its rows are to be shown.
+                        folding.show(&mark, |key, value| port.restore(&fold, key, value, tick));
+                    } else {
+                        folding.tick(blocks, &mark, |key, old, new| port.replace(&fold, key, old, new, tick));
+                    }
                     port.end_tick(tick, &capabilities);
+                    if mark.checkpoint {
+                        seat.freeze(folding.upper, &mut *folding);
+                    }
                 }
+                seat.work(&mut *folding.borrow_mut());
             }
         });
         (streams, handle)
@@ -227,6 +211,17 @@ struct Folding<F: Fold> {
     touched: Vec<(Place, u32, u32)>,
     before: Vec<F::Value>,
     after: Vec<F::Value>,
+    saving: Option<Saving>,
+}
+
+/// A checkpoint under way.
+struct Saving {
+    /// The first tick that is not in it.
+    upper: Tick,
+    /// The first shard that was not given.
+    next: u64,
+    /// By shard that was not given: what changed keys held, coded.
+    put_by: BTreeMap<u16, Vec<u8>>,
 }
 
 impl<F: Fold> Folding<F> {
@@ -243,6 +238,7 @@ impl<F: Fold> Folding<F> {
             touched: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
+            saving: None,
         }
     }
 
@@ -300,6 +296,9 @@ impl<F: Fold> Folding<F> {
         let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
         if entry.touched == tick + 1 {
             return;
+        }
+        if let Some(saving) = &mut self.saving {
+            saving.put_by(place, key, entry);
         }
         if entry.touched != 0 && !self.watermarks.is_empty() {
             let now = Now {
@@ -364,8 +363,11 @@ impl<F: Fold> Folding<F> {
         self.after = after;
     }
 
-    /// Frees what may be forgotten, a bounded number of keys a tick.
+    /// Frees what may be forgotten, a bounded number of keys a tick. It waits while a checkpoint is given.
     fn retire_due(&mut self) {
+        if self.saving.is_some() {
+            return;
+        }
         let now =
             Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
         for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
@@ -382,46 +384,71 @@ impl<F: Fold> Folding<F> {
         }
     }
 
-    fn snapshot(&self) -> FoldSnapshot {
-        let mut shards = BTreeMap::new();
-        for shard in 0..SHARDS {
-            let mut entries: Vec<_> = self.table.shard(shard).map(|(key, entry)| (key, &entry.state)).collect();
-            if !entries.is_empty() {
-                entries.sort_unstable_by_key(|(key, _)| *key);
-                let coded = postcard::to_stdvec(&entries).expect("states are made of what the codec can hold");
-                shards.insert(shard, coded);
-            }
-        }
-        FoldSnapshot {
-            upper: self.upper,
-            now_ms: self.now_ms,
-            watermarks: self.watermarks.clone(),
-            reached: self.reached.clone(),
-            shards,
+    /// Shows what all keys show, as of the tick of the checkpoint.
+    fn show(&mut self, mark: &Mark, mut give: impl FnMut(&F::Key, &F::Value)) {
+        self.now_ms = mark.now_ms;
+        self.watermarks.clear();
+        self.watermarks.extend_from_slice(&mark.watermarks);
+        self.reached.clear();
+        self.reached.extend_from_slice(&mark.reached);
+        let mut values = Vec::new();
+        for (key, entry) in (0..SHARDS).flat_map(|shard| self.table.shard(shard)) {
+            self.fold.values(key, &entry.state, &mut values);
+            values.drain(..).for_each(|value| give(key, &value));
         }
     }
 
-    fn restore(&mut self, snapshot: &FoldSnapshot, mine: impl Fn(u64) -> bool, restored: &mut Vec<(F::Key, F::Value)>) {
-        let mut values = Vec::new();
-        self.upper = snapshot.upper;
-        self.now_ms = snapshot.now_ms;
-        self.watermarks.clone_from(&snapshot.watermarks);
-        self.reached.clone_from(&snapshot.reached);
-        for coded in snapshot.shards.iter().filter(|(shard, _)| mine(**shard)).map(|(_, coded)| coded) {
-            let entries: Vec<(F::Key, F::State)> =
-                postcard::from_bytes(coded).expect("a snapshot is checked against its hash before it is restored");
-            for (key, state) in entries {
-                self.fold.values(&key, &state, &mut values);
-                restored.extend(values.drain(..).map(|value| (key.clone(), value)));
-                let wake = PackedWake::new(self.fold.wake(&key, &state));
-                let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
-                let hash = hash_of(&key);
-                let touched = snapshot.upper;
-                let place = self.table.locate(hash, &key.clone(), || (key, Entry { state, touched, wake, retire_at }));
-                wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-                retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+    fn restore(&mut self, part: &Part) {
+        let mut bytes = part.bytes.as_slice();
+        while !bytes.is_empty() {
+            let (key, state): (F::Key, F::State) = decode(&mut bytes);
+            let wake = PackedWake::new(self.fold.wake(&key, &state));
+            let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
+            // Any tick that is over will do: that the key was touched before, it has to say.
+            let make = || (key.clone(), Entry { state, touched: 1, wake, retire_at });
+            let place = self.table.locate(hash_of(&key), &key, make);
+            wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
+            retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+        }
+    }
+}
+
+impl Saving {
+    /// Puts by what a key held, if it was there and has not been given.
+    fn put_by<K: Serialize, S: Serialize>(&mut self, place: Place, key: &K, entry: &Entry<S>) {
+        if entry.touched != 0 && entry.touched <= self.upper && u64::from(place.shard) >= self.next {
+            let coded = self.put_by.entry(place.shard).or_default();
+            *coded = encode(&(key, &entry.state), std::mem::take(coded));
+        }
+    }
+}
+
+impl<F: Fold> Save for Folding<F> {
+    fn freeze(&mut self, upper: Tick) {
+        self.saving = Some(Saving { upper, next: 0, put_by: BTreeMap::new() });
+    }
+
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(checkpoint::Place, Vec<u8>)) -> bool {
+        let Some(saving) = &mut self.saving else { return true };
+        let mut given = 0;
+        while saving.next < SHARDS && given < bytes_max {
+            let shard = saving.next as u16;
+            let mut coded = saving.put_by.remove(&shard).unwrap_or_default();
+            // What is newer than the checkpoint is put by already, or was not there.
+            for (key, entry) in self.table.shard(saving.next).filter(|(_, entry)| entry.touched <= saving.upper) {
+                coded = encode(&(key, &entry.state), coded);
+            }
+            saving.next += 1;
+            given += coded.len();
+            if !coded.is_empty() {
+                give(checkpoint::Place::Shard(shard), coded);
             }
         }
+        let is_done = saving.next == SHARDS;
+        if is_done {
+            self.saving = None;
+        }
+        is_done
     }
 }
 

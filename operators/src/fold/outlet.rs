@@ -31,6 +31,11 @@ pub trait Outlet<'scope, F: Fold> {
 pub trait Port<F: Fold>: 'static {
     /// In this tick a key shows something instead of something else, or more, or less.
     fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick);
+    /// A key shows something since before the checkpoint from which it was restored. Whoever shows rows gives it; whoever
+    /// adds up has it in the sums already.
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+        let _ = (fold, key, value, tick);
+    }
     /// The tick is complete: what is still held back goes out. One capability for each output of the operator.
     fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]);
 }
@@ -92,6 +97,10 @@ where
                 self.last.push((row, tick, diff));
             }
         }
+    }
+
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+        self.replace(fold, key, None, Some(value), tick);
     }
 
     fn end_tick(&mut self, _: Tick, capabilities: &[Capability<Tick>]) {
@@ -178,6 +187,11 @@ impl<F: Fold, A: Port<F>, B: Port<F>> Port<F> for (A, B) {
         self.1.replace(fold, key, old, new, tick);
     }
 
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+        self.0.restore(fold, key, value, tick);
+        self.1.restore(fold, key, value, tick);
+    }
+
     fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
         self.0.end_tick(tick, capabilities);
         self.1.end_tick(tick, capabilities);
@@ -198,6 +212,12 @@ impl<F: Fold, A: Port<F>> Port<F> for Option<A> {
     fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick) {
         if let Some(port) = self {
             port.replace(fold, key, old, new, tick);
+        }
+    }
+
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+        if let Some(port) = self {
+            port.restore(fold, key, value, tick);
         }
     }
 

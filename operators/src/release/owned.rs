@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
 use super::verdict::{Sight, absent_before, conflict, count_accepted, sight};
 use super::{Aside, LatePolicy, Pending, Released, Why};
 use crate::binding::{Binding, Status};
+use crate::checkpoint::{self, Place, Save, decode, encode};
 use crate::feed::Feed;
 use crate::identity::Identities;
 use crate::judge::{Judge, Rules, Timeliness};
@@ -14,6 +16,73 @@ use crate::record::{Batch, Item, Record, Rejection};
 use crate::time::{PLUS_INFINITY, Tick, TimeMs};
 use crate::topology::{GroupId, LaneParameters, Parameters, PartitionId, Topology};
 use crate::watermark::{Counts, Report, Watermarks};
+
+/// What a checkpoint holds of a partition.
+#[derive(Deserialize)]
+enum Saved {
+    Head { bound: u64, status: Status, judge: Judge },
+    Identities { group: GroupId, coded: Vec<u8> },
+}
+
+/// [`Saved`], as it is written.
+#[derive(Serialize)]
+enum SavedRef<'a> {
+    Head { bound: u64, status: Status, judge: &'a Judge },
+    Identities { group: GroupId, coded: &'a [u8] },
+}
+
+/// The partitions that a worker owns.
+pub(super) struct AllOwned<R> {
+    pub(super) partitions: Vec<Owned<R>>,
+    /// Parts of a checkpoint that were taken when it was frozen.
+    taken: Vec<(Place, Vec<u8>)>,
+}
+
+impl<R: Record> AllOwned<R> {
+    pub(super) fn new(partitions: Vec<Owned<R>>, restore: Vec<checkpoint::Part>) -> Self {
+        let mut all = AllOwned { partitions, taken: Vec::new() };
+        for part in restore {
+            let owned = all.partitions.iter_mut().find(|owned| Place::Partition(owned.id) == part.place);
+            owned.expect("a worker is given the parts of what it owns").restore(&part.bytes);
+        }
+        all
+    }
+}
+
+impl<R: Record> Save for AllOwned<R> {
+    fn freeze(&mut self, _: Tick) {
+        for owned in &mut self.partitions {
+            let place = Place::Partition(owned.id);
+            self.taken.push((place, owned.head()));
+            for (group, identities) in &mut owned.identities {
+                identities.freeze(|_, coded| {
+                    let coded = encode(&SavedRef::Identities { group: *group, coded: &coded }, Vec::new());
+                    self.taken.push((place, coded));
+                });
+            }
+        }
+    }
+
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
+        self.taken.drain(..).for_each(|(place, bytes)| give(place, bytes));
+        let mut given = 0;
+        for owned in &mut self.partitions {
+            for (group, identities) in owned.identities.iter_mut().filter(|(_, identities)| identities.is_saving()) {
+                if given >= bytes_max {
+                    return false;
+                }
+                given += identities.give(bytes_max - given, |_, coded| {
+                    let saved = SavedRef::Identities { group: *group, coded: &coded };
+                    give(Place::Partition(owned.id), encode(&saved, Vec::new()));
+                });
+                if identities.is_saving() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
 
 /// Where a partition's verdicts go.
 pub(super) struct Out<A, B, C> {
@@ -71,6 +140,25 @@ impl<R: Record> Owned<R> {
             future_ms: PLUS_INFINITY,
             reached: 0,
             counts: Counts::default(),
+        }
+    }
+
+    /// What a checkpoint holds of a partition, beside its identities.
+    fn head(&self) -> Vec<u8> {
+        let head = SavedRef::Head { bound: self.bound, status: self.status, judge: &self.judge };
+        encode(&head, Vec::new())
+    }
+
+    /// Takes what a checkpoint held of a partition.
+    fn restore(&mut self, mut bytes: &[u8]) {
+        match decode(&mut bytes) {
+            Saved::Head { bound, status, judge } => {
+                (self.bound, self.reached, self.status, self.judge) = (bound, bound, status, judge);
+            }
+            Saved::Identities { group, coded } => {
+                let of_group = self.identities.iter_mut().find(|(known, _)| *known == group);
+                of_group.into_iter().for_each(|(_, identities)| identities.restore(&coded));
+            }
         }
     }
 

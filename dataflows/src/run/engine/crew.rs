@@ -69,6 +69,8 @@ impl Crew {
             publish: Arc::new(move |publication| {
                 drop(lock(&publications).send(PublisherNews::Publication(publication)))
             }),
+            depot: None,
+            restore: None,
         };
         let graph = build(worker, &self.plan, ports);
         let (mut told, mut gauged) = (Some(0), 0);

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use dataflows::experiment::specification::Ticked;
 use differential_dataflow::ExchangeData;
 use differential_dataflow::input::InputSession;
+use operators::checkpoint::{Checkpoints, Depot, Part, Piece, Restore};
 use operators::clock::Mark;
-use operators::fold::{Fold, FoldSnapshot, Folded, Posting};
+use operators::fold::{Fold, Folded, Posting};
 use operators::simulation::{Cluster, Random};
 use operators::time::Tick;
+use operators::topology::Topology;
 use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::{Inspect, Probe};
 
@@ -55,33 +57,52 @@ impl<F: Fold> Run<F> {
 
     /// Everything, from the start.
     pub fn whole(&self, workers: usize, seed: u64) -> Changes<F::Row> {
-        self.part(0..self.marks.len(), workers, seed, Vec::new()).0
+        self.run(workers, seed, None, None).0
     }
 
-    /// Some ticks on so many workers; gives the changes and each worker's snapshot at the end.
-    pub fn part(
+    /// Everything, from the start; a checkpoint of the tick before `at` is taken while the run goes on.
+    pub fn with_checkpoint(&self, at: usize, workers: usize, seed: u64) -> (Changes<F::Row>, Vec<Part>) {
+        self.run(workers, seed, Some(at), None)
+    }
+
+    /// From the tick before `at` on, which shows what was restored.
+    pub fn restored(&self, at: usize, parts: &[Part], workers: usize, seed: u64) -> Changes<F::Row> {
+        self.run(workers, seed, None, Some((at, parts.to_vec()))).0
+    }
+
+    fn run(
         &self,
-        ticks: Range<usize>,
         workers: usize,
         seed: u64,
-        restore: Vec<FoldSnapshot>,
-    ) -> (Changes<F::Row>, Vec<FoldSnapshot>) {
+        checkpoint_at: Option<usize>,
+        restore: Option<(usize, Vec<Part>)>,
+    ) -> (Changes<F::Row>, Vec<Part>) {
         let changes = Arc::new(Mutex::new(Vec::new()));
-        let (make, records, marks) = (Arc::clone(&self.make), Arc::clone(&self.records), Arc::clone(&self.marks));
+        let (make, records) = (Arc::clone(&self.make), Arc::clone(&self.records));
+        let mut marks = self.marks.to_vec();
+        checkpoint_at.into_iter().for_each(|at| marks[at - 1].checkpoint = true);
+        let ticks = restore.as_ref().map_or(0, |(at, _)| at - 1)..marks.len();
+        let depot = Arc::new(Shelf::new(workers, seed));
+        let shelf = Arc::clone(&depot);
         let seen = Arc::clone(&changes);
         let mut cluster = Cluster::start(workers, move |worker| {
             let (index, peers) = (worker.index(), worker.peers());
             let (seen, fold) = (Arc::clone(&seen), Rc::new(make()));
-            let (mut to_fold, mut to_marks, probe, handle) = worker.dataflow::<Tick, _, _>(|scope| {
+            let (mut to_fold, mut to_marks, probe) = worker.dataflow::<Tick, _, _>(|scope| {
                 let (to_fold, posted) = scope.new_input();
                 let (to_marks, marked) = scope.new_input();
-                let (changes, handle) = posted.fold(fold, marked, &restore);
+                let restore = restore.clone().map(|(at, mut parts)| {
+                    parts.retain(|part| part.place.is_of(index, peers, &Topology::default()));
+                    Restore { upper: at as Tick, parts }
+                });
+                let checkpoints = Checkpoints::new(index, Some(depot.clone()), restore);
+                let (changes, _) = posted.fold(fold, marked, &checkpoints);
                 let (probe, _) = changes.inspect(move |change| push(&seen, change)).probe();
-                (to_fold, to_marks, probe, handle)
+                (to_fold, to_marks, probe)
             });
             to_fold.advance_to(ticks.start as Tick);
             to_marks.advance_to(ticks.start as Tick);
-            let (records, marks) = (Arc::clone(&records), Arc::clone(&marks));
+            let (records, marks, depot) = (Arc::clone(&records), marks.clone(), Arc::clone(&depot));
             let (mut inputs, mut ticks) = (Some((to_fold, to_marks)), ticks.clone());
             let mut random = Random::new(seed ^ (index as u64) << 32);
             let of_worker = |tick: usize| (index..records[tick].len()).step_by(peers).collect::<Vec<_>>();
@@ -102,32 +123,67 @@ impl<F: Fold> Run<F> {
                         to_marks.send(marks[tick].clone());
                         to_fold.advance_to(tick as Tick + 1);
                         to_marks.advance_to(tick as Tick + 1);
-                    } else {
+                    } else if checkpoint_at.is_none() || depot.is_complete() {
                         inputs = None;
                     }
                 }
-                probe.done().then(|| handle.snapshot())
+                probe.done()
             }
         });
         let mut random = Random::new(seed);
-        let mut snapshots = vec![None; workers];
+        let mut done = vec![false; workers];
         for step in 0.. {
             assert!(step < STEPS_MAX, "seed {seed}, {workers} workers: stuck");
-            let worker = random.below(workers as u64) as usize;
-            if snapshots[worker].is_none() {
-                snapshots[worker] = cluster.step(worker);
-            }
-            if snapshots.iter().all(Option::is_some) {
-                break;
-            }
             // A worker that is done may still have to help others on.
-            if snapshots[worker].is_some() {
-                cluster.step(worker);
+            let worker = random.below(workers as u64) as usize;
+            done[worker] = cluster.step(worker);
+            if done.iter().all(|done| *done) {
+                break;
             }
         }
         drop(cluster);
-        (take(&changes), snapshots.into_iter().flatten().collect())
+        let parts = std::mem::take(&mut lock(&shelf.0).parts);
+        (take(&changes), parts)
     }
+}
+
+/// Takes the pieces of a checkpoint, when it feels like it.
+struct Shelf(Mutex<Pieces>);
+
+struct Pieces {
+    parts: Vec<Part>,
+    complete: Vec<bool>,
+    random: Random,
+}
+
+impl Shelf {
+    fn new(workers: usize, seed: u64) -> Self {
+        let random = Random::new(seed ^ 0x5a5a);
+        Shelf(Mutex::new(Pieces { parts: Vec::new(), complete: vec![false; workers], random }))
+    }
+
+    fn is_complete(&self) -> bool {
+        lock(&self.0).complete.iter().all(|complete| *complete)
+    }
+}
+
+impl Depot for Shelf {
+    fn put(&self, _: Tick, worker: usize, piece: Piece) {
+        let mut pieces = lock(&self.0);
+        assert!(!pieces.complete[worker], "nothing comes after the end");
+        match piece {
+            Piece::Part(part) => pieces.parts.push(part),
+            Piece::Complete => pieces.complete[worker] = true,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        lock(&self.0).random.once_in(3)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding it")
 }
 
 fn push<R: Clone>(seen: &Mutex<Changes<R>>, change: &(R, Tick, isize)) {

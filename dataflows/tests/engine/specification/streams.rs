@@ -62,6 +62,7 @@ fn marks(random: &mut Random, groups: u64) -> Vec<Mark> {
             now_ms: START_MS + tick as i64 * 1_000,
             reached: Arc::clone(&watermarks),
             watermarks,
+            checkpoint: false,
         }
     };
     (0..TICKS).map(mark).collect()

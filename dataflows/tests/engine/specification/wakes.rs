@@ -23,7 +23,7 @@ use super::streams;
 fn marks(times_ms: &[TimeMs]) -> Vec<Mark> {
     let mark = |(tick, time_ms): (usize, &TimeMs)| {
         let watermarks: Arc<[TimeMs]> = vec![*time_ms; 6].into();
-        Mark { tick: tick as Tick, now_ms: *time_ms, reached: Arc::clone(&watermarks), watermarks }
+        Mark { tick: tick as Tick, now_ms: *time_ms, reached: Arc::clone(&watermarks), watermarks, checkpoint: false }
     };
     times_ms.iter().enumerate().map(mark).collect()
 }
@@ -47,10 +47,10 @@ fn said<F: Fold, S: PartialEq + std::fmt::Debug>(run: &Run<F>, say: impl Fn(&F::
     };
     let whole = say(rows(&run.whole(2, 0), 0..ticks));
     for at in 1..ticks {
-        let (before, snapshots) = run.part(0..at, 2, 1, Vec::new());
-        let (after, _) = run.part(at..ticks, 3, 2, snapshots);
-        let mut resumed = say(rows(&before, 0..at));
-        resumed.extend(say(rows(&after, at..ticks)));
+        let (before, parts) = run.with_checkpoint(at, 2, 1);
+        let after = run.restored(at, &parts, 3, 2);
+        let mut resumed = say(rows(&before, 0..ticks)[..at - 1].to_vec());
+        resumed.extend(say(rows(&after, at - 1..ticks)));
         assert_eq!(resumed, whole, "restored at {at}");
     }
     whole
