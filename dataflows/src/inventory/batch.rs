@@ -51,7 +51,10 @@ impl DecodeMessage for BatchDecoder {
         };
         let mut start = batch.facts_start;
         for (place, fact) in (1..).zip(batch.facts) {
-            let outcome = batch.statement(fact).map_err(malformed).and_then(|said| self.rules.fact(&said));
+            let outcome = match batch.statement(fact) {
+                Ok(said) => self.rules.fact(&said),
+                Err(detail) => Err(malformed(detail)),
+            };
             give(Part { place, start, length: FACT_BYTES as u32 }, outcome);
             start += FACT_BYTES as u32;
         }
@@ -143,6 +146,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    #[inline]
     fn text(&self, field: &str, number: u32) -> Result<&'a str, String> {
         let number = number as usize;
         let begin = if number == 0 { Some(&[0; 4]) } else { self.ends.get(number - 1) };
@@ -157,6 +161,7 @@ impl<'a> Batch<'a> {
         if number == NONE { Ok(None) } else { self.text(field, number).map(Some) }
     }
 
+    #[inline]
     fn statement(&self, fact: &[u8; FACT_BYTES]) -> Result<Statement<'a>, String> {
         let [kind, state, to_state, flags] = [fact[64], fact[65], fact[66], fact[67]];
         if flags & !VOID != 0 {

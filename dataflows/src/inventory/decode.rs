@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use operators::record::{Decode, Header, Rejection};
+use operators::record::{Decode, DecodeMessage, Header, Part, Rejection};
 
+use crate::avro::Schemas;
 use crate::catalog::Catalog;
 use crate::document::{self, Shape, fields, required, shorten};
 use crate::inventory::fact::{Fact, FactKind, StockState};
@@ -78,8 +79,46 @@ impl Decode for FactDecoder {
     fn decode(&mut self, line: &[u8]) -> Result<(Header, Fact), Rejection> {
         let mut fields = FactFields::default();
         document::read(line, &mut fields)?;
+        self.fact(&fields)
+    }
+}
+
+impl FactDecoder {
+    fn fact(&mut self, fields: &FactFields<'_>) -> Result<(Header, Fact), Rejection> {
         limits::schema(fields.schema)?;
-        self.rules.fact(&said(&fields)?)
+        self.rules.fact(&said(fields)?)
+    }
+}
+
+/// Decodes the Avro messages of one source: [`avro`](crate::avro).
+#[derive(Clone, Debug)]
+pub struct AvroFactDecoder {
+    facts: FactDecoder,
+    schemas: Schemas,
+}
+
+impl AvroFactDecoder {
+    /// A decoder that says what `facts` says. It knows no schema yet.
+    pub fn new(facts: FactDecoder) -> Self {
+        AvroFactDecoder { facts, schemas: Schemas::default() }
+    }
+}
+
+impl DecodeMessage for AvroFactDecoder {
+    type Record = Fact;
+
+    fn decode_message(&mut self, message: &[u8], mut give: impl FnMut(Part, Result<(Header, Fact), Rejection>)) {
+        let mut fields = FactFields::default();
+        let read = self.schemas.read(message, &mut fields);
+        give(Part::whole(message), read.and_then(|()| self.facts.fact(&fields)));
+    }
+
+    fn question(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.schemas.question(message)
+    }
+
+    fn answered(&mut self, question: &[u8], answer: Option<&[u8]>) {
+        self.schemas.answered(question, answer, &mut FactFields::default());
     }
 }
 
