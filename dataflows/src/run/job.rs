@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use connectors::checkpoint_store::StoreError;
 use connectors::data_folder::{DataFolder, DataFolderError};
 use connectors::files::FilesError;
 use operators::binding::Coder;
@@ -18,11 +19,11 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
-use super::engine::{Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
+use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
-use super::{inputs, tables};
+use super::{inputs, recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
 use crate::inventory::availability::Policy;
@@ -54,6 +55,8 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Event time per wall time.
     pub speed: Option<f64>,
+    /// Use no checkpoint, but compute everything again from the logs.
+    pub replay_all: bool,
 }
 
 /// How a run ended.
@@ -118,6 +121,52 @@ pub enum RunError {
     /// A change file.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The store of checkpoints.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There are checkpoints, and none can be used.
+    #[error(
+        "none of the checkpoints in {store} (the newest is of tick {newest}) can be used; \
+         `--replay-all` computes everything again from the logs, if the input is still there from its beginning"
+    )]
+    NoCheckpoint {
+        /// The store.
+        store: String,
+        /// The newest one's first tick that is not in it.
+        newest: u64,
+    },
+    /// The checkpoints are of a run whose logs are not here.
+    #[error(
+        "{store} holds checkpoints of another run, but the data folder {} is new; \
+         restore the folder from a copy, or start anew with --fresh", .folder.display()
+    )]
+    OtherRun {
+        /// The store.
+        store: String,
+        /// The data folder.
+        folder: PathBuf,
+    },
+    /// A checkpoint that was sound a moment ago.
+    #[error("could not restore the checkpoint of tick {upper} from {store}: {what}; start again")]
+    Checkpoint {
+        /// The store.
+        store: String,
+        /// The first tick that is not in it.
+        upper: u64,
+        /// What does not hold.
+        what: String,
+    },
+    /// Another process of the cluster restores what is not here.
+    #[error(
+        "process 0 restores the checkpoint of tick {upper}, which {store} does not have: \
+         every process of a cluster needs the same store"
+    )]
+    OtherStore {
+        /// The store.
+        store: String,
+        /// The first tick that is not in it.
+        upper: u64,
+    },
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -216,7 +265,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
     let mut log = FramedLog::new(folder.disk(), REMAP_LOG);
-    let plan = match recorded_plans(&mut log)? {
+    let recorded = recorded_plans(&mut log)?;
+    let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
+    let plan = match recorded {
         None => wanted,
         Some((first, newest)) => {
             let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
@@ -244,13 +295,29 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
             log: timekeeper.durable(),
         });
     }
+    let store = recovery::open(&settings, run)?;
+    if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
+        && store.is_of_others()?
+    {
+        return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
+    }
+    let chosen = match &store {
+        Some(store) => recovery::choose(store, &timekeeper, files.least_resumed(), options.replay_all)?,
+        None => None,
+    };
+    let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
     if timekeeper.durable() > 0 {
+        let from = match upper {
+            0 => String::new(),
+            upper => format!("restored as of tick {upper}, "),
+        };
         say(&format!(
-            "resuming {}: {} ticks are replayed from its logs",
+            "resuming {}: {from}{} ticks are replayed from its logs",
             folder.path().display(),
-            timekeeper.durable()
+            timekeeper.durable() - upper
         ));
     }
+    let timekeeper = if upper > 0 { timekeeper.resume_at(upper) } else { timekeeper };
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
@@ -258,7 +325,8 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
+    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(stopped()) };
+    let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
@@ -266,8 +334,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         &graph,
         &options.workers,
         sources,
-        &input_options(&settings, &plan),
+        &input_options(&settings, &plan, resumed.from),
         Some(timekeeper),
+        resumed.recovery,
         Box::new(output),
     )?;
 
@@ -304,10 +373,11 @@ pub(super) fn stopped() -> Ended {
 }
 
 /// How the input of a plan is read.
-pub(super) fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
+pub(super) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) -> InputOptions {
     let parameters = &plan.parameters;
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
-    InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), parameters.lanes.iter().map(last).collect())
+    let future_ms = parameters.lanes.iter().map(last).collect();
+    InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
 }
 
 fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {

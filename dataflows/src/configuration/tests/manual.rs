@@ -9,8 +9,9 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 10] = [
+const HEADINGS: [(&str, &str); 11] = [
     ("WrittenFile", "The file"),
+    ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenTime", "`[time]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
@@ -61,6 +62,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenFactSource>();
     named::<WrittenSessions>();
     named::<WrittenInventory>();
+    named::<WrittenCheckpoints>();
     named::<WrittenView>();
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Reader {
     pub(super) stop: Arc<AtomicBool>,
     /// Event times beyond this are `future`: they say nothing of where the partition stands.
     pub(super) future_ms: TimeMs,
+    /// Where it begins.
+    pub(super) from: u64,
     /// How much is read at once.
     pub(super) poll_bytes: usize,
 }
@@ -39,7 +41,7 @@ impl Reader {
     }
 
     fn read<R: Record>(&self, mut source: Box<dyn Source<Record = R>>, feed: &Feed<R>) -> Result<(), SourceError> {
-        source.seek(0)?;
+        source.seek(self.from)?;
         while !self.stop.load(Ordering::Acquire) && feed.wait_for_room() {
             match source.poll(self.poll_bytes) {
                 Ok(Polled::Batch(batch)) => {
