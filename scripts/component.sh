@@ -94,6 +94,11 @@ refuse_busy_port() { # port, environment variable that chooses another
   fail "port $1 is busy${owner:+ ($owner)}; set $2 to another"
 }
 
+wait_until_free() { # port, seconds
+  local deadline=$((SECONDS + $2))
+  while accepts "$1" && [ $SECONDS -lt $deadline ]; do sleep 0.05; done
+}
+
 # Waits until a check succeeds. Fails, with the end of the log, when the folder's process ends first or time is up.
 wait_until_ready() { # folder, seconds, check...
   local folder=$1 seconds=$2 deadline=$((SECONDS + $2))
@@ -103,4 +108,26 @@ wait_until_ready() { # folder, seconds, check...
     [ $SECONDS -lt $deadline ] || { tail -n 15 "$folder/log" >&2; fail "not ready after $seconds s; its log is above"; }
     sleep 0.1
   done
+}
+
+# Prints what a component of one process does, and fails unless it answers.
+single_status() { # folder, address, check...
+  local folder=$1 address=$2 id
+  shift 2
+  id=$(process_of "$folder")
+  if [ -z "$id" ]; then echo "$address stopped"; return 1; fi
+  if [ "$(state_of "$id")" = T ]; then echo "$address paused"; return 1; fi
+  if "$@"; then echo "$address running"; else echo "$address starting"; return 1; fi
+}
+
+# Does to a component's process what its name says.
+fault() { # folder, kill|pause|resume
+  local id
+  id=$(process_of "$1")
+  [ -n "$id" ] || fail "it does not run"
+  case $2 in
+    kill) end_process "$1" KILL 10 ;;
+    pause) kill -STOP "$id" ;;
+    resume) kill -CONT "$id" ;;
+  esac
 }

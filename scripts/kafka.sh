@@ -208,6 +208,8 @@ make_cluster() {
 launch_node() { # node
   local folder
   folder=$(folder_of "$1")
+  # A process that was killed may hold its ports for a moment after it is gone from the list.
+  [ ! -f "$folder/process" ] || wait_until_free $((port + $1 - 1)) 10
   refuse_busy_port $((port + $1 - 1)) KAFKA_PORT
   # What the log says before this point is of an earlier life.
   touch "$folder/log"
@@ -273,25 +275,22 @@ KAFKA_SECURED_PASSWORD=$password
 LINES
 }
 
-# Does one thing to node N.
-fault() {
+# Does to node N what the command says.
+fault_of_node() {
   [ "${node:-9}" -le "$nodes" ] || fail "$command wants a node from 1 to $nodes, and the options of the start"
   local folder id
   folder=$(folder_of "$node")
   [ -d "$folder" ] || fail "no cluster was started at port $port"
+  if [ "$command" != restart ]; then
+    fault "$folder" "$command"
+    return
+  fi
+  # A paused process would not hear SIGTERM.
   id=$(process_of "$folder")
-  case $command in
-    kill) end_process "$folder" KILL 10 ;;
-    pause) [ -n "$id" ] || fail "node $node does not run"; kill -STOP "$id" ;;
-    resume) [ -n "$id" ] || fail "node $node does not run"; kill -CONT "$id" ;;
-    restart)
-      # A paused process would not hear SIGTERM.
-      [ -z "$id" ] || kill -CONT "$id"
-      end_process "$folder" TERM 30
-      launch_node "$node"
-      wait_until_ready "$folder" 120 node_is_ready "$node"
-      ;;
-  esac
+  [ -z "$id" ] || kill -CONT "$id"
+  end_process "$folder" TERM 30
+  launch_node "$node"
+  wait_until_ready "$folder" 120 node_is_ready "$node"
 }
 
 if [ -n "${KAFKA_BOOTSTRAP:-}" ]; then
@@ -315,6 +314,6 @@ case $command in
   stop) stop ;;
   status) status ;;
   security) security_lines ;;
-  kill | pause | resume | restart) fault ;;
+  kill | pause | resume | restart) fault_of_node ;;
   *) fail "start, stop, status, security, kill, pause, resume or restart; see the head of the script" ;;
 esac

@@ -1,4 +1,4 @@
-//! Files, disks and Kafka behind the traits of `operators`. Bytes only, no retail.
+//! Files, disks, Kafka and a schema registry behind the traits of `operators`. Bytes only, no retail.
 
 pub mod change_file;
 pub mod checkpoint_store;
@@ -9,3 +9,4 @@ pub mod files;
 pub mod kafka;
 pub mod local_disk;
 pub mod outbox;
+pub mod registry;

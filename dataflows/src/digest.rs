@@ -32,8 +32,10 @@ impl Digest {
     }
 
     /// Writes a text.
+    #[inline]
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         let bytes = u32::try_from(text.len()).expect("a text of a record has at most 256 bytes");
+        self.0.reserve(size_of::<u32>() + text.len());
         self.0.extend_from_slice(&bytes.to_le_bytes());
         self.0.extend_from_slice(text.as_bytes());
         self

@@ -52,7 +52,7 @@ impl Slot<'_, '_> {
         }
     }
 
-    fn expected(&self) -> &'static str {
+    pub(crate) fn expected(&self) -> &'static str {
         match self {
             Slot::Text(_) => "a string",
             Slot::Integer(_) => "an integer",

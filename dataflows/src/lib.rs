@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O but `run`. `experiment` and `inventory` never import each other.
 
+mod avro;
 pub mod catalog;
 pub mod configuration;
 mod digest;

@@ -69,17 +69,60 @@ pub trait Decode: Send + 'static {
     fn decode(&mut self, line: &[u8]) -> Result<(Header, Self::Record), Rejection>;
 }
 
+/// Where a record lies in the message that brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// Its number among the records of the message, from 1; 0 where the message is the record. Becomes [`Item::line`].
+    pub place: u64,
+    /// Where its bytes begin in the message.
+    pub start: u32,
+    /// How many they are.
+    pub length: u32,
+}
+
+impl Part {
+    /// All of a message.
+    pub fn whole(message: &[u8]) -> Self {
+        Part { place: 0, start: 0, length: u32::try_from(message.len()).unwrap_or(u32::MAX) }
+    }
+}
+
+/// Turns a message of a log into the records it holds, one or many: a pure function of its bytes and of the
+/// configuration, for bytes from anyone. All records of a message share its offset, so it is bound as a whole.
+///
+/// Whatever decodes one record ([`Decode`]) decodes a message that is one.
+pub trait DecodeMessage: Send + 'static {
+    /// What it decodes to.
+    type Record: Record;
+    /// Gives every record of a message, in their order there, or why it is none; a message which is no container of
+    /// records at all gives one rejection, of all of it.
+    fn decode_message(&mut self, message: &[u8], give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>));
+}
+
+impl<D: Decode> DecodeMessage for D {
+    type Record = D::Record;
+
+    fn decode_message(
+        &mut self,
+        message: &[u8],
+        mut give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>),
+    ) {
+        give(Part::whole(message), self.decode(message));
+    }
+}
+
 /// The longest raw text of a dead letter that is kept, in bytes.
 pub const RAW_BYTES_MAX: usize = 64 * 1024;
 
 /// One record of a batch, or why it is none.
 #[derive(Clone, Debug)]
 pub struct Item<R> {
-    /// Its offset in the partition.
+    /// Its offset in the partition. Records of one message share it.
     pub offset: u64,
     /// Its length in bytes, without the line ending.
     pub length: u32,
-    /// Its line in the file, from 1; 0 where there are no lines.
+    /// Its line in the file, or its place in a message of many records, from 1; 0 where there is neither. With the offset
+    /// it is the record's place in the partition: (offset, line) ascends.
     pub line: u64,
     /// What became of it.
     pub outcome: Result<(Header, R), (Rejection, Vec<u8>)>,
@@ -94,7 +137,7 @@ pub struct Batch<R> {
     pub bytes: u64,
     /// Where the records came from, for a person: a file's name.
     pub origin: Arc<str>,
-    /// The records in offset order.
+    /// The records in the order of (offset, line). Those of one message are never in two batches.
     pub items: Vec<Item<R>>,
     /// The raw text of the items, from offset `text_offset`; empty where there is none.
     pub text: Arc<[u8]>,

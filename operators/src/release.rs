@@ -104,7 +104,7 @@ pub enum Why<R> {
 pub struct Pending<R> {
     /// What it is judged by.
     pub header: Header,
-    /// Its partition: the first in the order of (partition, offset) is the one that counts.
+    /// Its partition: the first in the order of (partition, offset, line) is the one that counts.
     pub partition: PartitionId,
     /// Its offset.
     pub offset: u64,

@@ -1,7 +1,8 @@
 //! Duplicates among partitions: for records whose identity does not fix their partition.
 //!
-//! They are exchanged by identity and decided at complete ticks: the first is the least (partition, offset) within the
-//! tick. What was found is told back as counts of the partition, so conservation holds there too.
+//! They are exchanged by identity and decided at complete ticks: the first is the least (partition, offset, line) within
+//! the tick, since records of one message share its offset. What was found is told back as counts of the partition, so
+//! conservation holds there too.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -135,7 +136,7 @@ pub fn resolve<'scope, R: Record>(
                 let (tick, (capabilities, checkpoint)) = entry.remove_entry();
                 let mut records = stash.remove(&tick).unwrap_or_default();
                 let seen = &mut remembered.seen;
-                records.sort_unstable_by_key(|pending| (pending.partition, pending.offset));
+                records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
                 let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use operators::record::{Decode, Header, Identity, Rejection};
+use operators::record::{Decode, DecodeMessage, Header, Identity, Part, Rejection};
 
+use crate::avro::Schemas;
 use crate::catalog::Catalog;
 use crate::digest::{self, Digest, EVENT_SEED};
 use crate::document::{self, Entries, Scalar, Shape, fields, required, shorten};
@@ -74,6 +75,12 @@ impl Decode for EventDecoder {
     fn decode(&mut self, line: &[u8]) -> Result<(Header, Event), Rejection> {
         let mut fields = EventFields::default();
         document::read(line, &mut fields)?;
+        self.event(fields)
+    }
+}
+
+impl EventDecoder {
+    fn event(&mut self, fields: EventFields<'_>) -> Result<(Header, Event), Rejection> {
         limits::schema(fields.schema)?;
         let tenant = self.catalog.declared_tenant(&required("tenant", fields.tenant)?, self.tenants.as_deref())?;
         let id = required("id", fields.id)?;
@@ -102,6 +109,38 @@ impl Decode for EventDecoder {
         };
         let (id, session, unit, item) = (Name::from(id), Name::from(session), Name::from(unit), Name::from(item));
         Ok((header, Event { tenant, kind, event_time_ms, value, quantity, id, session, unit, item, experiment }))
+    }
+}
+
+/// Decodes the Avro messages of one source: [`avro`](crate::avro).
+#[derive(Clone, Debug)]
+pub struct AvroEventDecoder {
+    events: EventDecoder,
+    schemas: Schemas,
+}
+
+impl AvroEventDecoder {
+    /// A decoder that says what `events` says. It knows no schema yet.
+    pub fn new(events: EventDecoder) -> Self {
+        AvroEventDecoder { events, schemas: Schemas::default() }
+    }
+}
+
+impl DecodeMessage for AvroEventDecoder {
+    type Record = Event;
+
+    fn decode_message(&mut self, message: &[u8], mut give: impl FnMut(Part, Result<(Header, Event), Rejection>)) {
+        let mut fields = EventFields::default();
+        let read = self.schemas.read(message, &mut fields);
+        give(Part::whole(message), read.and_then(|()| self.events.event(fields)));
+    }
+
+    fn question(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.schemas.question(message)
+    }
+
+    fn answered(&mut self, question: &[u8], answer: Option<&[u8]>) {
+        self.schemas.answered(question, answer, &mut EventFields::default());
     }
 }
 

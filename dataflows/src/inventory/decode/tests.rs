@@ -2,7 +2,10 @@ use super::*;
 
 use std::collections::BTreeMap;
 
-use crate::catalog::Tenant;
+use operators::record::Identity;
+
+use crate::catalog::{FactSourceSpec, Tenant};
+use crate::inventory::fact::BeforeImage;
 
 const LINE: &str = r#"{"tenant":"north","id":"f-1","kind":"sale","node":"store-1","sku":"sku-1","quantity":3,"event_time_ms":1736121600000,"source":"pos"}"#;
 
@@ -52,7 +55,7 @@ fn a_full_fact_has_all_its_fields() {
         "observed_from_ms":1736118000000,"event_time_ms":1736121600000,"quantity":3,"state":"quality","sku":"sk\u00fc",
         "node":"dépôt-1","kind":"snapshot","id":"f-1","tenant":"north"}"#;
     let (header, fact) = decode(line);
-    let image = |id: &str| decoder().identity_of(1, id);
+    let image = |id: &str| decoder().rules.identity_of(1, id);
     let before =
         BeforeImage { id: image("f-0"), kind: FactKind::Snapshot, quantity: 5, event_time_ms: 1_736_121_500_000 };
     let expected = Fact {
@@ -73,7 +76,7 @@ fn a_full_fact_has_all_its_fields() {
         before: Some(Box::new(before)),
     };
     assert_eq!(fact, expected);
-    assert_eq!((header.group, header.lane), (decoder().catalog.fact_group(1), fact_lane("depot")));
+    assert_eq!((header.group, header.lane), (decoder().rules.catalog.fact_group(1), fact_lane("depot")));
     assert!(matches!(header.identity, Identity::Id { id, .. } if id == fact.id));
 }
 
@@ -252,8 +255,8 @@ fn bad_lines_have_stable_codes() {
 #[test]
 fn a_source_has_only_the_tenants_and_fact_sources_that_it_declares() {
     let mut decoder = decoder();
-    decoder.tenants = Some(vec![1]);
-    decoder.fact_sources = Some(vec!["depot".to_owned(), "pos".to_owned()]);
+    decoder.rules.tenants = Some(vec![1]);
+    decoder.rules.fact_sources = Some(vec!["depot".to_owned(), "pos".to_owned()]);
     let code = |decoder: &mut FactDecoder, line: &str| decoder.decode(line.as_bytes()).map_err(|it| it.code).err();
     assert_eq!(code(&mut decoder, LINE), None);
     assert_eq!(code(&mut decoder, &LINE.replace("north", "south")).as_deref(), Some("undeclared_tenant"));

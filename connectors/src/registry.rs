@@ -1,0 +1,101 @@
+//! A schema registry with Confluent's interface, asked over HTTP for schemas by their ids.
+//!
+//! An id's schema never changes, so an answer is for ever, also the answer that there is none: only the answer is not
+//! ours to ask for twice, since a run has to say the same when it is repeated. Who asks records it.
+
+use std::io;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How long an answer is waited for.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The code with which a registry says that it has no schema of that id; another 404 is none of its answers.
+const NO_SCHEMA: u32 = 40_403;
+
+/// What a registry could not say.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No answer, or none that is final: the same question may be answered later.
+    #[error("could not ask the schema registry {url}")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// Why there was no answer.
+        source: io::Error,
+    },
+    /// Something answers, but not as a registry does.
+    #[error(
+        "{url} does not answer as a schema registry: {what}; its base address may lack a path such as /apis/ccompat/v7"
+    )]
+    NoRegistry {
+        /// What was asked for.
+        url: String,
+        /// What it said.
+        what: String,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same question may be answered later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, RegistryError::Unreachable { .. })
+    }
+}
+
+/// A registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    base: String,
+    agent: ureq::Agent,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    schema: String,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error_code: u32,
+}
+
+impl Registry {
+    /// The registry at a base address, to which `/schemas/ids/1` is added. Nothing is asked yet.
+    pub fn new(base: &str) -> Self {
+        let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
+        Registry { base: base.trim_end_matches('/').to_owned(), agent: agent.into() }
+    }
+
+    /// The schema of that id, as its text, or `None` where the registry says that it has none. Waits for the answer, ten
+    /// seconds at most: not to be called on a worker.
+    pub fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
+        let url = format!("{}/schemas/ids/{id}", self.base);
+        let (status, body) = self.get(&url).map_err(|error| RegistryError::Unreachable {
+            url: url.clone(),
+            source: match error {
+                ureq::Error::Io(error) => error,
+                other => io::Error::other(other),
+            },
+        })?;
+        let refused = || serde_json::from_str::<Refused>(&body).ok().map(|refused| refused.error_code);
+        match status {
+            200 => match serde_json::from_str::<Found>(&body) {
+                Ok(found) => Ok(Some(found.schema)),
+                Err(error) => Err(RegistryError::NoRegistry { url, what: error.to_string() }),
+            },
+            404 if refused() == Some(NO_SCHEMA) => Ok(None),
+            // Overloaded, or behind something that is: it may still say.
+            408 | 429 | 500.. => {
+                Err(RegistryError::Unreachable { url, source: io::Error::other(format!("status {status}")) })
+            }
+            _ => Err(RegistryError::NoRegistry { url, what: format!("status {status}") }),
+        }
+    }
+
+    fn get(&self, url: &str) -> Result<(u16, String), ureq::Error> {
+        let mut response = self.agent.get(url).call()?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+}
