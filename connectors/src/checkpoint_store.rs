@@ -159,12 +159,18 @@ impl Store {
         &self.shown
     }
 
-    /// Whether there are checkpoints of other runs, but none of this one.
-    pub fn is_of_others(&self) -> Result<bool, StoreError> {
+    /// Whether there are checkpoints of other runs. A run that was cut short before its first one left nothing to lose.
+    pub fn has_others(&self) -> Result<bool, StoreError> {
         let parent = self.prefix.parent().unwrap_or_default();
-        let listed = self.runtime.block_on(self.objects.list_with_delimiter(Some(&parent)));
-        let listed = listed.map_err(self.refused("list", ""))?;
-        Ok(!listed.common_prefixes.is_empty() && !listed.common_prefixes.contains(&self.prefix))
+        let below = |path: &Path| self.runtime.block_on(self.objects.list_with_delimiter(Some(path)));
+        let runs = below(&parent).map_err(self.refused("list", ""))?.common_prefixes;
+        for run in runs.into_iter().filter(|run| *run != self.prefix) {
+            let manifests = Path::from(format!("{run}/manifests"));
+            if !below(&manifests).map_err(self.refused("list", ""))?.objects.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn path(&self, object: &str) -> Path {

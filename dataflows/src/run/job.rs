@@ -355,7 +355,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     }
     let store = recovery::open(&settings, run)?;
     if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
-        && store.is_of_others()?
+        && store.has_others()?
     {
         return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
     }
