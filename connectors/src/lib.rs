@@ -1,7 +1,9 @@
 //! Files, disks and Kafka behind the traits of `operators`. Bytes only, no retail.
 
 pub mod change_file;
+pub mod checkpoint_store;
 pub mod data_folder;
+pub mod fault;
 pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;

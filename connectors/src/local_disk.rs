@@ -11,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use operators::disk::Disk;
 
+use crate::fault;
+
 /// Files in a folder; their names may contain `/`, the folders between are made.
 #[derive(Debug)]
 pub struct LocalDisk {
@@ -75,6 +77,11 @@ impl Disk for LocalDisk {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let file = self.opened(name, true)?;
+        fault::point_of("append", name);
+        if fault::is_next("torn", name) {
+            file.file.write_all(&bytes[..bytes.len() / 2])?;
+            fault::point_of("torn", name);
+        }
         match file.file.write_all(bytes) {
             Ok(()) => {
                 file.length += bytes.len() as u64;
@@ -100,12 +107,14 @@ impl Disk for LocalDisk {
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
+        fault::point_of("sync", name);
         let file = self.opened(name, false)?;
         file.file.sync_data().inspect_err(|_| file.failed = true)?;
         if !file.name_is_durable {
             sync_folders(&self.folder, name)?;
             self.opened(name, false)?.name_is_durable = true;
         }
+        fault::point_of("synced", name);
         Ok(())
     }
 }

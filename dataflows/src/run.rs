@@ -11,6 +11,7 @@ pub mod inputs;
 pub mod job;
 pub mod output;
 pub mod progress;
+mod recovery;
 pub mod replay;
 pub mod subscribe;
 pub mod tables;

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::binding::{Binding, Coder, CodingError, Configuration};
 use crate::disk::{Log, LogError};
 use crate::minter::{Holding, Minter, MinterOptions};
@@ -35,6 +37,34 @@ pub struct Timekeeper<L> {
     mints: bool,
     /// Whether it ends where live partitions are caught up.
     once: bool,
+    /// Where the logs stand after what was given.
+    position: Position,
+    wants_checkpoint: bool,
+}
+
+/// Where the logs stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The first tick that is not given.
+    pub upper: Tick,
+    /// What time the last one was.
+    pub now_ms: TimeMs,
+    /// By partition: the offset of the next record. The last ones are left out as long as nothing was bound of them, so that
+    /// it is the same whatever was added later.
+    pub next: Vec<u64>,
+}
+
+impl Position {
+    fn advance(&mut self, binding: &Binding) {
+        (self.upper, self.now_ms) = (binding.tick + 1, binding.now_ms);
+        for advance in &binding.advances {
+            let place = advance.partition.0 as usize;
+            if place >= self.next.len() {
+                self.next.resize(place + 1, 0);
+            }
+            self.next[place] = advance.next;
+        }
+    }
 }
 
 /// Reads every binding of a remap log. The topology is that of the recorded configuration.
@@ -71,7 +101,47 @@ impl<L: Log> Timekeeper<L> {
             configuration: changed.then_some(configuration),
             mints: true,
             once: false,
+            position: Position::default(),
+            wants_checkpoint: false,
         })
+    }
+
+    /// Where the log itself says that everything stood when `upper` was the first tick that was not given; none where it
+    /// is shorter.
+    pub fn position_at(&self, upper: Tick) -> Option<Position> {
+        let mut position = self.position.clone();
+        self.replay.iter().take_while(|binding| binding.tick < upper).for_each(|binding| position.advance(binding));
+        (position.upper == upper).then_some(position)
+    }
+
+    /// Goes on from a checkpoint that holds the ticks below `upper`: its last tick is given once more, then the rest.
+    ///
+    /// # Panics
+    /// If the log has no such tick; [`Timekeeper::position_at`] says whether it has.
+    pub fn resume_at(mut self, upper: Tick) -> Self {
+        while let Some(binding) = self.replay.front().filter(|binding| binding.tick + 1 < upper) {
+            self.position.advance(binding);
+            self.replay.pop_front();
+        }
+        let first = self.replay.front().map(|binding| binding.tick + 1);
+        assert_eq!(first, Some(upper), "a checkpoint's last tick is in the log");
+        self.given = upper - 1;
+        self
+    }
+
+    /// The first tick that is given: there is nothing to acknowledge below it.
+    pub fn first(&self) -> Tick {
+        self.given
+    }
+
+    /// The next binding that is given asks for a checkpoint.
+    pub fn ask_for_checkpoint(&mut self) {
+        self.wants_checkpoint = true;
+    }
+
+    /// Where the logs stand after what was given.
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 
     /// Gives what the log holds and nothing more.
@@ -114,8 +184,7 @@ impl<L: Log> Timekeeper<L> {
             return Ok(None);
         }
         if let Some(binding) = self.replay.pop_front() {
-            self.given = binding.tick + 1;
-            return Ok(Some(binding));
+            return Ok(Some(self.give(binding)));
         }
         if self.ended() {
             return Ok(None);
@@ -127,7 +196,13 @@ impl<L: Log> Timekeeper<L> {
         let Some(binding) = binding else { return Ok(None) };
         self.log.append(&self.coder.encode(&binding))?;
         self.log.sync()?;
+        Ok(Some(self.give(binding)))
+    }
+
+    fn give(&mut self, mut binding: Binding) -> Binding {
+        binding.checkpoint = std::mem::take(&mut self.wants_checkpoint);
         self.given = binding.tick + 1;
-        Ok(Some(binding))
+        self.position.advance(&binding);
+        binding
     }
 }

@@ -42,5 +42,7 @@ pub(super) const SOURCE_WEIGHT: RangeInclusive<i64> = 1..=1_000_000;
 pub(super) const VARIANT_WEIGHT: RangeInclusive<i64> = 0..=1_000_000;
 pub(super) const RANK: RangeInclusive<i64> = 0..=u16::MAX as i64;
 pub(super) const SAFETY_STOCK: RangeInclusive<i64> = 0..=crate::limits::QUANTITY_MAX;
+pub(super) const CHECKPOINT_INTERVAL_MS: RangeInclusive<i64> = 100..=86_400_000;
+pub(super) const CHECKPOINTS_KEPT: RangeInclusive<i64> = 1..=100;
 pub(super) const HISTORY_TICKS: RangeInclusive<i64> = 0..=1_000_000;
 pub(super) const HISTORY_BYTES: RangeInclusive<i64> = 0..=i64::MAX;

@@ -10,8 +10,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
-    Given, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenKafka, WrittenKafkaSasl,
-    WrittenKafkaTls, WrittenSessions, WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenKafka,
+    WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSource, WrittenTenant, WrittenTime, WrittenVariant,
+    WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -62,6 +63,7 @@ pub(super) struct WrittenSections {
     pub(super) fact_sources: Vec<(Spanned<String>, Section<WrittenFactSource>)>,
     pub(super) sessions: Section<WrittenSessions>,
     pub(super) inventory: Section<WrittenInventory>,
+    pub(super) checkpoints: Section<WrittenCheckpoints>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
 }
 
@@ -98,6 +100,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let fact_sources = named(&mut root, "fact_sources", mistakes);
     let sessions = one(&mut root, "sessions", mistakes);
     let inventory = one(&mut root, "inventory", mistakes);
+    let checkpoints = one(&mut root, "checkpoints", mistakes);
     let views = named(&mut root, "views", mistakes);
     let file = section(root, 0..0, mistakes);
     Some(WrittenSections {
@@ -111,6 +114,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         fact_sources,
         sessions,
         inventory,
+        checkpoints,
         views,
     })
 }

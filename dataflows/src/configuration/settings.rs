@@ -63,6 +63,21 @@ pub struct Operation {
     pub kafka: Option<KafkaSettings>,
     /// How far back views can be read, of every view.
     pub history: BTreeMap<View, History>,
+    /// Where checkpoints go.
+    pub checkpoints: CheckpointSettings,
+}
+
+/// Where and how often checkpoints are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    /// A folder within the data folder, `s3://bucket/prefix`, or `none`.
+    pub to: String,
+    /// Of S3, unless it is Amazon's.
+    pub endpoint: Option<String>,
+    /// From one to the next.
+    pub interval_ms: i64,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 /// How far back a view can be read: to whichever bound comes first.

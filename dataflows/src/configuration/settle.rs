@@ -17,10 +17,10 @@ use super::kafka::{Built, KafkaSettings};
 use super::mistake::Mistakes;
 use super::section::{Section, WrittenSections};
 use super::settings::{
-    FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation, SessionSettings, Settings,
-    SourceSettings,
+    CheckpointSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation, SessionSettings,
+    Settings, SourceSettings,
 };
-use super::written::{Given, WrittenFactSource, WrittenFile, WrittenInventory, WrittenTime};
+use super::written::{Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenInventory, WrittenTime};
 use crate::views::View;
 use sources::Settled;
 use values::{choice, flag, integer, name_is_well_formed, unsigned};
@@ -38,7 +38,8 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let sessions_kept = SessionSettings { keep_ms };
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
-    let operation = operation(&sections.file, &sections.time.written, kafka, history, mistakes);
+    let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
+    let operation = operation(&sections.file, &sections.time.written, kafka, history, checkpoints, mistakes);
     let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions: sessions_kept, inventory, views };
     Settings { operation, meaning, inputs }
 }
@@ -76,6 +77,7 @@ fn operation(
     time: &WrittenTime,
     kafka: Option<KafkaSettings>,
     history: BTreeMap<View, History>,
+    checkpoints: CheckpointSettings,
     mistakes: &mut Mistakes<'_>,
 ) -> Operation {
     let file = &file.written;
@@ -94,6 +96,26 @@ fn operation(
         in_flight: unsigned("in_flight", &time.in_flight, bounds::IN_FLIGHT, 4, mistakes),
         kafka,
         history,
+        checkpoints,
+    }
+}
+
+fn checkpoints(written: &WrittenCheckpoints, mistakes: &mut Mistakes<'_>) -> CheckpointSettings {
+    let WrittenCheckpoints { to, endpoint, interval_ms, keep } = written;
+    let is_known = |to: &str| !to.is_empty() && (to.starts_with("s3://") || !to.contains("://"));
+    if let Some(given) = to.as_ref().filter(|given| !is_known(given.get_ref())) {
+        let message = format!("`to` is \"{}\", which is no place for checkpoints", given.get_ref());
+        mistakes.add(given.span(), message, "write a folder, \"s3://bucket/prefix\" or \"none\"");
+    }
+    if let Some(given) = to.as_ref().filter(|given| given.get_ref().starts_with("s3://") && !cfg!(feature = "s3")) {
+        let hint = "build it with `cargo build --release --features s3`, or name a folder";
+        mistakes.add(given.span(), "this build knows no S3", hint);
+    }
+    CheckpointSettings {
+        to: to.as_ref().map_or("checkpoints", |given| given.get_ref()).to_owned(),
+        endpoint: endpoint.as_ref().map(|given| given.get_ref().clone()),
+        interval_ms: integer("interval_ms", interval_ms, bounds::CHECKPOINT_INTERVAL_MS, 60_000, mistakes),
+        keep: unsigned("keep", keep, bounds::CHECKPOINTS_KEPT, 3, mistakes),
     }
 }
 

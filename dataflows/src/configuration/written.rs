@@ -37,9 +37,28 @@ pub(super) struct WrittenFile {
     pub(super) sessions: Option<IgnoredAny>,
     /// How stock becomes availability.
     pub(super) inventory: Option<IgnoredAny>,
+    /// Where and how often the state is saved, so that a restart need not compute everything again.
+    pub(super) checkpoints: Option<IgnoredAny>,
     /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
     /// `dead_letters`, `source_health`, `stock`, `availability`.
     pub(super) views: Option<IgnoredAny>,
+}
+
+/// Checkpoints: what every operator holds, as of one tick, so that a restart replays only what came after it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenCheckpoints {
+    /// A folder, relative to the data folder; or `s3://bucket/prefix`, in a build with the feature `s3`, with credentials in
+    /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; or `"none"`. Processes of one cluster need a store that all of them
+    /// reach. Default: `"checkpoints"`.
+    pub(super) to: Given<String>,
+    /// The URL of an S3 store that is not Amazon's.
+    pub(super) endpoint: Given<String>,
+    /// A checkpoint begins this long after the one before, at least; later where writing takes more than a tenth of that.
+    /// 100 to 86400000. Default: 60000, which is 1 minute.
+    pub(super) interval_ms: Given<i64>,
+    /// How many are kept; 1 to 100. Default: 3.
+    pub(super) keep: Given<i64>,
 }
 
 /// When ticks are minted, and how much disorder and silence is allowed. The last four hold for every source that does not

@@ -9,9 +9,9 @@ use operators::timekeeper::Timekeeper;
 use sha2::{Digest, Sha256};
 
 use super::brokers::Brokers;
-use super::engine::{Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
-use super::inputs;
+use super::engine::{Begins, Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
 use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
+use super::{inputs, recovery};
 use crate::configuration::{Plan, Settings};
 
 /// What a process of a cluster does that is not the first: it works until the first one ends the run.
@@ -23,15 +23,23 @@ pub(super) fn assist(
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
     let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default())?;
-    let Some(links) = linked(cluster, interrupted)? else { return Ok(stopped()) };
+    let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
+    let begins = links.as_ref().map(|links| links.begins).unwrap_or_default();
+    let store = recovery::open(settings, begins.run)?;
+    let chosen = match &store {
+        Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper)?,
+        _ => None,
+    };
+    let resumed = recovery::resume(store, chosen, settings, plan, &options.workers)?;
     let timekeeper: Option<Timekeeper<FramedLog<LocalDisk>>> = None;
     let engine = Engine::start_linked(
         links,
         &graph_plan(plan),
         &options.workers,
         sources,
-        &input_options(settings, plan),
+        &input_options(settings, plan, resumed.from),
         timekeeper,
+        resumed.recovery,
         Box::new(Nowhere),
     )?;
     while !engine.has_finished() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
@@ -47,9 +55,14 @@ pub(super) fn assist(
 }
 
 /// The links to the other processes of a cluster, if it is one; nothing where that was interrupted.
-pub(super) fn linked(cluster: Option<Cluster>, interrupted: &AtomicBool) -> Result<Option<Option<Links>>, RunError> {
+/// Where process 0 `begins`, all do.
+pub(super) fn linked(
+    cluster: Option<Cluster>,
+    begins: Begins,
+    interrupted: &AtomicBool,
+) -> Result<Option<Option<Links>>, RunError> {
     let Some(cluster) = cluster else { return Ok(Some(None)) };
-    let links = cluster.connect(interrupted, |missing| say(&format!("waiting for {}", missing.join(", "))))?;
+    let links = cluster.connect(begins, interrupted, |missing| say(&format!("waiting for {}", missing.join(", "))))?;
     if links.is_some() {
         say("every process of the cluster is there");
     }

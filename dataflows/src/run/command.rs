@@ -107,6 +107,9 @@ struct RunArguments {
     /// Move an existing data folder aside and start anew.
     #[arg(long)]
     fresh: bool,
+    /// Use no checkpoint, but compute everything again from the logs.
+    #[arg(long)]
+    replay_all: bool,
     /// Event time per wall time, each source from its own first event [default: as fast as it goes].
     #[arg(long)]
     speed: Option<f64>,
@@ -285,6 +288,7 @@ impl RunArguments {
             once: false,
             fresh: false,
             speed: None,
+            replay_all: false,
         }
     }
 
@@ -326,6 +330,7 @@ impl RunArguments {
             once: self.once,
             fresh: self.fresh,
             speed: self.speed,
+            replay_all: self.replay_all,
         })
     }
 }

@@ -24,9 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use connectors::checkpoint_store::Checkpointer;
 use timely::communication::WorkerGuards;
 
 use operators::bindings::Inlet;
+use operators::checkpoint::Restore;
 use operators::disk::{Clock, Log};
 use operators::feed::Feed;
 use operators::fold::FoldGauge;
@@ -45,7 +47,7 @@ use crew::Crew;
 use keeper::Keeper;
 use link::Loss;
 
-pub use cluster::{Cluster, ClusterError, Links};
+pub use cluster::{Begins, Cluster, ClusterError, Links};
 pub use publisher::{CompleteTick, Publish, PublishError};
 
 /// The reader of a partition.
@@ -87,8 +89,17 @@ pub struct InputOptions {
     pub poll_bytes: usize,
     /// By partition: event times beyond this are `future`, and say nothing of where the partition stands. None elsewhere.
     pub future_ms: Vec<TimeMs>,
-    /// By partition: the offset from which it is read. 0 elsewhere.
+    /// By partition: the offset at which its reader begins; 0 where there is none.
     pub from: Vec<u64>,
+}
+
+/// How a run is saved, and what it begins with.
+#[derive(Default)]
+pub struct Recovery {
+    /// Takes checkpoints, where any are wanted.
+    pub checkpointer: Option<Arc<Checkpointer>>,
+    /// What each worker of this process begins with; empty at a beginning.
+    pub restore: Vec<Restore>,
 }
 
 impl InputOptions {
@@ -144,7 +155,11 @@ impl Clock for WallClock {
 /// What the timekeeper is told.
 pub(crate) enum TimeNews {
     Holding(PartitionId, Holding),
-    Published(Tick),
+    /// Every tick below `upper` is durable and visible; those below `acknowledged` no sink will need again.
+    Published {
+        upper: Tick,
+        acknowledged: Tick,
+    },
     Stop,
 }
 
@@ -188,7 +203,7 @@ impl Engine {
         timekeeper: Option<Timekeeper<L>>,
         publish: Box<dyn Publish>,
     ) -> Result<Engine, EngineError> {
-        Engine::start_linked(None, plan, workers, sources, input, timekeeper, publish)
+        Engine::start_linked(None, plan, workers, sources, input, timekeeper, Recovery::default(), publish)
     }
 
     /// Starts a run; with links, as one process of a cluster. Sources of partitions that workers of this process do not
@@ -200,6 +215,7 @@ impl Engine {
         sources: Vec<PartitionSource>,
         input: &InputOptions,
         timekeeper: Option<Timekeeper<L>>,
+        recovery: Recovery,
         publish: Box<dyn Publish>,
     ) -> Result<Engine, EngineError> {
         assert_eq!(links.is_some(), workers.addresses.len() > 1, "a cluster has links, and nobody else");
@@ -228,7 +244,7 @@ impl Engine {
                 failure: Arc::clone(&failure),
                 stop: Arc::clone(&stop),
                 future_ms: input.future_ms.get(number as usize).copied().unwrap_or(TimeMs::MAX),
-                from: input.from.get(number as usize).copied().unwrap_or_default(),
+                from: input.from.get(number as usize).copied().unwrap_or(0),
                 poll_bytes: input.poll_bytes,
             };
             match source {
@@ -251,6 +267,7 @@ impl Engine {
         if let Some(timekeeper) = timekeeper {
             let keeper = Keeper {
                 timekeeper,
+                checkpointer: recovery.checkpointer.clone(),
                 inlet: inlet.clone(),
                 ended: Arc::clone(&ended),
                 failure: Arc::clone(&failure),
@@ -276,6 +293,8 @@ impl Engine {
             halt: Arc::clone(&halt),
             gauge_wanted: Arc::clone(&gauge_wanted),
             gauges: Arc::clone(&gauges),
+            depot: recovery.checkpointer.as_ref().map(|checkpointer| checkpointer.depot()),
+            restore: Mutex::new(recovery.restore.into_iter().map(Some).collect()),
         };
         let guards = crew.start(workers.process, links).map_err(|what| EngineError::Workers { what })?;
         let guards = Some(guards);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use connectors::checkpoint_store::StoreError;
 use connectors::data_folder::{DataFolder, DataFolderError};
 use connectors::files::FilesError;
 use operators::binding::Coder;
@@ -19,12 +20,12 @@ use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
 use super::brokers::{Brokers, BrokersError};
-use super::engine::{Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
+use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
-use super::tables;
+use super::{recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
 use crate::inventory::availability::Policy;
@@ -56,6 +57,8 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Event time per wall time.
     pub speed: Option<f64>,
+    /// Use no checkpoint, but compute everything again from the logs.
+    pub replay_all: bool,
 }
 
 /// How a run ended.
@@ -126,6 +129,52 @@ pub enum RunError {
     /// A change file.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The store of checkpoints.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There are checkpoints, and none can be used.
+    #[error(
+        "none of the checkpoints in {store} (the newest is of tick {newest}) can be used; \
+         `--replay-all` computes everything again from the logs, if the input is still there from its beginning"
+    )]
+    NoCheckpoint {
+        /// The store.
+        store: String,
+        /// The newest one's first tick that is not in it.
+        newest: u64,
+    },
+    /// The checkpoints are of a run whose logs are not here.
+    #[error(
+        "{store} holds checkpoints of another run, but the data folder {} is new; \
+         restore the folder from a copy, or start anew with --fresh", .folder.display()
+    )]
+    OtherRun {
+        /// The store.
+        store: String,
+        /// The data folder.
+        folder: PathBuf,
+    },
+    /// A checkpoint that was sound a moment ago.
+    #[error("could not restore the checkpoint of tick {upper} from {store}: {what}; start again")]
+    Checkpoint {
+        /// The store.
+        store: String,
+        /// The first tick that is not in it.
+        upper: u64,
+        /// What does not hold.
+        what: String,
+    },
+    /// Another process of the cluster restores what is not here.
+    #[error(
+        "process 0 restores the checkpoint of tick {upper}, which {store} does not have: \
+         every process of a cluster needs the same store"
+    )]
+    OtherStore {
+        /// The store.
+        store: String,
+        /// The first tick that is not in it.
+        upper: u64,
+    },
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -261,7 +310,9 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
     let mut log = FramedLog::new(folder.disk(), REMAP_LOG);
-    let plan = match recorded_plans(&mut log)? {
+    let recorded = recorded_plans(&mut log)?;
+    let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
+    let plan = match recorded {
         None => wanted,
         Some((_, newest)) => {
             let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
@@ -292,13 +343,29 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
             log: timekeeper.durable(),
         });
     }
+    let store = recovery::open(&settings, run)?;
+    if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
+        && store.is_of_others()?
+    {
+        return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
+    }
+    let chosen = match &store {
+        Some(store) => recovery::choose(store, &timekeeper, files.least_resumed(), options.replay_all)?,
+        None => None,
+    };
+    let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
     if timekeeper.durable() > 0 {
+        let from = match upper {
+            0 => String::new(),
+            upper => format!("restored as of tick {upper}, "),
+        };
         say(&format!(
-            "resuming {}: {} ticks are replayed from its logs",
+            "resuming {}: {from}{} ticks are replayed from its logs",
             folder.path().display(),
-            timekeeper.durable()
+            timekeeper.durable() - upper
         ));
     }
+    let timekeeper = if upper > 0 { timekeeper.resume_at(upper) } else { timekeeper };
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
@@ -306,7 +373,10 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
     let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, interrupted)? else { return Ok(Went::Ended(stopped())) };
+    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else {
+        return Ok(Went::Ended(stopped()));
+    };
+    let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
@@ -314,8 +384,9 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         &graph,
         &options.workers,
         sources,
-        &input_options(&settings, &plan),
+        &input_options(&settings, &plan, resumed.from),
         Some(timekeeper),
+        resumed.recovery,
         Box::new(output),
     )?;
 
@@ -360,12 +431,11 @@ pub(super) fn stopped() -> Ended {
 }
 
 /// How the input of a plan is read.
-pub(super) fn input_options(settings: &Settings, plan: &Plan) -> InputOptions {
+pub(super) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) -> InputOptions {
     let parameters = &plan.parameters;
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
     let future_ms = parameters.lanes.iter().map(last).collect();
-    let options = InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms);
-    InputOptions { from: plan.first_offsets(), ..options }
+    InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
 }
 
 fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {

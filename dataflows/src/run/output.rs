@@ -25,32 +25,39 @@ pub struct ChangeFiles<D> {
     sealing: BTreeMap<(View, u32), Sealing>,
     groups: Vec<String>,
     resumed: Tick,
+    least_resumed: Tick,
 }
 
 impl<D: Disk> ChangeFiles<D> {
     /// Opens them and resumes where each one ends.
     pub fn open(disk: D, plan: &Plan) -> Result<Self, SinkError> {
         let mut sink = ChangeFileSink::new(disk);
-        let (mut shards, mut sealing, mut resumed) = (Vec::new(), BTreeMap::new(), 0);
+        let (mut shards, mut sealing, mut resumed, mut least_resumed) = (Vec::new(), BTreeMap::new(), 0, Tick::MAX);
         for view in View::ALL {
             let settings = plan.meaning.view(view);
             if !settings.enabled || settings.sink == SinkSetting::None {
                 continue;
             }
             for shard in 0..settings.shards {
-                resumed = sink.resume(view.name(), shard)?.max(resumed);
+                let next = sink.resume(view.name(), shard)?;
+                (resumed, least_resumed) = (next.max(resumed), next.min(least_resumed));
                 shards.push((view, shard));
                 if settings.sink == SinkSetting::Sealed {
                     sealing.insert((view, shard), Sealing::default());
                 }
             }
         }
-        Ok(ChangeFiles { sink, shards, sealing, groups: plan.topology.groups.clone(), resumed })
+        Ok(ChangeFiles { sink, shards, sealing, groups: plan.topology.groups.clone(), resumed, least_resumed })
     }
 
     /// The first tick that no file knows of.
     pub fn resumed(&self) -> Tick {
         self.resumed
+    }
+
+    /// The first tick that some file does not know of.
+    pub fn least_resumed(&self) -> Tick {
+        self.least_resumed
     }
 
     /// The names of the files.

@@ -9,8 +9,9 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 13] = [
+const HEADINGS: [(&str, &str); 14] = [
     ("WrittenFile", "The file"),
+    ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenTime", "`[time]`"),
     ("WrittenKafka", "`[kafka]`"),
     ("WrittenKafkaTls", "`[kafka.tls]`"),
@@ -67,6 +68,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenFactSource>();
     named::<WrittenSessions>();
     named::<WrittenInventory>();
+    named::<WrittenCheckpoints>();
     named::<WrittenView>();
 }
 

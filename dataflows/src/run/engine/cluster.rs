@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use operators::time::Tick;
+
 use super::Workers;
 use super::link::{Link, Loss};
 
 /// What a hello begins with. The last byte is the version of how processes talk.
-const MAGIC: [u8; 8] = *b"aisle\0\0\x01";
+const MAGIC: [u8; 8] = *b"aisle\0\0\x02";
 
-/// Magic, number, what is run.
-const HELLO_BYTES: usize = 8 + 8 + 32;
+/// Magic, number, what is run, and where the run begins: the last is what process 0 says.
+const HELLO_BYTES: usize = 8 + 8 + 32 + 16;
 
 const CONFIRMED: [u8; 1] = [1];
 
@@ -90,6 +92,28 @@ pub struct Cluster {
 pub struct Links {
     pub(super) sockets: Vec<Option<Link>>,
     pub(super) loss: Arc<OnceLock<Loss>>,
+    /// Which run it is, and where it begins, as process 0 says.
+    pub begins: Begins,
+}
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begins {
+    /// Which run it is: its checkpoints lie under this number.
+    pub run: u64,
+    /// The first tick that is not in the checkpoint which is restored, or 0.
+    pub upper: Tick,
+}
+
+impl Begins {
+    fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.run) << 64 | u128::from(self.upper)).to_be_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let both = u128::from_be_bytes(bytes.try_into().expect("sixteen bytes are sixteen bytes"));
+        Begins { run: (both >> 64) as u64, upper: both as u64 }
+    }
 }
 
 /// What a hello says of who called.
@@ -115,17 +139,20 @@ impl Cluster {
         let mut hello = [0; HELLO_BYTES];
         hello[..8].copy_from_slice(&MAGIC);
         hello[8..16].copy_from_slice(&(process as u64).to_be_bytes());
-        hello[16..].copy_from_slice(&runs);
+        hello[16..48].copy_from_slice(&runs);
         Ok(Cluster { listener, addresses: workers.addresses.clone(), process, hello })
     }
 
     /// Waits until there is a connection to every other process; none where that was interrupted. `waiting` is told which
-    /// processes are missing, as often as that changes.
+    /// processes are missing, as often as that changes. Where process 0 `begins`, all do.
     pub fn connect(
-        self,
+        mut self,
+        begins: Begins,
         interrupted: &AtomicBool,
         mut waiting: impl FnMut(&[String]),
     ) -> Result<Option<Links>, ClusterError> {
+        self.hello[48..].copy_from_slice(&begins.to_bytes());
+        let mut begins = begins;
         let mut sockets: Vec<Option<TcpStream>> = self.addresses.iter().map(|_| None).collect();
         let mut missing_before = 0;
         loop {
@@ -135,7 +162,11 @@ impl Cluster {
             self.be_called(&mut sockets)?;
             for (process, socket) in sockets.iter_mut().enumerate().take(self.process) {
                 if socket.is_none() {
-                    *socket = self.call(process)?;
+                    let Some((stream, told)) = self.call(process)? else { continue };
+                    *socket = Some(stream);
+                    if process == 0 {
+                        begins = told;
+                    }
                 }
             }
             let missing =
@@ -157,11 +188,11 @@ impl Cluster {
             socket.map(|socket| Link::new(socket, neighbour, Arc::clone(&loss)))
         };
         let sockets = sockets.into_iter().enumerate().map(link).collect();
-        Ok(Some(Links { sockets, loss }))
+        Ok(Some(Links { sockets, loss, begins }))
     }
 
-    /// Calls a process with a lower number; none if it is not there yet.
-    fn call(&self, process: usize) -> Result<Option<TcpStream>, ClusterError> {
+    /// Calls a process with a lower number, which also says where it begins; none if it is not there yet.
+    fn call(&self, process: usize) -> Result<Option<(TcpStream, Begins)>, ClusterError> {
         let address = &self.addresses[process];
         let Some(mut stream) = call(address) else { return Ok(None) };
         let Ok(answer) = stream.write_all(&self.hello).and_then(|()| read_hello(&mut stream)) else { return Ok(None) };
@@ -170,7 +201,9 @@ impl Cluster {
             Caller::Different(number) if number == process => return Err(ClusterError::Different { process }),
             _ => return Err(ClusterError::Stranger { process, address: address.clone() }),
         }
-        Ok(stream.write_all(&CONFIRMED).and_then(|()| without_deadline(&stream)).is_ok().then_some(stream))
+        let begins = Begins::from_bytes(&answer[48..]);
+        let confirmed = stream.write_all(&CONFIRMED).and_then(|()| without_deadline(&stream));
+        Ok(confirmed.is_ok().then_some((stream, begins)))
     }
 
     /// Takes the calls that have come.
@@ -207,7 +240,7 @@ impl Cluster {
         let number = u64::from_be_bytes(hello[8..16].try_into().expect("eight bytes are eight bytes"));
         match usize::try_from(number) {
             _ if hello[..8] != MAGIC => Caller::Stranger,
-            Ok(process) if hello[16..] != self.hello[16..] => Caller::Different(process),
+            Ok(process) if hello[16..48] != self.hello[16..48] => Caller::Different(process),
             Ok(process) if process < self.addresses.len() => Caller::Process(process),
             _ => Caller::Stranger,
         }
@@ -263,8 +296,11 @@ mod tests {
         clusters
     }
 
+    const BEGINS: Begins = Begins { run: u64::MAX - 5, upper: 17 };
+
     fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
-        cluster.connect(&AtomicBool::new(false), |_| {})
+        let begins = if cluster.process == 0 { BEGINS } else { Begins::default() };
+        cluster.connect(begins, &AtomicBool::new(false), |_| {})
     }
 
     #[test]
@@ -279,6 +315,7 @@ mod tests {
                 links.sockets.iter().enumerate().filter(|(_, link)| link.is_some()).map(|(number, _)| number).collect();
             assert_eq!(connected, (0..3).filter(|other| *other != process).collect::<Vec<_>>());
             assert!(links.loss.get().is_none());
+            assert_eq!(links.begins, BEGINS, "as process 0 says");
         }
     }
 
@@ -310,7 +347,7 @@ mod tests {
         let (cluster, _) = cluster(0, 3, 7);
         let interrupted = AtomicBool::new(false);
         let mut told = Vec::new();
-        let links = cluster.connect(&interrupted, |missing| {
+        let links = cluster.connect(Begins::default(), &interrupted, |missing| {
             told.extend_from_slice(missing);
             interrupted.store(true, Ordering::Release);
         });

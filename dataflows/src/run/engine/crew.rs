@@ -12,6 +12,7 @@ use timely::communication::{Hooks, WorkerGuards};
 use timely::{CommunicationConfig, WorkerConfig};
 
 use operators::bindings::Inlet;
+use operators::checkpoint::{Depot, Restore};
 use operators::feed::Feed;
 use operators::holdings::{HoldingsOutlet, holdings};
 use operators::topology::PartitionId;
@@ -39,6 +40,9 @@ pub(super) struct Crew {
     pub(super) halt: Arc<AtomicBool>,
     pub(super) gauge_wanted: Arc<AtomicU64>,
     pub(super) gauges: Arc<Mutex<Vec<(u64, Held)>>>,
+    pub(super) depot: Option<Arc<dyn Depot>>,
+    /// By worker of this process; taken when it starts.
+    pub(super) restore: Mutex<Vec<Option<Restore>>>,
 }
 
 impl Crew {
@@ -69,8 +73,8 @@ impl Crew {
             publish: Arc::new(move |publication| {
                 drop(lock(&publications).send(PublisherNews::Publication(publication)))
             }),
-            depot: None,
-            restore: None,
+            depot: self.depot.clone(),
+            restore: lock(&self.restore).get_mut(local).and_then(Option::take),
         };
         let graph = build(worker, &self.plan, ports);
         let (mut told, mut gauged) = (Some(0), 0);

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use connectors::checkpoint_store::Checkpointer;
 use operators::bindings::Inlet;
 use operators::disk::{Clock, Log};
 use operators::time::Tick;
@@ -15,6 +16,7 @@ use super::{EngineError, TimeNews, WallClock, lock};
 /// What that thread has.
 pub(super) struct Keeper<L> {
     pub(super) timekeeper: Timekeeper<L>,
+    pub(super) checkpointer: Option<Arc<Checkpointer>>,
     pub(super) inlet: Inlet,
     pub(super) ended: Arc<AtomicBool>,
     pub(super) failure: Arc<Mutex<Option<EngineError>>>,
@@ -23,10 +25,17 @@ pub(super) struct Keeper<L> {
 
 impl<L: Log> Keeper<L> {
     pub(super) fn run(mut self, news: &Receiver<TimeNews>) {
-        let mut published = 0;
+        let mut published = self.timekeeper.first();
         while !self.stop.load(Ordering::Acquire) {
+            let due = self.checkpointer.as_ref().filter(|checkpointer| checkpointer.is_due());
+            if due.is_some() {
+                self.timekeeper.ask_for_checkpoint();
+            }
             match self.timekeeper.poll(published, WallClock.now_ms()) {
                 Ok(Some(binding)) => {
+                    if let Some(checkpointer) = due.filter(|_| binding.checkpoint) {
+                        checkpointer.asked(self.timekeeper.position().clone());
+                    }
                     self.inlet.give(binding);
                     while let Ok(told) = news.try_recv() {
                         self.note(told, &mut published);
@@ -56,7 +65,10 @@ impl<L: Log> Keeper<L> {
     fn note(&mut self, told: TimeNews, published: &mut Tick) {
         match told {
             TimeNews::Holding(partition, holding) => self.timekeeper.hold(partition, holding, WallClock.now_ms()),
-            TimeNews::Published(upper) => *published = upper.max(*published),
+            TimeNews::Published { upper, acknowledged } => {
+                *published = upper.max(*published);
+                self.checkpointer.iter().for_each(|checkpointer| checkpointer.acknowledged(acknowledged));
+            }
             TimeNews::Stop => {}
         }
     }

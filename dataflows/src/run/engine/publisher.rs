@@ -30,6 +30,11 @@ pub trait Publish: Send {
     fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError>;
     /// Returns once everything taken is durable and visible.
     fn flush(&mut self) -> Result<(), PublishError>;
+    /// The first tick that some sink would need again after a restart. A checkpoint at or below it can be restored; time
+    /// does not wait for it. Default: none, everything that was flushed.
+    fn needed_from(&self) -> Option<Tick> {
+        None
+    }
 }
 
 /// What publishing could not do.
@@ -102,7 +107,8 @@ impl Publisher {
         if let Some(upper) = upper {
             self.publish.flush()?;
             // The timekeeper hangs up when the run stops.
-            let _ = self.time.send(TimeNews::Published(upper));
+            let acknowledged = self.publish.needed_from().map_or(upper, |needed| needed.min(upper));
+            let _ = self.time.send(TimeNews::Published { upper, acknowledged });
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(super) struct Reader {
     pub(super) stop: Arc<AtomicBool>,
     /// Event times beyond this are `future`: they say nothing of where the partition stands.
     pub(super) future_ms: TimeMs,
-    /// The offset from which it is read.
+    /// Where it begins.
     pub(super) from: u64,
     /// How much is read at once.
     pub(super) poll_bytes: usize,

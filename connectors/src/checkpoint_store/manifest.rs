@@ -1,0 +1,77 @@
+//! What makes a checkpoint of many objects one thing.
+
+use operators::time::Tick;
+use operators::timekeeper::Position;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError};
+
+/// One object of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SegmentRecord {
+    pub(super) object: String,
+    pub(super) bytes: u64,
+    pub(super) checksum: u32,
+}
+
+/// A checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub(super) format: u32,
+    /// The commit of the build that wrote it. Another build may have other states: it replays instead.
+    pub build: String,
+    /// SHA-256 of the configuration that was in force.
+    pub configuration: String,
+    /// Where the logs stood.
+    pub position: Position,
+    /// Which writer it is of.
+    pub(super) epoch: u64,
+    /// How many workers wrote it.
+    pub workers: usize,
+    pub(super) segments: Vec<SegmentRecord>,
+}
+
+pub(super) const FORMAT: u32 = 1;
+
+impl Manifest {
+    /// The size of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// As written: one line of JSON, then its checksum in hexadecimal.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let json = serde_json::to_string(self).expect("a manifest is strings and integers under string keys");
+        format!("{json}\n{:08x}\n", crc32fast::hash(json.as_bytes())).into_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Manifest, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+        let (json, checksum) = text.trim_end().rsplit_once('\n').ok_or("it is cut short")?;
+        if checksum != format!("{:08x}", crc32fast::hash(json.as_bytes())) {
+            return Err("it does not match its checksum".to_owned());
+        }
+        let manifest: Manifest = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        match manifest.format {
+            FORMAT => Ok(manifest),
+            other => Err(format!("its format is version {other}, this build reads {FORMAT}")),
+        }
+    }
+}
+
+/// The folder of a checkpoint's parts.
+pub(super) fn folder(upper: Tick, epoch: u64) -> String {
+    format!("parts/{upper:020}-{epoch}")
+}
+
+/// The object of a manifest.
+pub(super) fn object(upper: Tick) -> String {
+    format!("manifests/{upper:020}")
+}
+
+/// The ticks of which there are manifests, ascending.
+pub(super) fn uppers(store: &Store) -> Result<Vec<Tick>, StoreError> {
+    Ok(store.list("manifests")?.iter().filter_map(|name| name.parse().ok()).collect())
+}

@@ -1,0 +1,78 @@
+//! Finding the newest checkpoint that can be restored, and reading it.
+
+use operators::checkpoint::{Part, Place};
+use operators::time::Tick;
+
+use super::manifest::{Manifest, object, uppers};
+use super::{Store, StoreError, segment};
+
+/// A checkpoint that can't be used, and why: to be told, loudly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The first tick that is not in it.
+    pub upper: Tick,
+    /// What does not hold.
+    pub what: String,
+}
+
+/// What a store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The newest that may be usable, if there is one. Its parts were not looked at.
+    pub manifest: Option<Manifest>,
+    /// Newer ones that are not.
+    pub unusable: Vec<Unusable>,
+}
+
+impl Store {
+    /// The newest checkpoint below or at `most`, which every sink has acknowledged. `check` says why one can't be used.
+    pub fn newest(&self, most: Tick, check: impl Fn(&Manifest) -> Result<(), String>) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        for upper in uppers(self)?.into_iter().rev().filter(|upper| *upper <= most) {
+            let manifest = Manifest::from_bytes(&self.get(&object(upper))?);
+            match manifest.and_then(|manifest| check(&manifest).map(|()| manifest)) {
+                Ok(manifest) => {
+                    found.manifest = Some(manifest);
+                    break;
+                }
+                Err(what) => found.unusable.push(Unusable { upper, what }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether every object of a checkpoint is as it was written; words, where one is not. Reads all of it.
+    pub fn verify(&self, manifest: &Manifest) -> Result<Result<(), String>, StoreError> {
+        self.read(manifest, |_| false, |_| {}, |_| {})
+    }
+
+    /// Reads the parts that are `wanted`; `progress` is told how many bytes were read so far. Words, where something is
+    /// not as it was written.
+    pub fn read(
+        &self,
+        manifest: &Manifest,
+        wanted: impl Fn(Place) -> bool,
+        mut progress: impl FnMut(u64),
+        mut give: impl FnMut(Part),
+    ) -> Result<Result<(), String>, StoreError> {
+        let mut read = 0;
+        for record in &manifest.segments {
+            let bytes = match self.get(&record.object) {
+                Ok(bytes) => bytes,
+                Err(StoreError::Refused { source: object_store::Error::NotFound { .. }, .. }) => {
+                    return Ok(Err(format!("{} is missing", record.object)));
+                }
+                Err(error) => return Err(error),
+            };
+            if bytes.len() as u64 != record.bytes || crc32fast::hash(&bytes) != record.checksum {
+                return Ok(Err(format!("{} is not as it was written", record.object)));
+            }
+            if let Err(what) = segment::parts(&bytes, &wanted, &mut give) {
+                return Ok(Err(format!("{}: {what}", record.object)));
+            }
+            read += record.bytes;
+            progress(read);
+        }
+        Ok(Ok(()))
+    }
+}

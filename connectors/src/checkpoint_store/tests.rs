@@ -1,0 +1,226 @@
+//! Round trips through a folder, and every kind of damage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use operators::checkpoint::{Part, Piece, Place};
+use operators::time::Tick;
+use operators::timekeeper::Position;
+use operators::topology::PartitionId;
+
+use super::{Checkpointer, CheckpointerOptions, Location, Manifest, Store, StoreError};
+
+fn options(workers: usize) -> CheckpointerOptions {
+    CheckpointerOptions {
+        interval: Duration::ZERO,
+        keep: 2,
+        workers,
+        here: 0..workers,
+        build: "a build".to_owned(),
+        configuration: "a hash".to_owned(),
+    }
+}
+
+fn open(folder: &Path) -> Store {
+    Store::open(&Location::Folder(folder.to_owned()), 7).unwrap()
+}
+
+fn position(upper: Tick) -> Position {
+    Position { upper, now_ms: 1_000 * upper as i64, next: vec![upper, 2 * upper] }
+}
+
+fn parts(upper: Tick, worker: usize) -> Vec<Part> {
+    let part = |number: u16| Part {
+        operator: format!("Fold{}", number % 3),
+        place: match number % 4 {
+            0 => Place::Everyone,
+            1 => Place::Partition(PartitionId(u32::from(number))),
+            _ => Place::Shard(number),
+        },
+        bytes: (0..200 * u64::from(number)).flat_map(|word| (word * upper + worker as u64).to_le_bytes()).collect(),
+    };
+    (0..40).map(part).collect()
+}
+
+/// Writes a checkpoint as the workers of one process do.
+fn write(checkpointer: &Checkpointer, upper: Tick, workers: usize) {
+    checkpointer.asked(position(upper));
+    let depot = checkpointer.depot();
+    for worker in 0..workers {
+        for part in parts(upper, worker) {
+            depot.put(upper, worker, Piece::Part(part));
+        }
+        depot.put(upper, worker, Piece::Complete);
+    }
+}
+
+fn wait(what: &str, mut until: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !until() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ten checkpoints one after the other.
+fn written(folder: &Path, uppers: impl IntoIterator<Item = Tick>) {
+    let checkpointer = Checkpointer::start(open(folder), options(2)).unwrap();
+    for upper in uppers {
+        wait("the last one ends", || checkpointer.is_due());
+        write(&checkpointer, upper, 2);
+        checkpointer.acknowledged(upper);
+        wait("it is complete", || checkpointer.newest() == upper);
+    }
+}
+
+fn read(store: &Store, manifest: &Manifest) -> Result<Vec<Part>, String> {
+    let mut all = Vec::new();
+    store.read(manifest, |_| true, |_| {}, |part| all.push(part)).unwrap().map(|()| all)
+}
+
+/// The newest that is whole, as `aisle run` looks for it.
+fn newest_intact(folder: &Path) -> (Option<Tick>, usize) {
+    let store = open(folder);
+    let (mut most, mut refused) = (Tick::MAX, 0);
+    loop {
+        let found = store.newest(most, |_| Ok(())).unwrap();
+        refused += found.unusable.len();
+        let Some(manifest) = found.manifest else { return (None, refused) };
+        let upper = manifest.position.upper;
+        if store.verify(&manifest).unwrap().is_ok() {
+            let all: Vec<Part> = (0..2).flat_map(|worker| parts(upper, worker)).collect();
+            assert_eq!(read(&store, &manifest).unwrap(), all);
+            return (Some(upper), refused);
+        }
+        refused += 1;
+        most = upper - 1;
+    }
+}
+
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(objects(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn what_is_written_is_read_and_only_the_newest_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 1..=5);
+    let store = open(folder.path());
+    let found = store.newest(Tick::MAX, |_| Ok(())).unwrap();
+    let manifest = found.manifest.unwrap();
+    assert_eq!((manifest.position.clone(), manifest.workers, found.unusable.len()), (position(5), 2, 0));
+    assert_eq!(newest_intact(folder.path()), (Some(5), 0));
+    assert_eq!(store.list("manifests").unwrap().len(), 2);
+    let left = store.list("parts").unwrap();
+    assert!(left.iter().all(|name| name.contains("0000000004-") || name.contains("0000000005-")), "{left:?}");
+    // A sink that is behind wants an older one.
+    assert_eq!(store.newest(4, |_| Ok(())).unwrap().manifest.unwrap().position, position(4));
+    assert!(store.newest(3, |_| Ok(())).unwrap().manifest.is_none());
+    // Only what is wanted is given.
+    let mut given = Vec::new();
+    let wanted = |place| matches!(place, Place::Shard(shard) if shard % 2 == 0);
+    store.read(&manifest, wanted, |_| {}, |part| given.push(part)).unwrap().unwrap();
+    assert!(!given.is_empty() && given.iter().all(|part| wanted(part.place)));
+}
+
+#[test]
+fn nothing_is_a_checkpoint_before_every_sink_has_its_tick() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpointer = Checkpointer::start(open(folder.path()), options(2)).unwrap();
+    write(&checkpointer, 9, 2);
+    checkpointer.acknowledged(8);
+    let complete =
+        || open(folder.path()).list("parts").unwrap().iter().filter(|name| name.ends_with(".complete")).count();
+    wait("both workers are written", || complete() == 2);
+    assert!(!checkpointer.is_due() && checkpointer.newest() == 0);
+    assert!(open(folder.path()).newest(Tick::MAX, |_| Ok(())).unwrap().manifest.is_none());
+    checkpointer.acknowledged(9);
+    wait("it is complete", || checkpointer.newest() == 9);
+}
+
+#[test]
+fn one_flipped_bit_in_any_object_is_found_and_the_one_before_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), [3, 4]);
+    let of_newest = |path: &PathBuf| {
+        let path = path.to_string_lossy();
+        path.contains("00000004") && !path.ends_with(".complete")
+    };
+    let objects: Vec<PathBuf> = objects(folder.path()).into_iter().filter(of_newest).collect();
+    assert!(objects.len() >= 3, "a manifest and two segments: {objects:?}");
+    for path in objects {
+        let whole = fs::read(&path).unwrap();
+        for place in [0, 9, whole.len() / 2, whole.len() - 2] {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1 << (place % 8);
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(newest_intact(folder.path()), (Some(3), 1), "byte {place} of {}", path.display());
+        }
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert_eq!(newest_intact(folder.path()), (Some(3), 1), "half of {}", path.display());
+        if !path.to_string_lossy().contains("manifests") {
+            fs::remove_file(&path).unwrap();
+            assert_eq!(newest_intact(folder.path()), (Some(3), 1), "without {}", path.display());
+        }
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(newest_intact(folder.path()), (Some(4), 0));
+    }
+}
+
+#[test]
+fn of_many_who_want_to_write_each_has_an_epoch_and_the_last_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let epochs: Vec<u64> = std::thread::scope(|scope| {
+        let elect = || scope.spawn(|| open(folder.path()).elect().unwrap());
+        let threads: Vec<_> = (0..8).map(|_| elect()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut sorted = epochs.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(sorted.len(), 8, "{epochs:?}");
+    let store = open(folder.path());
+    let last = *sorted.last().unwrap();
+    store.check_writer(last).unwrap();
+    assert!(matches!(store.check_writer(last - 1), Err(StoreError::Superseded { newer, .. }) if newer == last));
+}
+
+#[test]
+fn a_store_that_refuses_costs_a_checkpoint_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), [3]);
+    let checkpointer = Checkpointer::start(open(folder.path()), options(2)).unwrap();
+    let run = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    // A file where a folder has to be made: whoever runs the test, it can't be.
+    let parts = run.join("parts");
+    fs::rename(&parts, run.join("aside")).unwrap();
+    fs::write(&parts, "in the way").unwrap();
+    write(&checkpointer, 4, 2);
+    checkpointer.acknowledged(4);
+    wait("it was given up", || checkpointer.is_due());
+    assert_eq!(checkpointer.newest(), 0);
+    fs::remove_file(&parts).unwrap();
+    fs::rename(run.join("aside"), &parts).unwrap();
+    assert_eq!(newest_intact(folder.path()), (Some(3), 0));
+    write(&checkpointer, 5, 2);
+    checkpointer.acknowledged(5);
+    wait("the next one is complete", || checkpointer.newest() == 5);
+    assert_eq!(newest_intact(folder.path()), (Some(5), 0));
+}
+
+#[test]
+fn a_place_is_a_folder_or_a_bucket() {
+    let parse = |text| Location::parse(text, None, Path::new("/data"));
+    assert_eq!(parse("checkpoints").unwrap(), Location::Folder("/data/checkpoints".into()));
+    assert_eq!(parse("/elsewhere").unwrap(), Location::Folder("/elsewhere".into()));
+    let bucket = Location::S3 { bucket: "b".to_owned(), prefix: "p/q".to_owned(), endpoint: None };
+    assert_eq!(parse("s3://b/p/q/").unwrap(), bucket);
+    assert!(parse("s3:///p").is_err() && parse("ftp://b").is_err());
+}

@@ -1,0 +1,159 @@
+//! What a run begins with: the newest checkpoint that fits the logs and every sink, or the beginning of the logs.
+//!
+//! Either way the outputs are the same; a checkpoint only saves the work. So one that can't be used is told, and the one
+//! before it is tried. Where there are checkpoints and none can be used, a person has to say `--replay-all`, since the input
+//! may no longer be there from its beginning.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Location, Manifest, Store, Unusable};
+use operators::checkpoint::{Part, Restore};
+use operators::disk::Log;
+use operators::time::Tick;
+use operators::timekeeper::Timekeeper;
+
+use super::engine::{Recovery, Workers};
+use super::job::{BUILD, RunError, say};
+use crate::configuration::{Plan, Settings};
+
+/// What a run begins with.
+pub(super) struct Resumed {
+    /// Where each reader begins.
+    pub(super) from: Vec<u64>,
+    /// For the engine.
+    pub(super) recovery: Recovery,
+}
+
+/// Which run it is, by its first configuration, which knows when it began.
+pub(super) fn run_of(first: &Plan) -> u64 {
+    u64::from_str_radix(&first.sha256()[..16], 16).expect("a hash is written in hexadecimal")
+}
+
+/// Opens the store of a run's checkpoints, where there is to be one.
+pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunError> {
+    let checkpoints = &settings.operation.checkpoints;
+    if checkpoints.to == "none" {
+        return Ok(None);
+    }
+    let base = Path::new(&settings.operation.data_dir);
+    let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base)?;
+    Ok(Some(Store::open(&location, run)?))
+}
+
+/// The newest checkpoint that fits. `sinks` is the first tick that some sink does not have.
+pub(super) fn choose<L: Log>(
+    store: &Store,
+    timekeeper: &Timekeeper<L>,
+    sinks: Tick,
+    replay_all: bool,
+) -> Result<Option<Manifest>, RunError> {
+    if replay_all {
+        return Ok(None);
+    }
+    let fits = |manifest: &Manifest| {
+        if manifest.build != BUILD {
+            return Err(format!("it is of build {}, this one is {BUILD}", manifest.build));
+        }
+        match timekeeper.position_at(manifest.position.upper) {
+            None => Err("the remap log is shorter".to_owned()),
+            Some(position) if position != manifest.position => Err("it is of another remap log".to_owned()),
+            Some(_) => Ok(()),
+        }
+    };
+    let mut refused: Vec<Unusable> = Vec::new();
+    let mut most = sinks;
+    loop {
+        let found = store.newest(most, fits)?;
+        refused.extend(found.unusable);
+        let intact = match &found.manifest {
+            Some(manifest) => store.verify(manifest)?,
+            None => break,
+        };
+        let Some(manifest) = found.manifest else { break };
+        let upper = manifest.position.upper;
+        match intact {
+            Ok(()) => {
+                tell(&refused);
+                return Ok(Some(manifest));
+            }
+            Err(what) => refused.push(Unusable { upper, what }),
+        }
+        most = upper - 1;
+    }
+    tell(&refused);
+    match refused.is_empty() {
+        true => Ok(None),
+        false => Err(RunError::NoCheckpoint { store: store.shown().to_owned(), newest: refused[0].upper }),
+    }
+}
+
+/// The checkpoint of that tick, which another process has chosen.
+pub(super) fn of_tick(store: &Store, upper: Tick) -> Result<Option<Manifest>, RunError> {
+    let found = store.newest(upper, |_| Ok(()))?;
+    let manifest = found.manifest.filter(|manifest| manifest.position.upper == upper);
+    match manifest {
+        Some(manifest) => Ok(Some(manifest)),
+        None => Err(RunError::OtherStore { store: store.shown().to_owned(), upper }),
+    }
+}
+
+/// Reads what was chosen and becomes ready to take checkpoints.
+pub(super) fn resume(
+    store: Option<Store>,
+    chosen: Option<Manifest>,
+    settings: &Settings,
+    plan: &Plan,
+    workers: &Workers,
+) -> Result<Resumed, RunError> {
+    let mut from = plan.first_offsets();
+    let first = workers.process * workers.threads;
+    let here = first..first + workers.threads;
+    let Some(store) = store else { return Ok(Resumed { from, recovery: Recovery::default() }) };
+    let mut restore = Vec::new();
+    let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
+    if let Some(manifest) = &chosen {
+        for (from, next) in from.iter_mut().zip(&manifest.position.next) {
+            // A partition of which nothing was bound yet begins where it began.
+            *from = (*from).max(*next);
+        }
+        let peers = workers.peers();
+        let is_of = |place: operators::checkpoint::Place, worker| place.is_of(worker, peers, &plan.topology);
+        let mut parts: Vec<Vec<Part>> = here.clone().map(|_| Vec::new()).collect();
+        let (all, mut told) = (manifest.bytes().max(1), 0);
+        let progress = |read: u64| {
+            let tenths = read * 10 / all;
+            if tenths > told {
+                told = tenths;
+                say(&format!("restoring tick {upper}: {read} of {all} bytes"));
+            }
+        };
+        let wanted = |place| here.clone().any(|worker| is_of(place, worker));
+        let give = |part: Part| {
+            let mut owners: Vec<usize> = here.clone().filter(|worker| is_of(part.place, *worker)).collect();
+            let last = owners.pop();
+            owners.into_iter().for_each(|worker| parts[worker - first].push(part.clone()));
+            last.into_iter().for_each(|worker| parts[worker - first].push(part.clone()));
+        };
+        let read = store.read(manifest, wanted, progress, give)?;
+        read.map_err(|what| RunError::Checkpoint { store: store.shown().to_owned(), upper, what })?;
+        restore = parts.into_iter().map(|parts| Restore { upper, parts }).collect();
+    }
+    let checkpoints = &settings.operation.checkpoints;
+    let options = CheckpointerOptions {
+        interval: std::time::Duration::from_millis(checkpoints.interval_ms.unsigned_abs()),
+        keep: checkpoints.keep,
+        workers: workers.peers(),
+        here,
+        build: BUILD.to_owned(),
+        configuration: plan.sha256(),
+    };
+    let checkpointer = Some(Arc::new(Checkpointer::start(store, options)?));
+    Ok(Resumed { from, recovery: Recovery { checkpointer, restore } })
+}
+
+fn tell(refused: &[Unusable]) {
+    for Unusable { upper, what } in refused {
+        say(&format!("WARNING: the checkpoint of tick {upper} can't be used: {what}"));
+    }
+}
