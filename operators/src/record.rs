@@ -97,6 +97,16 @@ pub trait DecodeMessage: Send + 'static {
     /// Gives every record of a message, in their order there, or why it is none; a message which is no container of
     /// records at all gives one rejection, of all of it.
     fn decode_message(&mut self, message: &[u8], give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>));
+
+    /// What somebody outside has to be asked before this message can be decoded, if anything: the bytes of a question,
+    /// such as a schema's id. Whoever drives the decoder asks, records the answer in the remap log, and tells it; after a
+    /// restart it tells what was recorded and asks nobody.
+    fn question(&self, _message: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes the answer to a question; `None` says that there is none, for ever.
+    fn answered(&mut self, _question: &[u8], _answer: Option<&[u8]>) {}
 }
 
 impl<D: Decode> DecodeMessage for D {
