@@ -8,4 +8,5 @@ pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local_disk;
+pub mod outbox;
 pub mod registry;

@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod graph;
 pub mod inventory;
 pub mod limits;
+pub mod messages;
 pub mod names;
 pub mod publish;
 #[cfg(feature = "run")]

@@ -94,3 +94,51 @@ pub fn place_of(row: &Row) -> u64 {
         Row::Availability(row) => hash_of(&(&row.tenant, &row.sku, &row.node)),
     }
 }
+
+/// The key of a row as a JSON object: the columns that [`place_of`] looks at, in the row's order. They are its first ones.
+pub fn key_of(row: &Row) -> String {
+    fn json(columns: &[(&str, &dyn erased::Column)]) -> String {
+        let columns: Vec<String> =
+            columns.iter().map(|(name, column)| format!("\"{name}\":{}", column.json())).collect();
+        format!("{{{}}}", columns.join(","))
+    }
+    match row {
+        Row::SessionMinute(row) => json(&[
+            ("tenant", &row.tenant),
+            ("session", &row.session),
+            ("unit", &row.unit),
+            ("minute_ms", &row.minute_ms),
+        ]),
+        Row::VariantMinute(row) => json(&[
+            ("tenant", &row.tenant),
+            ("experiment", &row.experiment),
+            ("variant", &row.variant),
+            ("minute_ms", &row.minute_ms),
+        ]),
+        Row::VariantTotal(row) => {
+            json(&[("tenant", &row.tenant), ("experiment", &row.experiment), ("variant", &row.variant)])
+        }
+        Row::LateEvent(row) => json(&[("partition", &row.partition), ("offset", &row.offset)]),
+        Row::DeadLetter(row) => json(&[("partition", &row.partition), ("offset", &row.offset)]),
+        Row::SourceHealth(row) => json(&[("partition", &row.partition)]),
+        Row::Stock(row) => {
+            json(&[("tenant", &row.tenant), ("sku", &row.sku), ("node", &row.node), ("state", &row.state)])
+        }
+        Row::Availability(row) => json(&[("tenant", &row.tenant), ("sku", &row.sku), ("node", &row.node)]),
+    }
+}
+
+/// Columns of any type, as JSON.
+mod erased {
+    use serde::Serialize;
+
+    pub(super) trait Column {
+        fn json(&self) -> String;
+    }
+
+    impl<C: Serialize> Column for C {
+        fn json(&self) -> String {
+            serde_json::to_string(self).expect("columns are strings and integers, which JSON can always hold")
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! Where domain meets I/O: the one place that knows both.
 
 mod assist;
+#[cfg_attr(not(feature = "kafka"), path = "run/without_brokers.rs")]
+pub mod brokers;
 pub mod command;
 pub mod drawing;
+pub mod encoder;
 pub mod engine;
 pub mod http;
 pub mod inputs;
@@ -11,5 +14,12 @@ pub mod output;
 pub mod progress;
 mod recovery;
 pub mod replay;
+#[cfg(feature = "kafka")]
+pub mod sinks;
+#[cfg(not(feature = "kafka"))]
+#[path = "run/sinks/absent.rs"]
+pub mod sinks;
 pub mod subscribe;
 pub mod tables;
+#[cfg(feature = "kafka")]
+pub mod verify;

@@ -16,6 +16,15 @@ pub const EXPERIMENTS_PER_TENANT_MAX: usize = 100;
 /// The most experiments in all: their numbers have 16 bits.
 pub const EXPERIMENTS_MAX: usize = 65_535;
 
+/// The most Kafka sinks: each has a producer for each of its shards.
+pub const SINKS_MAX: usize = 100;
+
+/// The length of a sink's or an engine's name: both are part of the names of topics.
+pub const SINK_NAME_BYTES_MAX: usize = 100;
+
+/// The length of a topic's name.
+pub const TOPIC_BYTES_MAX: usize = 249;
+
 /// How many variants an experiment may have.
 pub const VARIANTS: RangeInclusive<usize> = 2..=16;
 
@@ -46,3 +55,5 @@ pub(super) const CHECKPOINT_INTERVAL_MS: RangeInclusive<i64> = 100..=86_400_000;
 pub(super) const CHECKPOINTS_KEPT: RangeInclusive<i64> = 1..=100;
 pub(super) const HISTORY_TICKS: RangeInclusive<i64> = 0..=1_000_000;
 pub(super) const HISTORY_BYTES: RangeInclusive<i64> = 0..=i64::MAX;
+pub(super) const OUTBOX_BYTES: RangeInclusive<i64> = 1 << 16..=i64::MAX;
+pub(super) const REPLICAS: RangeInclusive<i64> = 1..=100;

@@ -10,8 +10,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
-    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenSessions,
-    WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenKafka,
+    WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant, WrittenTime,
+    WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -53,6 +54,7 @@ impl<T> Section<T> {
 pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
+    pub(super) kafka: Option<WrittenKafkaSections>,
     /// Whether there is anything under that name, be it wrong.
     pub(super) sources_given: bool,
     pub(super) sources: Vec<Section<WrittenSource>>,
@@ -63,6 +65,15 @@ pub(super) struct WrittenSections {
     pub(super) inventory: Section<WrittenInventory>,
     pub(super) checkpoints: Section<WrittenCheckpoints>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
+    pub(super) sinks: Vec<Section<WrittenSink>>,
+}
+
+/// `[kafka]` and the sections within it.
+#[derive(Debug)]
+pub(super) struct WrittenKafkaSections {
+    pub(super) kafka: Section<WrittenKafka>,
+    pub(super) tls: Option<Section<WrittenKafkaTls>>,
+    pub(super) sasl: Option<Section<WrittenKafkaSasl>>,
 }
 
 /// Reads the text. None where it is no TOML: what the parser makes of the rest then would only mislead.
@@ -78,6 +89,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let mut root = document.into_inner();
     let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
+    let kafka = kafka(&mut root, mistakes);
     let sources =
         several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sources = sources.collect();
@@ -91,10 +103,13 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let inventory = one(&mut root, "inventory", mistakes);
     let checkpoints = one(&mut root, "checkpoints", mistakes);
     let views = named(&mut root, "views", mistakes);
+    let sinks = several(&mut root, "sinks", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
+    let sinks = sinks.collect();
     let file = section(root, 0..0, mistakes);
     Some(WrittenSections {
         file,
         time,
+        kafka,
         sources_given,
         sources,
         tenants,
@@ -104,7 +119,17 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         inventory,
         checkpoints,
         views,
+        sinks,
     })
+}
+
+fn kafka(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<WrittenKafkaSections> {
+    let (span, mut table) = table_of(root.remove("kafka")?, "kafka", mistakes)?;
+    let mut within = |name: &str| table_of(table.remove(name)?, &format!("kafka.{name}"), mistakes);
+    let (tls, sasl) = (within("tls"), within("sasl"));
+    let tls = tls.map(|(span, table)| section(table, span, mistakes));
+    let sasl = sasl.map(|(span, table)| section(table, span, mistakes));
+    Some(WrittenKafkaSections { kafka: section(table, span, mistakes), tls, sasl })
 }
 
 fn experiment(

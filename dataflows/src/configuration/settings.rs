@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
+use super::kafka::{KafkaSettings, SourceTopic};
 use super::plan::FileRecord;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
@@ -23,8 +24,17 @@ pub struct Settings {
     pub operation: Operation,
     /// What.
     pub meaning: Meaning,
-    /// Which files each source has, by its place in [`Meaning::sources`].
-    pub files: Vec<SourceFiles>,
+    /// What each source reads, by its place in [`Meaning::sources`].
+    pub inputs: Vec<SourceInput>,
+}
+
+/// What a source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceInput {
+    /// Files.
+    Files(SourceFiles),
+    /// A topic.
+    Topic(SourceTopic),
 }
 
 impl Settings {
@@ -49,10 +59,14 @@ pub struct Operation {
     pub tick_bytes: u64,
     /// The most ticks that are worked on at once.
     pub in_flight: usize,
+    /// How Kafka is reached.
+    pub kafka: Option<KafkaSettings>,
     /// How far back views can be read, of every view.
     pub history: BTreeMap<View, History>,
     /// Where checkpoints go.
     pub checkpoints: CheckpointSettings,
+    /// How each sink's messages get to their topics, by its place in [`Meaning::sinks`].
+    pub deliveries: Vec<Delivery>,
 }
 
 /// Where and how often checkpoints are written.
@@ -114,6 +128,9 @@ pub struct Meaning {
     pub inventory: InventorySettings,
     /// All views.
     pub views: BTreeMap<View, ViewSettings>,
+    /// The Kafka sinks, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<KafkaSinkSettings>,
 }
 
 impl Meaning {
@@ -322,6 +339,65 @@ pub enum SinkSetting {
     Sealed,
     /// Nothing: there is no sink.
     None,
+}
+
+/// What the value of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageRows {
+    /// A change: tick, difference and row.
+    Changes,
+    /// The row that the key has now, or nothing.
+    Upserts,
+}
+
+/// Which messages a Kafka sink writes where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSinkSettings {
+    /// Its name, unique.
+    pub name: String,
+    /// The topic of each view, where `{view}` stands for the view's name.
+    pub topic: String,
+    /// The views, in the order in which they are listed.
+    pub views: Vec<View>,
+    /// What a message says.
+    pub rows: MessageRows,
+    /// Whether only rows of sealed minutes are written.
+    pub sealed: bool,
+}
+
+impl KafkaSinkSettings {
+    /// The topic of a view.
+    pub fn topic_of(&self, view: View) -> String {
+        self.topic.replace("{view}", view.name())
+    }
+}
+
+/// How messages get into a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// In transactions.
+    Transactional,
+    /// Without: readers drop what they have seen.
+    IdempotentSequenced,
+}
+
+/// How a Kafka sink's messages get to their topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// `host:port` of some brokers.
+    pub bootstrap: String,
+    /// The name of this engine.
+    pub engine: String,
+    /// With or without transactions.
+    pub mode: DeliveryMode,
+    /// The most that the outbox holds.
+    pub outbox_bytes: u64,
+    /// Whether the sink detaches when it is full; it stalls the run otherwise.
+    pub detaches: bool,
+    /// Topics that are missing are made with this many replicas, if it is given.
+    pub create_with_replicas: Option<u16>,
 }
 
 /// What is kept and written of a view.

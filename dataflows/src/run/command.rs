@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 use connectors::files::FilesError;
 
+use super::brokers::Brokers;
 use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
-use super::replay::{Compared, replay};
+use super::replay::{Compared, Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
 use super::{drawing, inputs};
 use crate::configuration::check;
@@ -33,7 +34,7 @@ Exit codes:
   0   it went well, or was interrupted and can be resumed
   1   the run failed: the message says why and what to do
   2   the command line, the configuration or the host file has mistakes
-  3   conservation does not hold (run --once), or a replay differs
+  3   conservation does not hold (run --once), a replay differs, or a sink's topic is not what it should be
   4   another process of the cluster is gone: start every process again, the run resumes
   70  a mistake of ours: please report the message
   130 interrupted twice, so that nothing was waited for; can be resumed all the same
@@ -56,10 +57,28 @@ enum What {
         /// Where the input files are, if not where they were when the run began.
         #[arg(long)]
         inputs: Option<PathBuf>,
+        /// A configuration that says where Kafka is, if there are topics to read; nothing else is taken of it.
+        #[arg(long)]
+        configuration: Option<PathBuf>,
         /// Worker threads; any number gives the same bytes [default: the cores].
         #[arg(long)]
         workers: Option<usize>,
+        /// Compare the messages of this Kafka sink instead of the change files.
+        #[cfg(feature = "kafka")]
+        #[arg(long, requires = "bootstrap")]
+        sink: Option<String>,
+        /// `host:port` of some brokers of that sink's cluster.
+        #[cfg(feature = "kafka")]
+        #[arg(long, requires = "sink")]
+        bootstrap: Option<String>,
+        /// The name of the engine that wrote, as `engine` of the sink says.
+        #[cfg(feature = "kafka")]
+        #[arg(long, default_value = "aisle")]
+        engine: String,
     },
+    /// Read a topic of a Kafka sink as its consumer would, and prove that every message is there once.
+    #[cfg(feature = "kafka")]
+    VerifySink(super::verify::VerifyArguments),
     /// Follow a view of a running instance: snapshot, changes and progress as NDJSON on standard output.
     Subscribe {
         /// The view, such as variant_minutes.
@@ -97,7 +116,7 @@ struct RunArguments {
     /// Where to serve, instead of the configuration's `listen`.
     #[arg(long)]
     listen: Option<String>,
-    /// End when every source has ended, instead of going on serving.
+    /// End when every file has ended and every topic is read to its end, instead of going on.
     #[arg(long)]
     once: bool,
     /// Move an existing data folder aside and start anew.
@@ -200,8 +219,33 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             })
         }
         What::Check { configuration } => check_command(&configuration),
-        What::Replay { folder, inputs, workers } => {
-            let compared = replay(&folder, inputs.as_deref(), workers.unwrap_or_else(cores), interrupted)?;
+        #[cfg(feature = "kafka")]
+        What::Replay {
+            folder,
+            inputs,
+            configuration,
+            workers,
+            sink: Some(sink),
+            bootstrap: Some(bootstrap),
+            engine,
+        } => {
+            let workers = workers.unwrap_or_else(cores);
+            let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
+            let again = Replay { folder: &folder, inputs, configuration, workers };
+            let (text, is_same) = super::verify::against_replay(&again, interrupted, &sink, &bootstrap, &engine)?;
+            print(&text);
+            Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(3) })
+        }
+        #[cfg(feature = "kafka")]
+        What::VerifySink(arguments) => {
+            let (text, holds) = super::verify::verify_sink(&arguments)?;
+            print(&text);
+            Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(3) })
+        }
+        What::Replay { folder, inputs, configuration, workers, .. } => {
+            let workers = workers.unwrap_or_else(cores);
+            let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
+            let compared = replay(&Replay { folder: &folder, inputs, configuration, workers }, interrupted)?;
             Ok(tell_compared(&compared))
         }
         What::Subscribe { view, url, token } => {
@@ -211,7 +255,9 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
         }
         What::Graph { configuration } => {
             let settings = read_settings(&configuration)?;
-            let plan = inputs::plan(&settings, &folder_of(&configuration), 0).map_err(RunError::from)?;
+            let folder = folder_of(&configuration);
+            let brokers = Brokers::of_settings(&settings, &folder).map_err(RunError::from)?;
+            let plan = inputs::plan(&settings, &folder, &brokers, 0).map_err(RunError::from)?;
             print(&drawing::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }

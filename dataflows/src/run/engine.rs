@@ -155,7 +155,11 @@ impl Clock for WallClock {
 /// What the timekeeper is told.
 pub(crate) enum TimeNews {
     Holding(PartitionId, Holding),
-    Published(Tick),
+    /// Every tick below `upper` is durable and visible; those below `acknowledged` no sink will need again.
+    Published {
+        upper: Tick,
+        acknowledged: Tick,
+    },
     Stop,
 }
 

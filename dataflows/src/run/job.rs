@@ -19,11 +19,14 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
+use super::brokers::{Brokers, BrokersError};
 use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 use super::http::{Published, ServeError, serve};
+use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
-use super::{inputs, recovery, tables};
+use super::sinks::KafkaSinks;
+use super::{recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
 use crate::inventory::availability::Policy;
@@ -33,6 +36,9 @@ use crate::views::View;
 
 /// The name of the remap log in a data folder.
 pub const REMAP_LOG: &str = "remap.log";
+
+/// The folder of the sinks' outboxes in a data folder.
+pub const OUTBOX: &str = "outbox";
 
 /// Where the inputs of a data folder lay: the configuration's folder.
 pub const INPUTS: &str = "inputs-folder";
@@ -92,7 +98,7 @@ pub enum RunError {
     },
     /// The outputs know of ticks that the remap log does not.
     #[error(
-        "the change files of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
+        "the outputs of {} are complete up to tick {sinks}, but its remap log ends at tick {log}: the log was cut; \
          restore it from a copy, or start again with --fresh", .folder.display()
     )]
     LogCut {
@@ -109,6 +115,12 @@ pub enum RunError {
     /// An input file.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A topic.
+    #[error(transparent)]
+    Brokers(#[from] BrokersError),
+    /// Topics are read by one process so far.
+    #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
+    TopicsInCluster,
     /// The remap log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -167,6 +179,14 @@ pub enum RunError {
         /// The first tick that is not in it.
         upper: u64,
     },
+    /// A Kafka sink.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    /// A topic could not be verified.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Verify(#[from] connectors::kafka::sink::verify::VerifyError),
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -179,6 +199,15 @@ pub enum RunError {
     /// Something small about the data folder.
     #[error("could not write to the data folder")]
     Disk(#[from] std::io::Error),
+}
+
+impl From<InputsError> for RunError {
+    fn from(error: InputsError) -> Self {
+        match error {
+            InputsError::Files(error) => error.into(),
+            InputsError::Brokers(error) => error.into(),
+        }
+    }
 }
 
 /// Reads and checks a configuration.
@@ -248,16 +277,44 @@ pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
 }
 
 /// Runs until every source has ended (with `once`), or until `interrupted`.
+///
+/// Where partitions were added to a topic, the run ends in good order and goes on with them from its logs.
 pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
+    let mut options = options.clone();
+    loop {
+        match run_as_found(&options, interrupted)? {
+            Went::Ended(ended) => return Ok(ended),
+            Went::Grown { listen } => {
+                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+                options.fresh = false;
+                options.listen = Some(listen);
+            }
+        }
+    }
+}
+
+/// How far a run went with the partitions that it found when it began.
+enum Went {
+    /// To its end.
+    Ended(Ended),
+    /// Until a topic had more of them.
+    Grown { listen: String },
+}
+
+fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, RunError> {
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
-    let wanted = inputs::plan(&settings, &inputs_folder, WallClock.now_ms())?;
+    let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
+    let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
+    if options.workers.addresses.len() > 1 && wanted.topology.partitions.iter().any(|partition| partition.live) {
+        return Err(RunError::TopicsInCluster);
+    }
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &wanted, cluster, interrupted);
+        return assist(options, &settings, &wanted, cluster, interrupted).map(Went::Ended);
     }
 
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
@@ -269,16 +326,17 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
     let plan = match recorded {
         None => wanted,
-        Some((first, newest)) => {
+        Some((_, newest)) => {
             let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
             match compatible(&newest, &wanted).map_err(incompatible)? {
                 Change::None => newest,
-                Change::Parameters => settings.plan(of_sources(&wanted), first.parameters.start_ms),
+                Change::Entry => newest.continued(&wanted),
             }
         }
     };
     remember_inputs(&folder, &inputs_folder)?;
     let files = ChangeFiles::open(folder.disk(), &plan)?;
+    let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX))?;
     let operation = &settings.operation;
     let minter = MinterOptions {
         tick_bytes: operation.tick_bytes,
@@ -286,14 +344,14 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         speed: options.speed,
         ..MinterOptions::default()
     };
-    let timekeeper =
+    let mut timekeeper =
         Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
-    if files.resumed() > timekeeper.durable() {
-        return Err(RunError::LogCut {
-            folder: folder.path().to_owned(),
-            sinks: files.resumed(),
-            log: timekeeper.durable(),
-        });
+    if options.once {
+        timekeeper = timekeeper.until_all_read();
+    }
+    let resumed = files.resumed().max(sinks.resumed());
+    if resumed > timekeeper.durable() {
+        return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: timekeeper.durable() });
     }
     let store = recovery::open(&settings, run)?;
     if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
@@ -301,8 +359,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     {
         return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
     }
+    let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
     let chosen = match &store {
-        Some(store) => recovery::choose(store, &timekeeper, files.least_resumed(), options.replay_all)?,
+        Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
         None => None,
     };
     let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
@@ -324,10 +383,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
-    let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(stopped()) };
+    let watch = sinks.watch();
+    let output = Output::new(files, sinks, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
-    let sources = inputs::sources(&plan, &inputs_folder)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
         links,
@@ -342,7 +402,12 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let mut grown = None;
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        grown = brokers.grown(&plan);
+        if grown.is_some() {
+            break;
+        }
         progress.show(&totals(&published), started.elapsed());
         std::thread::sleep(Duration::from_millis(if options.once { 20 } else { 100 }));
     }
@@ -350,20 +415,34 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
         even_if_lost(engine.stop(), interrupted)?;
+        let listen = server.address().to_string();
         server.shutdown();
-        return Ok(stopped());
+        let Some((topic, partitions)) = grown else { return Ok(Went::Ended(stopped())) };
+        say(&format!("topic {topic} has {partitions} partitions now; going on with them"));
+        return Ok(Went::Grown { listen });
+    }
+    let mut told = false;
+    while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
+        if !told && started.elapsed() > Duration::from_secs(2) {
+            told = true;
+            say("every source has ended; waiting until the Kafka sinks have sent everything");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if interrupted.load(Ordering::Acquire) && !watch.is_drained() {
+        say("what the Kafka sinks have not sent stays in their outboxes");
     }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
-        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() {
+        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() && watch.failure().is_none() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
     server.shutdown();
-    Ok(ended)
+    watch.failure().map_or(Ok(Went::Ended(ended)), Err)
 }
 
 /// Says that a run was interrupted.
@@ -378,14 +457,6 @@ pub(super) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) ->
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
     let future_ms = parameters.lanes.iter().map(last).collect();
     InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
-}
-
-fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {
-    let mut by_source = vec![Vec::new(); plan.meaning.sources.len()];
-    for partition in &plan.partitions {
-        by_source[partition.source].push(partition.files.clone());
-    }
-    by_source
 }
 
 fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {

@@ -1,7 +1,8 @@
-//! Where a run's complete ticks go: the change files of each view, then the served views.
+//! Where a run's complete ticks go: the change files of each view and the Kafka sinks, then the served views.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use connectors::change_file::ChangeFileSink;
 use connectors::data_folder::DataFolder;
@@ -11,6 +12,7 @@ use operators::time::{Tick, TimeMs};
 
 use super::engine::{CompleteTick, Publish, PublishError};
 use super::http::Published;
+use super::sinks::KafkaSinks;
 use crate::configuration::{Plan, SinkSetting};
 use crate::sealing::Sealing;
 use crate::views::{Row, View};
@@ -107,13 +109,14 @@ impl<D: Disk> ChangeFiles<D> {
 }
 
 /// Through which event time each tenant's events and facts are sealed.
-fn sealed_through(tick: &CompleteTick, groups: &[String]) -> Vec<(String, TimeMs)> {
+pub(super) fn sealed_through(tick: &CompleteTick, groups: &[String]) -> Vec<(String, TimeMs)> {
     groups.iter().cloned().zip(tick.mark.watermarks.iter().copied()).collect()
 }
 
-/// Files, then served views.
+/// Files and Kafka sinks, then served views.
 pub struct Output<D> {
     files: ChangeFiles<D>,
+    sinks: KafkaSinks,
     published: Arc<Published>,
     groups: Vec<String>,
     folder: DataFolder,
@@ -125,18 +128,24 @@ impl<D: Disk> Output<D> {
     /// An output of a run.
     pub fn new(
         files: ChangeFiles<D>,
+        sinks: KafkaSinks,
         published: Arc<Published>,
         plan: &Plan,
         folder: DataFolder,
         bytes_max: u64,
     ) -> Self {
-        Output { files, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
+        Output { files, sinks, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
     }
 }
 
 impl<D: Disk> Publish for Output<D> {
+    fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.sinks.stop_with(stop);
+    }
+
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
         self.files.write(&mut tick)?;
+        self.sinks.write(&mut tick)?;
         let sealed_through = sealed_through(&tick, &self.groups);
         let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
         self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;
@@ -144,8 +153,13 @@ impl<D: Disk> Publish for Output<D> {
         Ok(())
     }
 
+    fn needed_from(&self) -> Option<Tick> {
+        self.sinks.needed_from()
+    }
+
     fn flush(&mut self) -> Result<(), PublishError> {
         self.files.flush()?;
+        self.sinks.flush()?;
         if self.ticks >= SIZE_CHECK_TICKS {
             self.ticks = 0;
             // A folder that can't be measured now is measured the next time.

@@ -15,10 +15,14 @@ use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
+use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
-use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
+use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::output::ChangeFiles;
+use crate::configuration::Plan;
+
+pub mod messages;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,13 +52,55 @@ pub enum Compared {
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
 
-/// Replays a data folder.
-pub fn replay(
-    folder: &Path,
-    inputs_folder: Option<&Path>,
-    workers: usize,
+/// What is replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Replay<'a> {
+    /// The data folder.
+    pub folder: &'a Path,
+    /// Where the input files are, if not where they were.
+    pub inputs: Option<&'a Path>,
+    /// A configuration that says where Kafka is, if there are topics to read. Nothing else of it is taken.
+    pub configuration: Option<&'a Path>,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+/// Replays a data folder and compares its change files.
+pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared, RunError> {
+    let folder = replay.folder;
+    let scratch = folder.join("replay");
+    let mut names = Vec::new();
+    let replayed = again(replay, interrupted, |plan| {
+        if scratch.exists() {
+            std::fs::remove_dir_all(&scratch)?;
+        }
+        let files = ChangeFiles::open(LocalDisk::new(&scratch), plan)?;
+        names.extend(files.names());
+        Ok(Box::new(Again(files)))
+    })?;
+    let compared = match replayed {
+        Replayed::Ended { ticks } => compare(folder, &scratch, &names, ticks)?,
+        Replayed::Interrupted => Compared::Interrupted,
+    };
+    std::fs::remove_dir_all(&scratch)
+        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    Ok(compared)
+}
+
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replayed {
+    Ended { ticks: u64 },
+    Interrupted,
+}
+
+/// Replays a data folder into what `publish` makes of its recorded plan. An empty folder is replayed at once.
+fn again(
+    replay: &Replay<'_>,
     interrupted: &AtomicBool,
-) -> Result<Compared, RunError> {
+    publish: impl FnOnce(&Plan) -> Result<Box<dyn Publish>, RunError>,
+) -> Result<Replayed, RunError> {
+    let Replay { folder, inputs: inputs_folder, configuration, workers } = *replay;
     if !folder.join(REMAP_LOG).exists() {
         let source = std::io::Error::new(
             std::io::ErrorKind::NotFound,
@@ -64,32 +110,28 @@ pub fn replay(
     }
     let (data, _) = DataFolder::open(folder, false)?;
     let mut log = FramedLog::new(data.disk(), REMAP_LOG);
-    let Some((first, newest)) = recorded_plans(&mut log)? else {
-        return Ok(Compared::Same { files: 0, bytes: 0, ticks: 0 });
-    };
+    // The newest plan has every partition, of which the earlier ticks name those that there were.
+    let Some((_, plan)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
     let inputs_folder = match inputs_folder {
         Some(given) => given.to_owned(),
         None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
     };
-    let scratch = folder.join("replay");
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch)?;
-    }
     let options = MinterOptions::default();
-    let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
+    let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
-    let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
-    let names: Vec<String> = files.names().collect();
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
-    let sources = inputs::sources(&first, &inputs_folder)?;
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka_folder = configuration.map(folder_of).unwrap_or_default();
+    let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let engine = Engine::start(
-        &graph_plan(&first),
+        &graph_plan(&plan),
         &workers,
         sources,
-        &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
+        &InputOptions { from: plan.first_offsets(), ..InputOptions::new(4 << 20, plan.partitions.len(), Vec::new()) },
         Some(timekeeper),
-        Box::new(Again(files)),
+        publish(&plan)?,
     )?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
@@ -101,10 +143,7 @@ pub fn replay(
     }
     let ended = engine.has_ended();
     engine.stop()?;
-    let compared = if ended { compare(folder, &scratch, &names, ticks)? } else { Compared::Interrupted };
-    std::fs::remove_dir_all(&scratch)
-        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-    Ok(compared)
+    Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
 }
 
 /// Writes the outputs again.

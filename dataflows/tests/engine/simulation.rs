@@ -1,5 +1,6 @@
 //! The whole cluster under a seeded scheduler: readers, a timekeeper with its log, one to four workers, a sink. It crashes
-//! between any two actions and in the middle of writes, and starts again with another number of workers.
+//! between any two actions and in the middle of writes, and starts again with another number of workers, from a checkpoint
+//! that was taken meanwhile or from the beginning of the logs.
 //!
 //! Whatever happened, at the end the sink's files must be, byte for byte, those of a run over the final remap log that was
 //! never interrupted, and what the naive model says of it. A failure names its seed; `AISLE_SEED=<seed> cargo test -p
@@ -9,6 +10,7 @@ mod disk;
 mod reader;
 mod run;
 mod sink;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -65,6 +67,10 @@ fn leaves_no_trace(seed: u64) -> Reached {
             panic!("seed {seed}, file {name}, line {line}:\nwith crashes:  {ours}\nuninterrupted: {theirs}");
         }
     }
+    for (upper, shown) in &outcome.shown {
+        let whole = &snapshots[*upper as usize - 1];
+        assert!(shown == whole, "seed {seed}: restored at tick {upper}, the views are not what they were");
+    }
     let words = disagreement(&snapshots, &naive::naive(&outcome.history));
     let disagreement = words.map(|words| format!("seed {seed}, {workers} workers, {words}"));
     let recorded = |status| {
@@ -95,7 +101,7 @@ fn crashes_leave_no_trace(range: Range<u64>) {
     let whole_range = seeds(range.clone()).len() > 1;
     let reached = each(range, leaves_no_trace);
     let total = |of: fn(&Coverage) -> u64| reached.iter().map(|reached| of(&reached.coverage)).sum::<u64>();
-    let troubles = [
+    let troubles: [(&str, u64); 11] = [
         ("crashes", total(|coverage| coverage.crashes)),
         ("crashes in a write", total(|coverage| coverage.crashes_in_a_write)),
         ("crashes in replay", total(|coverage| coverage.crashes_in_replay)),
@@ -103,6 +109,10 @@ fn crashes_leave_no_trace(range: Range<u64>) {
         ("torn sink files", total(|coverage| coverage.torn_sinks)),
         ("restarts with other workers", total(|coverage| coverage.rescaled)),
         ("restarts with another configuration", total(|coverage| coverage.reconfigured)),
+        ("checkpoints", total(|coverage| coverage.checkpoints)),
+        ("crashes in a checkpoint", total(|coverage| coverage.crashes_in_a_checkpoint)),
+        ("restarts from a checkpoint", total(|coverage| coverage.restored)),
+        ("restarts from an older checkpoint", total(|coverage| coverage.fallen_back)),
     ];
     println!("{} seeds: {troubles:?}", reached.len());
     let words: Vec<&str> = reached.iter().filter_map(|reached| reached.disagreement.as_deref()).collect();

@@ -9,10 +9,13 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 11] = [
+const HEADINGS: [(&str, &str); 15] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenTime", "`[time]`"),
+    ("WrittenKafka", "`[kafka]`"),
+    ("WrittenKafkaTls", "`[kafka.tls]`"),
+    ("WrittenKafkaSasl", "`[kafka.sasl]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
     ("WrittenExperiment", "`[[experiments]]`"),
@@ -21,6 +24,7 @@ const HEADINGS: [(&str, &str); 11] = [
     ("WrittenSessions", "`[sessions]`"),
     ("WrittenInventory", "`[inventory]`"),
     ("WrittenView", "`[views.…]`"),
+    ("WrittenSink", "`[[sinks]]`"),
 ];
 
 /// The reference: each struct a section, each field an entry, in the words of their comments.
@@ -55,6 +59,9 @@ fn the_manual_repeats_the_comments_of_every_key() {
     }
     named::<WrittenFile>();
     named::<WrittenTime>();
+    named::<WrittenKafka>();
+    named::<WrittenKafkaTls>();
+    named::<WrittenKafkaSasl>();
     named::<WrittenSource>();
     named::<WrittenTenant>();
     named::<WrittenExperiment>();
@@ -64,6 +71,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenInventory>();
     named::<WrittenCheckpoints>();
     named::<WrittenView>();
+    named::<WrittenSink>();
 }
 
 /// The blocks of TOML in the manual: the shortest configuration, and the same with every default written out.

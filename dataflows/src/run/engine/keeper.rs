@@ -65,9 +65,9 @@ impl<L: Log> Keeper<L> {
     fn note(&mut self, told: TimeNews, published: &mut Tick) {
         match told {
             TimeNews::Holding(partition, holding) => self.timekeeper.hold(partition, holding, WallClock.now_ms()),
-            TimeNews::Published(upper) => {
+            TimeNews::Published { upper, acknowledged } => {
                 *published = upper.max(*published);
-                self.checkpointer.iter().for_each(|checkpointer| checkpointer.acknowledged(upper));
+                self.checkpointer.iter().for_each(|checkpointer| checkpointer.acknowledged(acknowledged));
             }
             TimeNews::Stop => {}
         }

@@ -26,10 +26,17 @@ pub struct CompleteTick {
 
 /// Takes complete ticks, in order.
 pub trait Publish: Send {
+    /// Is told, at the start, what is set once the run stops: whoever waits has to look at it.
+    fn stop_with(&mut self, _stop: Arc<AtomicBool>) {}
     /// Takes the next complete tick.
     fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError>;
     /// Returns once everything taken is durable and visible.
     fn flush(&mut self) -> Result<(), PublishError>;
+    /// The first tick that some sink would need again after a restart. A checkpoint at or below it can be restored; time
+    /// does not wait for it. Default: none, everything that was flushed.
+    fn needed_from(&self) -> Option<Tick> {
+        None
+    }
 }
 
 /// What publishing could not do.
@@ -41,6 +48,10 @@ pub enum PublishError {
     /// The served views refused: our own mistake.
     #[error("the published views are broken")]
     Views(#[from] ApplyError),
+    /// A Kafka sink can't go on.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
     /// The data folder is full.
     #[error("{0}")]
     Full(String),
@@ -57,11 +68,12 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(
-        publish: Box<dyn Publish>,
+        mut publish: Box<dyn Publish>,
         time: Sender<TimeNews>,
         failure: Arc<Mutex<Option<EngineError>>>,
         stop: Arc<AtomicBool>,
     ) -> Self {
+        publish.stop_with(Arc::clone(&stop));
         Publisher { publish, time, failure, stop, changes: BTreeMap::new(), marks: BTreeMap::new() }
     }
 
@@ -78,6 +90,11 @@ impl Publisher {
                         return;
                     }
                     if let Err(error) = self.complete(frontier) {
+                        // A sink that waited for its outbox was told to stop.
+                        #[cfg(feature = "kafka")]
+                        if matches!(error, PublishError::Kafka(connectors::kafka::sink::KafkaSinkError::Stopped)) {
+                            return;
+                        }
                         lock(&self.failure).get_or_insert(error.into());
                         return;
                     }
@@ -102,7 +119,8 @@ impl Publisher {
         if let Some(upper) = upper {
             self.publish.flush()?;
             // The timekeeper hangs up when the run stops.
-            let _ = self.time.send(TimeNews::Published(upper));
+            let acknowledged = self.publish.needed_from().map_or(upper, |needed| needed.min(upper));
+            let _ = self.time.send(TimeNews::Published { upper, acknowledged });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A simulated reader: hands the records of one partition over while there are credits, and says what it holds.
 //!
-//! What lies in the input log outlives every crash; the reader itself begins again at the first record.
+//! What lies in the input log outlives every crash; the reader itself begins again at the first record, or
+//! where a checkpoint ends.
 
 use operators::minter::Holding;
 use operators::record::Item;
@@ -23,14 +24,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader before the first record of a partition.
-    pub fn new(history: &History, partition: usize) -> Self {
+    /// A reader before the record of a partition at an offset.
+    pub fn new(history: &History, partition: usize, from: u64) -> Self {
         let feed = AnyFeed::of(&history.records[partition]);
         Reader {
             feed,
             partition,
             live: history.topology.partitions[partition].live,
-            read: 0,
+            read: (from / 10) as usize,
             stalled: 0,
             told_end: false,
         }

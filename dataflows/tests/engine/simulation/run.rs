@@ -16,14 +16,15 @@ use operators::topology::PartitionId;
 use super::disk::FusedDisk;
 use super::reader::{Reader, offset};
 use super::sink::Sink;
+use super::vault::{Saved, Vault};
 use crate::history::History;
-use crate::trial::{AnyFeed, ports};
+use crate::trial::{AnyFeed, Snapshot, ports, snapshots};
 
 /// The file of the remap log.
 pub const REMAP: &str = "remap";
 
 /// Actions after which a run that is still not done is stuck.
-const ACTIONS_MAX: u64 = 3_000_000;
+const ACTIONS_MAX: u64 = 1_000_000;
 
 /// What happened in a run besides the ordinary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,14 @@ pub struct Coverage {
     pub reconfigured: u64,
     /// A crash while the remap log was still being replayed.
     pub crashes_in_replay: u64,
+    /// Checkpoints that could be restored.
+    pub checkpoints: u64,
+    /// Crashes while one was under way.
+    pub crashes_in_a_checkpoint: u64,
+    /// Starts from a checkpoint.
+    pub restored: u64,
+    /// Of these: not from the newest, which was said to be damaged.
+    pub fallen_back: u64,
 }
 
 /// A run that ended.
@@ -54,6 +63,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// A digest of every action in its order.
     pub schedule: u64,
+    /// What the views were after each restore, as of the tick before the checkpoint's `upper`.
+    pub shown: Vec<(Tick, Snapshot)>,
 }
 
 /// What a crash takes: everything but the disk.
@@ -69,6 +80,9 @@ struct Incarnation {
     sink: Sink,
     /// The first tick that is not complete.
     done: Tick,
+    vault: Vault,
+    /// The `upper` of the checkpoint with which it began, and what it showed of that, until all of it was shown.
+    restored: Option<(Tick, Vec<Publication>)>,
 }
 
 /// What outlives a crash.
@@ -87,6 +101,8 @@ struct Simulation {
     crashes_left: u64,
     coverage: Coverage,
     schedule: u64,
+    saved: Vec<Saved>,
+    shown: Vec<(Tick, Snapshot)>,
 }
 
 /// Runs the records of a history to their end, with crashes; the remap log of the history is ignored.
@@ -104,9 +120,9 @@ pub fn run(history: History, seed: u64) -> Outcome {
         simulation.coverage.rescaled += u64::from(workers != before);
     }
     simulation.disk.mend();
-    let Simulation { mut history, disk, coverage, schedule, .. } = simulation;
+    let Simulation { mut history, disk, coverage, schedule, shown, .. } = simulation;
     history.bindings = bindings(&disk, &history);
-    Outcome { history, disk, coverage, schedule }
+    Outcome { history, disk, coverage, schedule, shown }
 }
 
 fn bindings(disk: &FusedDisk, history: &History) -> Vec<Binding> {
@@ -140,6 +156,8 @@ impl Simulation {
             ends,
             coverage: Coverage::default(),
             schedule: 0,
+            saved: Vec::new(),
+            shown: Vec::new(),
         }
     }
 
@@ -154,21 +172,46 @@ impl Simulation {
         assert!(kept.len() >= self.given.len(), "{} bindings were given, {} are left", self.given.len(), kept.len());
         assert_eq!(kept[..self.given.len()], self.given, "what was given is what the log holds");
 
+        // Now and then the newest checkpoints turn out to be damaged; without any, everything is replayed.
+        let newest = self.saved.len();
+        while !self.saved.is_empty() && self.random.once_in(5) {
+            self.saved.pop();
+        }
+        let saved = self.saved.last().cloned();
+        self.coverage.restored += u64::from(saved.is_some());
+        self.coverage.fallen_back += u64::from(saved.is_some() && self.saved.len() < newest);
+        let upper = saved.as_ref().map_or(0, |saved| saved.position.upper);
+        assert!(sink.holds(upper), "a sink lost ticks that it had acknowledged");
+        let timekeeper = match &saved {
+            Some(saved) => {
+                assert_eq!(timekeeper.position_at(upper).as_ref(), Some(&saved.position));
+                timekeeper.resume_at(upper)
+            }
+            None => timekeeper,
+        };
+        let from = |number: usize| saved.as_ref().map_or(0, |saved| saved.position.next[number]);
         let readers: Vec<Reader> =
-            (0..self.history.records.len()).map(|number| Reader::new(&self.history, number)).collect();
+            (0..self.history.records.len()).map(|number| Reader::new(&self.history, number, from(number))).collect();
         let feeds: Vec<AnyFeed> = readers.iter().map(Reader::feed).collect();
         let (publications, inlet) = (Arc::new(Mutex::new(Vec::new())), Inlet::default());
         let (published, ports_inlet, mut plan) = (Arc::clone(&publications), inlet.clone(), self.history.plan.clone());
         plan.emitting_workers = workers;
+        let vault = Vault::new(Random::new(self.random.next()));
+        let depot = vault.clone();
         let cluster = Cluster::start(workers, move |worker| {
             let published = Arc::clone(&published);
             let publish = move |publication| published.lock().unwrap().push(publication);
-            let probe =
-                build(worker, &plan, ports(&plan, &feeds, &ports_inlet, worker.index(), worker.peers(), publish)).probe;
+            let (index, peers) = (worker.index(), worker.peers());
+            let mut ports = ports(&plan, &feeds, &ports_inlet, index, peers, publish);
+            ports.depot = Some(Arc::new(depot.clone()));
+            ports.restore = saved.as_ref().map(|saved| saved.of_worker(index, peers, &plan.topology));
+            let probe = build(worker, &plan, ports).probe;
             move || probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(Tick::MAX))
         });
         let told = readers.iter().map(|_| VecDeque::new()).collect();
-        Incarnation { cluster, workers, publications, inlet, timekeeper, readers, told, sink, done: 0 }
+        let done = timekeeper.first();
+        let restored = (upper > 0).then(|| (upper, Vec::new()));
+        Incarnation { cluster, workers, publications, inlet, timekeeper, readers, told, sink, done, vault, restored }
     }
 
     /// Lets a cluster work; says whether it came to the end rather than to a crash.
@@ -179,6 +222,7 @@ impl Simulation {
             if action == crash_at {
                 if !in_a_write {
                     self.coverage.crashes_in_replay += u64::from(!now.timekeeper.replayed());
+                    self.coverage.crashes_in_a_checkpoint += u64::from(now.vault.is_busy());
                     return false;
                 }
                 self.disk.burn_after(self.random.below(12));
@@ -222,32 +266,62 @@ impl Simulation {
                 now.told[partition].extend(holding);
             }
             4 => {
-                if let Some(binding) = now.timekeeper.poll(now.done, self.wall_ms).map_err(std::io::Error::other)? {
+                if !now.vault.is_busy() && self.random.once_in(4) {
+                    now.timekeeper.ask_for_checkpoint();
+                }
+                if let Some(mut binding) = now.timekeeper.poll(now.done, self.wall_ms).map_err(std::io::Error::other)? {
+                    let asked = std::mem::take(&mut binding.checkpoint);
+                    if asked {
+                        now.vault.begin(now.timekeeper.position().clone());
+                    }
                     if binding.tick as usize == self.given.len() {
                         self.given.push(binding.clone());
                     } else {
                         assert_eq!(binding, self.given[binding.tick as usize], "a binding is replayed as it was given");
                     }
+                    binding.checkpoint = asked;
                     now.inlet.give(binding);
                 }
             }
             5 => {
-                now.sink.take(std::mem::take(&mut *now.publications.lock().unwrap()));
+                let published = std::mem::take(&mut *now.publications.lock().unwrap());
+                self.look_at_what_is_shown(now, &published);
+                now.sink.take(published);
                 now.sink.write(now.done)?;
             }
             6 => {
                 let which = self.random.next();
                 now.sink.sync(Some(which))?;
+                if let Some(saved) = now.vault.finish(now.workers, now.sink.acknowledged()) {
+                    self.coverage.checkpoints += 1;
+                    self.saved.push(saved);
+                }
             }
             _ => {
                 let worker = self.random.below(now.workers as u64) as usize;
                 let frontier = now.cluster.step(worker);
                 if worker == 0 {
-                    now.done = frontier;
+                    // After a restore the frontier stands at 0 until the first binding is given.
+                    now.done = frontier.max(now.done);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Keeps the views as they are shown right after a restore.
+    fn look_at_what_is_shown(&mut self, now: &mut Incarnation, published: &[Publication]) {
+        let Some((upper, shown)) = &mut now.restored else { return };
+        let is_of = |publication: &&Publication| match publication {
+            Publication::Changes(_, emitted) => emitted.tick + 1 == *upper,
+            Publication::Mark(_) => false,
+        };
+        shown.extend(published.iter().filter(is_of).cloned());
+        if now.done >= *upper {
+            let snapshot = snapshots(std::mem::take(shown), *upper).pop().expect("there is one for each tick");
+            self.shown.push((*upper, snapshot));
+            now.restored = None;
+        }
     }
 
     /// How many records of a partition lie in the input log, and whether that is all. Files are there from the start; of a

@@ -20,6 +20,8 @@ struct Shard {
     name: String,
     /// The first tick that the file does not hold.
     next: Tick,
+    /// The first tick that the file may lose in a crash.
+    durable: Tick,
     waiting: BTreeMap<Tick, String>,
 }
 
@@ -43,7 +45,7 @@ impl Sink {
                 disk.truncate(&name, length as u64).unwrap();
                 torn += 1;
             }
-            shards.insert((view, shard), Shard { name, next, waiting: BTreeMap::new() });
+            shards.insert((view, shard), Shard { name, next, durable: next, waiting: BTreeMap::new() });
         }
         Sink { disk, shards, torn }
     }
@@ -78,12 +80,18 @@ impl Sink {
     /// Makes one file durable, or all.
     pub fn sync(&mut self, which: Option<u64>) -> io::Result<()> {
         let count = self.shards.len() as u64;
-        for (number, shard) in (0..).zip(self.shards.values()) {
+        for (number, shard) in (0..).zip(self.shards.values_mut()) {
             if shard.next > 0 && which.is_none_or(|which| which % count == number) {
                 self.disk.sync(&shard.name)?;
+                shard.durable = shard.next;
             }
         }
         Ok(())
+    }
+
+    /// The first tick that is not durable in every file.
+    pub fn acknowledged(&self) -> Tick {
+        self.shards.values().map(|shard| shard.durable).min().unwrap_or(Tick::MAX)
     }
 
     /// Whether every tick below `upper` is written.

@@ -1,0 +1,347 @@
+//! A sink that writes complete ticks to Kafka, each message exactly once.
+//!
+//! ```text
+//! write(tick) -> outbox on disk -> a thread for each shard: begin, messages, progress, commit -> trim the outbox
+//! ```
+//!
+//! Shard `s` of the sink is partition `s` of each of its topics and of its progress topic. It has one writer: the
+//! producer with the transactional id `{engine}-{sink}-{shard}`. A writer starts in a fixed order: it initialises its
+//! transactions, which fences whoever wrote before and ends what that one left open; then it reads the progress to its
+//! end; only then does it know where to go on. Messages and the progress that covers them are of one transaction. After
+//! any failure, whatever its kind, the client is dropped and a new one starts in that order: what became of the last
+//! transaction is read, never guessed.
+//!
+//! In the mode without transactions the same messages are sent by an idempotent producer that never gives one up, and
+//! the progress follows once they are acknowledged. After a crash some may be there twice: a consumer drops those whose
+//! `(tick, seq)` is not beyond what it has seen in the partition.
+//!
+//! Messages carry the headers `sink`, `shard`, `tick`, `seq` and `of`, in this order, numbers in decimal: which of the
+//! `of` messages of this tick in this partition it is, from 0. Keys, values and headers follow from the two logs alone;
+//! how ticks are divided into transactions does not.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use operators::time::Tick;
+
+use crate::kafka::connection::Connection;
+use crate::outbox::{Message, Outbox, Place};
+
+use self::shipper::Shipper;
+use self::writer::Writer;
+
+mod error;
+mod progress;
+mod reader;
+mod rederived;
+mod shipper;
+mod topics;
+pub mod verify;
+mod writer;
+
+pub use error::KafkaSinkError;
+pub use progress::{Chain, Progress, headers_of};
+
+use rederived::Rederived;
+
+/// How messages get into a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Messages and progress in transactions: a reader of committed messages sees each once.
+    Transactional,
+    /// Without transactions: a reader drops what it has seen.
+    IdempotentSequenced,
+}
+
+/// What happens when the outbox is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Everything waits.
+    Stall,
+    /// The sink takes nothing more; after the next start what is missing is derived again.
+    Detach,
+}
+
+/// A topic of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub shards: u32,
+}
+
+/// What a sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkOptions {
+    /// Its name.
+    pub name: String,
+    /// The name of the engine: two that write to one cluster have different ones.
+    pub engine: String,
+    /// Its topics; messages name them by their place here.
+    pub topics: Vec<Topic>,
+    /// How messages get there.
+    pub mode: Mode,
+    /// Topics that are missing are made with this many replicas, if it is given.
+    pub create_with_replicas: Option<u16>,
+    /// How much the outbox may hold.
+    pub outbox_bytes: u64,
+    /// What happens then.
+    pub when_full: WhenFull,
+    /// The most messages of one transaction.
+    pub transaction_messages_max: usize,
+    /// About the most bytes of one transaction.
+    pub transaction_bytes_max: usize,
+    /// When the cluster gives up a transaction whose writer is silent.
+    pub transaction_timeout: Duration,
+}
+
+impl SinkOptions {
+    /// The sink of these topics, with transactions of up to 10,000 messages or 8 MiB, which expire after a minute.
+    pub fn new(engine: impl Into<String>, name: impl Into<String>, topics: Vec<Topic>) -> Self {
+        SinkOptions {
+            name: name.into(),
+            engine: engine.into(),
+            topics,
+            mode: Mode::Transactional,
+            create_with_replicas: None,
+            outbox_bytes: 256 << 20,
+            when_full: WhenFull::Stall,
+            transaction_messages_max: 10_000,
+            transaction_bytes_max: 8 << 20,
+            transaction_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// How many shards it has: as many as its widest topic has partitions.
+    pub fn shards(&self) -> u32 {
+        self.topics.iter().map(|topic| topic.shards).max().unwrap_or(0)
+    }
+
+    /// The compacted topic of its progress.
+    pub fn progress_topic(&self) -> String {
+        format!("{}.{}.progress", self.engine, self.name)
+    }
+
+    /// Under which id a shard is written.
+    pub fn transactional_id(&self, shard: u32) -> String {
+        format!("{}-{}-{shard}", self.engine, self.name)
+    }
+
+    /// The key of a shard's progress.
+    pub fn progress_key(&self, shard: u32) -> String {
+        format!("{}/{shard}", self.name)
+    }
+}
+
+/// What the writers of all shards share with the sink.
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    options: SinkOptions,
+    outbox: Outbox,
+    stop: AtomicBool,
+    failure: Mutex<Option<Arc<KafkaSinkError>>>,
+    /// How far each shard is durable in its topics.
+    places: Mutex<Vec<Place>>,
+}
+
+impl Shared {
+    fn fail(&self, error: KafkaSinkError) {
+        lock(&self.failure).get_or_insert(Arc::new(error));
+        self.outbox.close();
+    }
+
+    /// Notes how far a shard is durable, and trims the outbox behind the slowest one.
+    fn passed(&self, shard: u32, place: Place) -> Result<(), KafkaSinkError> {
+        let least = {
+            let mut places = lock(&self.places);
+            places[shard as usize] = place;
+            places.iter().min().copied().unwrap_or_default()
+        };
+        self.outbox.trim(least.tick).map_err(|source| KafkaSinkError::outbox(&self.options.name, source))
+    }
+}
+
+/// How far a sink is, for those who watch it.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// Whether everything that was taken is durable in its topics.
+    pub fn is_drained(&self) -> bool {
+        let next = self.0.outbox.range().map_or(0, |(_, next)| next);
+        lock(&self.0.places).iter().all(|place| place.tick >= next)
+    }
+
+    /// The ticks below are durable in every topic.
+    pub fn durable(&self) -> Tick {
+        lock(&self.0.places).iter().map(|place| place.tick).min().unwrap_or(0)
+    }
+
+    /// What ended it, if anything did.
+    pub fn failure(&self) -> Option<Arc<KafkaSinkError>> {
+        lock(&self.0.failure).clone()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.options.name
+    }
+}
+
+/// The sink. Dropping it ends its threads; what is not sent stays in the outbox.
+#[derive(Debug)]
+pub struct KafkaSink {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// By shard: compares what is derived again with what is there.
+    rederived: Vec<Option<Rederived>>,
+    /// The first tick that was not taken.
+    detached: Option<Tick>,
+    /// Whether it was told that the outbox is full.
+    told_full: bool,
+}
+
+impl KafkaSink {
+    /// Opens the sink with its outbox in `folder`: looks after its topics, fences whoever wrote before, and finds out where
+    /// to go on. What the outbox holds is sent from now on.
+    pub fn open(
+        connection: &Connection,
+        options: SinkOptions,
+        folder: impl Into<PathBuf>,
+    ) -> Result<Self, KafkaSinkError> {
+        topics::look_after(connection, &options)?;
+        let name = options.name.clone();
+        let outbox = Outbox::open(folder, options.outbox_bytes);
+        let shared = Arc::new(Shared {
+            connection: connection.clone(),
+            outbox: outbox.map_err(|source| KafkaSinkError::outbox(&name, source))?,
+            stop: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            places: Mutex::new(vec![Place::default(); options.shards() as usize]),
+            options,
+        });
+        let mut writers = Vec::new();
+        for shard in 0..shared.options.shards() {
+            writers.push(Writer::open(&shared.connection, &shared.options, shard, writer::new_identity())?);
+        }
+        *lock(&shared.places) = writers.iter().map(|writer| writer.progress().place()).collect();
+        let needed = writers.iter().map(|writer| writer.progress().place().tick).min().unwrap_or(0);
+        if shared.outbox.range().is_none_or(|(first, next)| needed < first || next < needed) {
+            shared.outbox.begin(needed).map_err(|source| KafkaSinkError::outbox(&name, source))?;
+        }
+        let rederived = writers.iter().map(|writer| Rederived::of(&shared.options, writer.shard(), writer.progress()));
+        let rederived = rederived.collect();
+        let spawn = |writer: Writer| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("sink-{}", writer.shard()))
+                .spawn(move || Shipper::new(shared, writer).run())
+                .expect("the system has a thread left for each shard of a sink")
+        };
+        let threads = writers.into_iter().map(spawn).collect();
+        Ok(KafkaSink { threads, rederived, detached: None, told_full: false, shared })
+    }
+
+    /// The tick that is taken next: every one below is durable, here or in the topics.
+    pub fn next_tick(&self) -> Tick {
+        self.detached.or_else(|| self.shared.outbox.range().map(|(_, next)| next)).unwrap_or(0)
+    }
+
+    /// Whether it stopped taking because its outbox was full.
+    pub fn is_detached(&self) -> bool {
+        self.detached.is_some()
+    }
+
+    /// For those who watch it.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
+    }
+
+    /// Takes a complete tick: the messages of each shard, in their order. One below [`KafkaSink::next_tick`] is compared
+    /// with what is there. Waits while the outbox is full, if that is the policy, until `stop` is set.
+    pub fn write(&mut self, tick: Tick, shards: Vec<Vec<Message>>, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+        self.failed()?;
+        for (rederived, messages) in self.rederived.iter_mut().zip(&shards) {
+            if let Some(comparing) = rederived
+                && comparing.tick(tick, messages)?
+            {
+                *rederived = None;
+            }
+        }
+        if tick < self.next_tick() || self.detached.is_some() {
+            return Ok(());
+        }
+        while self.shared.outbox.is_full() {
+            match self.shared.options.when_full {
+                WhenFull::Detach => return self.detach(tick),
+                WhenFull::Stall => self.stall(stop)?,
+            }
+        }
+        self.told_full = false;
+        self.shared
+            .outbox
+            .append(tick, shards)
+            .map_err(|source| KafkaSinkError::outbox(&self.shared.options.name, source))
+    }
+
+    /// Returns once everything taken survives a crash: the acknowledgement.
+    pub fn flush(&mut self) -> Result<(), KafkaSinkError> {
+        self.failed()?;
+        self.shared.outbox.sync().map_err(|source| KafkaSinkError::outbox(&self.shared.options.name, source))
+    }
+
+    fn failed(&self) -> Result<(), KafkaSinkError> {
+        let failure = lock(&self.shared.failure).clone();
+        failure.map_or(Ok(()), |cause| Err(KafkaSinkError::Ended { sink: self.shared.options.name.clone(), cause }))
+    }
+
+    fn detach(&mut self, tick: Tick) -> Result<(), KafkaSinkError> {
+        self.flush()?;
+        self.detached = Some(tick);
+        tracing::warn!(
+            sink = self.shared.options.name,
+            tick,
+            "the outbox is full and the sink is detached: what it holds is still sent, ticks from this one on are \
+             derived again from the logs after the next start"
+        );
+        Ok(())
+    }
+
+    fn stall(&mut self, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+        // What is not synchronised is not sent, and would never make room.
+        self.flush()?;
+        if stop.load(Ordering::Acquire) {
+            return Err(KafkaSinkError::Stopped);
+        }
+        if !self.told_full {
+            self.told_full = true;
+            tracing::warn!(
+                sink = self.shared.options.name,
+                outbox_bytes = self.shared.options.outbox_bytes,
+                "the outbox is full: the run waits until the cluster takes what is in it"
+            );
+        }
+        self.shared.outbox.wait_for_room(Duration::from_millis(100));
+        Ok(())
+    }
+}
+
+impl Drop for KafkaSink {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.outbox.close();
+        for thread in self.threads.drain(..) {
+            // Whoever panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

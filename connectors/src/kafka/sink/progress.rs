@@ -1,0 +1,102 @@
+//! How far a shard is: the record that each transaction ends with.
+//!
+//! ```text
+//! key     main/0
+//! value   {"tick":8,"sent":0,"writer":"…","topics":{"aisle.stock":{"messages":120,"hash":"…"}}}
+//! ```
+//!
+//! Every tick below `tick` is complete, and `sent` messages of tick `tick` are there, over all topics in their order. Of
+//! each topic's partition, `messages` counts all messages since the beginning, and `hash` chains them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use operators::time::Tick;
+
+use crate::outbox::{Message, Place};
+
+/// How many messages a partition has, and the hash of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chain {
+    /// How many.
+    pub messages: u64,
+    /// XXH3 of the hash before and the last message; 0 before the first.
+    #[serde(with = "hexadecimal")]
+    pub hash: u128,
+}
+
+impl Chain {
+    /// The chain with one more message.
+    pub fn with(self, tick: Tick, message: &Message) -> Chain {
+        let Message { seq, of, key, value, .. } = message;
+        let mut bytes = Vec::with_capacity(64 + key.len() + value.as_ref().map_or(0, Vec::len));
+        bytes.extend_from_slice(&self.hash.to_le_bytes());
+        bytes.extend_from_slice(&tick.to_le_bytes());
+        bytes.extend_from_slice(&seq.to_le_bytes());
+        bytes.extend_from_slice(&of.to_le_bytes());
+        bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(key);
+        // A missing value is not an empty one.
+        bytes.push(u8::from(value.is_some()));
+        bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+        Chain { messages: self.messages + 1, hash: xxh3_128(&bytes) }
+    }
+}
+
+/// How far a shard is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Every tick below is complete.
+    pub tick: Tick,
+    /// So many messages of it are there.
+    pub sent: u32,
+    /// Which start of the engine wrote this.
+    pub writer: String,
+    /// By topic.
+    pub topics: BTreeMap<String, Chain>,
+}
+
+impl Progress {
+    /// Where to go on.
+    pub fn place(&self) -> Place {
+        Place { tick: self.tick, passed: self.sent }
+    }
+
+    /// As it is written.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and strings under string keys have a form in JSON")
+    }
+
+    pub(super) fn from_json(json: &[u8]) -> Result<Progress, String> {
+        serde_json::from_slice(json).map_err(|error| error.to_string())
+    }
+}
+
+/// The headers of a message, in their order.
+pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'static str, String); 5] {
+    [
+        ("sink", sink.to_owned()),
+        ("shard", shard.to_string()),
+        ("tick", tick.to_string()),
+        ("seq", message.seq.to_string()),
+        ("of", message.of.to_string()),
+    ]
+}
+
+/// 128 bits as 32 digits.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(hash: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{hash:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        u128::from_str_radix(&digits, 16).map_err(D::Error::custom)
+    }
+}

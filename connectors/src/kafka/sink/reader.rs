@@ -1,0 +1,124 @@
+//! Reads what is committed in a partition, to its very end.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::KafkaSinkError;
+use crate::kafka::connection::Connection;
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// A client that reads partitions one after the other.
+pub(super) struct Reader {
+    committed: BaseConsumer,
+    /// Sees open transactions, too.
+    uncommitted: BaseConsumer,
+}
+
+/// From where a partition is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// From its first offset.
+    Beginning,
+    /// So many offsets before its end.
+    Last(i64),
+}
+
+/// How far it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upto {
+    /// To its end: transactions that are open are waited for, since one of somebody else may lie before a committed
+    /// message, which is not seen until that one ends.
+    End,
+    /// To the first open transaction.
+    Stable,
+}
+
+impl Reader {
+    pub(super) fn new(connection: &Connection) -> Result<Self, KafkaSinkError> {
+        let consumer = |isolation: &str| -> Result<BaseConsumer, KafkaError> {
+            connection
+                .client_config()
+                // No group is joined: partitions are assigned. A client without the name refuses even that.
+                .set("group.id", "aisle")
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                .set("auto.offset.reset", "error")
+                .set("isolation.level", isolation)
+                .create()
+        };
+        let failed = |error| KafkaSinkError::of("make a consumer", error);
+        Ok(Reader {
+            committed: consumer("read_committed").map_err(failed)?,
+            uncommitted: consumer("read_uncommitted").map_err(failed)?,
+        })
+    }
+
+    /// The first offset of a partition, and the one behind its last.
+    pub(super) fn offsets(&self, topic: &str, partition: u32) -> Result<(i64, i64), KafkaSinkError> {
+        let failed = |error| KafkaSinkError::of(format!("ask for the offsets of {topic}[{partition}]"), error);
+        self.uncommitted.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed)
+    }
+
+    /// Visits every committed message that lies in the partition when this is called, in order, until `visit` breaks.
+    pub(super) fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: From,
+        upto: Upto,
+        patience: Duration,
+        mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+    ) -> Result<(), KafkaSinkError> {
+        let doing = || format!("read {topic}[{partition}]");
+        let failed = |error| KafkaSinkError::of(doing(), error);
+        let deadline = Instant::now() + patience;
+        let late = || failed(KafkaError::MessageConsumption(Code::OperationTimedOut));
+        let (low, high) = self.offsets(topic, partition)?;
+        let stable = || self.committed.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed);
+        let high = if upto == Upto::End { high } else { stable()?.1 };
+        // The stable end reaches `high` once every transaction before it has ended.
+        while stable()?.1 < high {
+            if Instant::now() > deadline {
+                return Err(late());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let first = match from {
+            From::Beginning => low,
+            From::Last(offsets) => low.max(high - offsets),
+        };
+        if first >= high {
+            return Ok(());
+        }
+        let mut assignment = TopicPartitionList::new();
+        let added = assignment.add_partition_offset(topic, partition as i32, Offset::Offset(first));
+        added.and_then(|()| self.committed.assign(&assignment)).map_err(failed)?;
+        let read = loop {
+            match self.committed.poll(Duration::from_millis(500)) {
+                Some(Ok(message)) => {
+                    if visit(&message).is_break() {
+                        break Ok(());
+                    }
+                }
+                // Every answer came after the stable end had reached `high`: this end is not before it.
+                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
+                Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AllBrokersDown) => {}
+                Some(Err(error)) => break Err(failed(error)),
+                None => {}
+            }
+            if Instant::now() > deadline {
+                break Err(late());
+            }
+        };
+        self.committed.unassign().map_err(failed)?;
+        read
+    }
+}

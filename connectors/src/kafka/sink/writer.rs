@@ -1,0 +1,311 @@
+//! The one writer of a shard.
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use operators::time::Tick;
+
+use super::progress::headers_of;
+use super::reader::{From, Reader, Upto};
+use super::{KafkaSinkError, Mode, Progress, SinkOptions, error, lock};
+use crate::kafka::connection::Connection;
+use crate::outbox::{Message, Place};
+
+/// How long the cluster may take to answer before the client is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many offsets from the end of a progress partition are looked at first.
+const TAIL_OFFSETS: i64 = 2_000;
+
+/// A name for this start of the engine, which nobody else has: who wrote last is told by it.
+pub(super) fn new_identity() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), since.as_nanos())
+}
+
+/// A producer that has fenced whoever wrote before, and knows how far its shard is.
+pub(super) struct Writer {
+    options: SinkOptions,
+    shard: u32,
+    producer: ThreadedProducer<Deliveries>,
+    progress: Progress,
+}
+
+/// Keeps the first failure of a delivery. Reports are served by a thread of the producer: nothing else calls this often
+/// enough while a transaction commits or aborts.
+#[derive(Default)]
+struct Deliveries {
+    failed: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            lock(&self.failed).get_or_insert(error.clone());
+        }
+    }
+}
+
+impl Writer {
+    /// Starts writing a shard, in the one order that is right: fence, read, claim.
+    pub(super) fn open(
+        connection: &Connection,
+        options: &SinkOptions,
+        shard: u32,
+        identity: String,
+    ) -> Result<Self, KafkaSinkError> {
+        let producer = producer(connection, options, shard)?;
+        if options.mode == Mode::Transactional {
+            let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
+            producer.init_transactions(PATIENCE).map_err(|error| KafkaSinkError::of(doing(), error))?;
+        }
+        let reader = Reader::new(connection)?;
+        let progress = match newest(&reader, options, shard, Upto::End)? {
+            Some(progress) => progress,
+            None => nothing_yet(&reader, options, shard)?,
+        };
+        let progress = Progress { writer: identity, ..progress };
+        let mut writer = Writer { options: options.clone(), shard, producer, progress };
+        // From here on, whoever wrote before can see that he was taken over.
+        let never = AtomicBool::new(false);
+        writer.send(&[], writer.progress.place(), &never)?;
+        Ok(writer)
+    }
+
+    /// Starts again after a failure, unless another process has taken over meanwhile.
+    ///
+    /// A cluster that gave up a transaction answers as if there were another writer. So who wrote last is looked up before
+    /// anybody is fenced: a process that was frozen for long must not fence the one that took its place.
+    pub(super) fn reopen(
+        connection: &Connection,
+        options: &SinkOptions,
+        shard: u32,
+        before: &Progress,
+    ) -> Result<Self, KafkaSinkError> {
+        let newest = newest(&Reader::new(connection)?, options, shard, Upto::Stable)?;
+        if newest.is_some_and(|newest| newest.writer != before.writer) {
+            return Err(KafkaSinkError::Fenced { id: options.transactional_id(shard) });
+        }
+        let writer = Writer::open(connection, options, shard, before.writer.clone())?;
+        if writer.progress.place() < before.place() {
+            let (before, now) = (before.tick, writer.progress.tick);
+            return Err(KafkaSinkError::WentBack { topic: options.progress_topic(), partition: shard, before, now });
+        }
+        Ok(writer)
+    }
+
+    pub(super) fn shard(&self) -> u32 {
+        self.shard
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Sends messages, and the progress that covers them, to where `next` is. After an error this writer is of no use.
+    pub(super) fn send(
+        &mut self,
+        messages: &[(Tick, Message)],
+        next: Place,
+        stop: &AtomicBool,
+    ) -> Result<(), KafkaSinkError> {
+        let mut progress = Progress { tick: next.tick, sent: next.passed, ..self.progress.clone() };
+        let is_transaction = self.options.mode == Mode::Transactional;
+        if is_transaction {
+            self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
+        }
+        for (tick, message) in messages {
+            let topic = &self.options.topics[usize::from(message.topic)].name;
+            let chain = progress.topics.entry(topic.clone()).or_default();
+            *chain = chain.with(*tick, message);
+            let headers = headers_of(&self.options.name, self.shard, *tick, message);
+            let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(5), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+            let record = BaseRecord::to(topic).key(message.key.as_slice()).headers(headers);
+            let record = match &message.value {
+                Some(value) => record.payload(value.as_slice()),
+                None => record,
+            };
+            self.hand_over(record, stop)?;
+        }
+        if !is_transaction {
+            // What the progress covers must be there before the progress is.
+            self.wait_for_acknowledgements(stop)?;
+        }
+        let (topic, key) = (self.options.progress_topic(), self.options.progress_key(self.shard));
+        let json = progress.to_json();
+        self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()), stop)?;
+        self.wait_for_acknowledgements(stop)?;
+        if is_transaction {
+            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// Gives a record to the producer's queue, and waits while that is full.
+    fn hand_over(&self, record: BaseRecord<'_, [u8], [u8]>, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+        let mut record = record.partition(self.shard as i32);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), refused)) => {
+                    self.stopped(stop)?;
+                    record = refused;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err((error, refused)) => {
+                    return Err(self.failed(&format!("send to {}", refused.topic), error));
+                }
+            }
+        }
+    }
+
+    /// Returns once everything handed over is acknowledged. Without transactions nothing is ever given up: an error would
+    /// leave a gap that the consumer can't see.
+    fn wait_for_acknowledgements(&self, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            let flushed = self.producer.flush(Duration::from_millis(200));
+            if let Some(error) = lock(&self.producer.context().failed).take() {
+                return Err(self.failed("deliver messages", error));
+            }
+            match flushed {
+                Ok(()) => return Ok(()),
+                Err(error) if error.rdkafka_error_code() == Some(Code::OperationTimedOut) => self.stopped(stop)?,
+                Err(error) => return Err(self.failed("deliver messages", error)),
+            }
+            if self.options.mode == Mode::Transactional && began.elapsed() > self.options.transaction_timeout {
+                let error = KafkaError::Flush(Code::OperationTimedOut);
+                return Err(self.failed("deliver messages", error));
+            }
+            if !told && began.elapsed() > PATIENCE {
+                told = true;
+                tracing::warn!(
+                    sink = self.options.name,
+                    shard = self.shard,
+                    "the cluster acknowledges nothing; waiting for it"
+                );
+            }
+        }
+    }
+
+    fn stopped(&self, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+        if stop.load(Ordering::Acquire) { Err(KafkaSinkError::Stopped) } else { Ok(()) }
+    }
+
+    fn failed(&self, doing: &str, error: KafkaError) -> KafkaSinkError {
+        let id = self.options.transactional_id(self.shard);
+        if matches!(
+            error.rdkafka_error_code(),
+            Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition)
+        ) {
+            let topics: Vec<&str> = self.options.topics.iter().map(|topic| topic.name.as_str()).collect();
+            let command = "it was there at the start; stop, and start again once it is".to_owned();
+            return KafkaSinkError::MissingTopic { topic: topics.join("\" or \""), command };
+        }
+        if error::is_fenced(&error) {
+            // Who it was is looked up before anything else happens.
+            return KafkaSinkError::Unreachable {
+                doing: format!("{doing} as \"{id}\", which was fenced"),
+                source: error,
+            };
+        }
+        KafkaSinkError::of(format!("{doing} as \"{id}\""), error)
+    }
+}
+
+fn producer(
+    connection: &Connection,
+    options: &SinkOptions,
+    shard: u32,
+) -> Result<ThreadedProducer<Deliveries>, KafkaSinkError> {
+    let mut config = connection.client_config();
+    config.set("enable.idempotence", "true").set("acks", "all").set("compression.codec", "lz4").set("linger.ms", "2");
+    match options.mode {
+        Mode::Transactional => {
+            let timeout_ms = options.transaction_timeout.as_millis().to_string();
+            config
+                .set("transactional.id", options.transactional_id(shard))
+                .set("transaction.timeout.ms", &timeout_ms)
+                .set("message.timeout.ms", &timeout_ms);
+        }
+        // Never given up: what is sent later must not be there while something earlier is not.
+        Mode::IdempotentSequenced => drop(config.set("message.timeout.ms", "0")),
+    }
+    let producer = config.create_with_context(Deliveries::default());
+    producer.map_err(|error| KafkaSinkError::of("make a producer", error))
+}
+
+/// A shard's newest progress.
+fn newest(reader: &Reader, options: &SinkOptions, shard: u32, upto: Upto) -> Result<Option<Progress>, KafkaSinkError> {
+    let (topic, wanted) = (options.progress_topic(), options.progress_key(shard));
+    for from in [From::Last(TAIL_OFFSETS), From::Beginning] {
+        let (mut newest, mut wrong) = (None, None);
+        reader.read(&topic, shard, from, upto, options.transaction_timeout + PATIENCE, |message| {
+            let key = message.key().unwrap_or_default();
+            let found = if key == wanted.as_bytes() {
+                Progress::from_json(message.payload().unwrap_or_default())
+            } else {
+                Err(format!("its key is \"{}\", not \"{wanted}\"", String::from_utf8_lossy(key)))
+            };
+            match found {
+                Ok(progress) => {
+                    newest = Some(progress);
+                    ControlFlow::Continue(())
+                }
+                Err(what) => {
+                    wrong = Some((message.offset(), what));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some((offset, what)) = wrong {
+            return Err(KafkaSinkError::Progress { topic, partition: shard, offset, what });
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
+}
+
+/// There is no progress: that is right only where there never was any, and nothing was written.
+fn nothing_yet(reader: &Reader, options: &SinkOptions, shard: u32) -> Result<Progress, KafkaSinkError> {
+    let topic = options.progress_topic();
+    let (low, _) = reader.offsets(&topic, shard)?;
+    if low > 0 {
+        return Err(KafkaSinkError::Emptied { topic, partition: shard, low });
+    }
+    for of_view in options.topics.iter().filter(|topic| shard < topic.shards) {
+        let (low, _) = reader.offsets(&of_view.name, shard)?;
+        let mut holds = low > 0;
+        reader.read(&of_view.name, shard, From::Beginning, Upto::End, PATIENCE, |message| {
+            // Without transactions, messages come before the first progress.
+            let is_ours = message.headers().is_some_and(|headers| {
+                headers.iter().any(|header| header.key == "sink" && header.value == Some(options.name.as_bytes()))
+            });
+            holds |= options.mode == Mode::Transactional || !is_ours;
+            ControlFlow::Break(())
+        })?;
+        if holds {
+            let topic = of_view.name.clone();
+            return Err(KafkaSinkError::Orphaned { topic, partition: shard, progress_topic: options.progress_topic() });
+        }
+    }
+    Ok(Progress::default())
+}

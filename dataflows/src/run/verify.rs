@@ -1,0 +1,154 @@
+//! `aisle verify-sink` and `aisle replay --sink`: a topic, as its consumer has it, against its progress and its replay.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
+use connectors::kafka::connection::Connection;
+use connectors::kafka::sink::verify::{Found, Question, SentMessage, verify};
+use connectors::kafka::sink::{Mode, headers_of};
+
+use super::job::RunError;
+use super::replay::Replay;
+use super::replay::messages::messages_of;
+
+/// How long a partition may take to be read.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is to be verified.
+#[derive(Args, Debug)]
+pub struct VerifyArguments {
+    /// The topic.
+    topic: String,
+    /// `host:port` of some brokers, separated by commas.
+    #[arg(long)]
+    bootstrap: String,
+    /// The sink's progress topic, if it can't be told from the messages.
+    #[arg(long)]
+    progress: Option<String>,
+    /// The `mode` of the sink.
+    #[arg(long, value_enum, default_value_t = ModeArgument::Transactional)]
+    mode: ModeArgument,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArgument {
+    Transactional,
+    IdempotentSequenced,
+}
+
+/// What was found in a topic, as text, and whether everything holds.
+pub fn verify_sink(arguments: &VerifyArguments) -> Result<(String, bool), RunError> {
+    let question = Question {
+        topic: arguments.topic.clone(),
+        progress_topic: arguments.progress.clone(),
+        mode: match arguments.mode {
+            ModeArgument::Transactional => Mode::Transactional,
+            ModeArgument::IdempotentSequenced => Mode::IdempotentSequenced,
+        },
+        patience: PATIENCE,
+    };
+    let found = verify(&Connection::plaintext(&arguments.bootstrap), &question, |_, _| {})?;
+    Ok((told(&arguments.topic, &found), found.violation.is_none()))
+}
+
+fn told(topic: &str, found: &Found) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "partition",
+        "messages",
+        "dropped",
+        "ticks with messages",
+        "last tick",
+        "complete below",
+        "hashes compared",
+    ]);
+    for shard in &found.shards {
+        let last_tick = shard.last_tick.map_or_else(|| "-".to_owned(), |tick| tick.to_string());
+        let compared = if shard.is_cut { "none: cut".to_owned() } else { shard.compared.to_string() };
+        let [messages, dropped, ticks] = [shard.messages, shard.dropped, shard.ticks].map(|count| count.to_string());
+        let complete_below = shard.complete_below.to_string();
+        table.add_row([shard.shard.to_string(), messages, dropped, ticks, last_tick, complete_below, compared]);
+    }
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    let mut text = format!("{topic}, by the progress in {}\n{table}\n", found.progress_topic);
+    if found.shards.iter().any(|shard| shard.is_cut) {
+        text.push_str(
+            "The first messages of a partition have expired: only the sequence of the others was verified.\n",
+        );
+    }
+    match &found.violation {
+        None => text.push_str("every message is there once\n"),
+        Some(violation) => {
+            let at = violation.offset.map_or_else(|| "at its end".to_owned(), |offset| format!("at offset {offset}"));
+            text.push_str(&format!("partition {} {at}: {}\n", violation.partition, violation.what));
+        }
+    }
+    text
+}
+
+/// Replays a data folder and compares a sink's messages with what is in its topics; the text, and whether they are the
+/// same. A sink that was stopped may not have sent its last messages; more than the replay's are a difference.
+pub fn against_replay(
+    replay: &Replay<'_>,
+    interrupted: &AtomicBool,
+    sink: &str,
+    bootstrap: &str,
+    engine: &str,
+) -> Result<(String, bool), RunError> {
+    let Some(derived) = messages_of(replay, interrupted, sink)? else {
+        return Ok(("interrupted; nothing was compared\n".to_owned(), false));
+    };
+    let connection = Connection::plaintext(bootstrap);
+    let mut topics: Vec<&String> = derived.keys().map(|(topic, _)| topic).collect();
+    topics.dedup();
+    let (mut there, mut all) = (0, 0);
+    for topic in topics {
+        let question = Question {
+            topic: topic.clone(),
+            progress_topic: Some(format!("{engine}.{sink}.progress")),
+            // Whatever the mode, a consumer drops what it has seen.
+            mode: Mode::IdempotentSequenced,
+            patience: PATIENCE,
+        };
+        let mut sent: BTreeMap<u32, Vec<SentMessage>> = BTreeMap::new();
+        let found =
+            verify(&connection, &question, |partition, message| sent.entry(partition).or_default().push(message))?;
+        if found.violation.is_some() {
+            return Ok((told(topic, &found), false));
+        }
+        for ((_, shard), messages) in derived.iter().filter(|((of, _), _)| of == topic) {
+            let expected = messages.iter().map(|(tick, message)| SentMessage {
+                key: message.key.clone(),
+                value: message.value.clone(),
+                headers: headers_of(sink, *shard, *tick, message)
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+                    .collect(),
+            });
+            let expected: Vec<SentMessage> = expected.collect();
+            let sent = sent.remove(shard).unwrap_or_default();
+            let differs = sent.iter().zip(&expected).position(|(sent, expected)| sent != expected);
+            let differs = differs.or_else(|| (sent.len() > expected.len()).then_some(expected.len()));
+            if let Some(at) = differs {
+                let show = |message: Option<&SentMessage>| message.map_or_else(|| "nothing".to_owned(), shown);
+                let (written, again) = (show(sent.get(at)), show(expected.get(at)));
+                let text =
+                    format!("{topic}[{shard}] differs at message {at}\n  written: {written}\n  replay:  {again}\n");
+                return Ok((text, false));
+            }
+            (there, all) = (there + sent.len(), all + expected.len());
+        }
+    }
+    Ok((format!("{there} of {all} messages of sink \"{sink}\" are in its topics, and the same\n"), true))
+}
+
+fn shown(message: &SentMessage) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(400).collect::<String>();
+    let headers: Vec<String> = message.headers.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let value = message.value.as_deref().map_or_else(|| "no value".to_owned(), text);
+    format!("{} {} {value}", headers.join(" "), text(&message.key))
+}
