@@ -212,6 +212,8 @@ pub struct SourceSettings {
     pub name: String,
     /// What its records are.
     pub kind: SourceKind,
+    /// How they are written.
+    pub format: Format,
     /// The tenants whose records it may have; all, where it names none.
     pub tenants: Vec<Name>,
     /// The fact sources whose facts it may have; `None` is any.
@@ -228,6 +230,16 @@ pub struct SourceSettings {
     pub skew_max_ms: i64,
     /// What is promised. `None` until a plan knows all partitions and decides it.
     pub identity_fixes_partition: Option<bool>,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One JSON object a line, or a message.
+    Json,
+    /// Many facts a message, as `docs/facts-batch.md` says.
+    FactsBatch,
 }
 
 impl SourceSettings {

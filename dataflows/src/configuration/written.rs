@@ -143,6 +143,9 @@ pub(super) struct WrittenSource {
     /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
     /// the topic while a run goes on, or between two runs, are added to it, behind all others.
     pub(super) topic: Given<String>,
+    /// How the messages of a topic are written: `"json"`, one record a message; or `"facts-batch"`, many facts a message, as
+    /// `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
+    pub(super) format: Given<String>,
     /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
     /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.
     pub(super) start: Given<String>,
