@@ -8,3 +8,6 @@ pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local_disk;
+pub mod objects;
+#[cfg(feature = "parquet")]
+pub mod parquet_table;

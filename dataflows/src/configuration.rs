@@ -19,9 +19,9 @@ pub use compatible::{Change, compatible};
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionPlan, Plan, RecordedError};
 pub use settings::{
-    ExperimentSettings, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
-    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceKind, SourceSettings,
-    VariantSettings, ViewSettings,
+    ArchiveSettings, ExperimentSettings, FactClass, FactSourceSettings, History, HistorySettings, InventorySettings,
+    Meaning, Operation, PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceKind,
+    SourceSettings, VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;

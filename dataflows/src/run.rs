@@ -4,6 +4,8 @@ mod assist;
 pub mod command;
 pub mod drawing;
 pub mod engine;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod http;
 pub mod inputs;
 pub mod job;

@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
-    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenSessions,
-    WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
+    WrittenSessions, WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -62,6 +62,7 @@ pub(super) struct WrittenSections {
     pub(super) sessions: Section<WrittenSessions>,
     pub(super) inventory: Section<WrittenInventory>,
     pub(super) checkpoints: Section<WrittenCheckpoints>,
+    pub(super) history: Section<WrittenHistory>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
 }
 
@@ -90,6 +91,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sessions = one(&mut root, "sessions", mistakes);
     let inventory = one(&mut root, "inventory", mistakes);
     let checkpoints = one(&mut root, "checkpoints", mistakes);
+    let history = one(&mut root, "history", mistakes);
     let views = named(&mut root, "views", mistakes);
     let file = section(root, 0..0, mistakes);
     Some(WrittenSections {
@@ -103,6 +105,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         sessions,
         inventory,
         checkpoints,
+        history,
         views,
     })
 }

@@ -20,6 +20,8 @@ use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
 use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
+#[cfg(feature = "history")]
+use super::history::History;
 use super::http::{Published, ServeError, serve};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
@@ -167,6 +169,14 @@ pub enum RunError {
         /// The first tick that is not in it.
         upper: u64,
     },
+    /// History.
+    #[cfg(feature = "history")]
+    #[error(transparent)]
+    History(#[from] super::history::HistoryError),
+    /// The recorded configuration keeps history, which this build can't.
+    #[cfg(not(feature = "history"))]
+    #[error("this run keeps history, for which the build needs a feature: cargo build --release --features history")]
+    NoHistory,
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -301,6 +311,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     {
         return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
     }
+    let history = open_history(&settings, &plan, run, timekeeper.durable(), options.replay_all)?;
     let chosen = match &store {
         Some(store) => recovery::choose(store, &timekeeper, files.least_resumed(), options.replay_all)?,
         None => None,
@@ -320,11 +331,16 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let timekeeper = if upper > 0 { timekeeper.resume_at(upper) } else { timekeeper };
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
+    #[cfg(feature = "history")]
+    if let Some(ask) = history.as_ref().map(History::ask) {
+        published.set_history(Box::new(move |query| ask.answer(query)));
+    }
     let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
-    let output = Output::new(files, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let follower = history.as_ref().map(|history| history.follower(&plan));
+    let output = Output::new(files, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(stopped()) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder)?;
@@ -349,6 +365,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
+        history.iter().for_each(History::give_up);
         even_if_lost(engine.stop(), interrupted)?;
         server.shutdown();
         return Ok(stopped());
@@ -362,8 +379,37 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
+    history.map_or(Ok(()), |history| history.finish(interrupted))?;
     server.shutdown();
     Ok(ended)
+}
+
+#[cfg(feature = "history")]
+fn open_history(settings: &Settings, plan: &Plan, run: u64, log: u64, anew: bool) -> Result<Option<History>, RunError> {
+    let operation = &settings.operation;
+    Ok(History::open(&operation.archive, Path::new(&operation.data_dir), plan, run, log, anew)?)
+}
+
+#[cfg(not(feature = "history"))]
+fn open_history(_: &Settings, plan: &Plan, _: u64, _: u64, _: bool) -> Result<Option<History>, RunError> {
+    if plan.meaning.history.kept { Err(RunError::NoHistory) } else { Ok(None) }
+}
+
+/// What a build without history has instead: nothing that could ever be made.
+#[cfg(not(feature = "history"))]
+enum History {}
+
+#[cfg(not(feature = "history"))]
+impl History {
+    fn follower(&self, _: &Plan) -> Box<dyn super::output::Follow> {
+        match *self {}
+    }
+    fn give_up(&self) {
+        match *self {}
+    }
+    fn finish(self, _: &AtomicBool) -> Result<(), RunError> {
+        match self {}
+    }
 }
 
 /// Says that a run was interrupted.

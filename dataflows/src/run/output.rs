@@ -111,9 +111,18 @@ fn sealed_through(tick: &CompleteTick, groups: &[String]) -> Vec<(String, TimeMs
     groups.iter().cloned().zip(tick.mark.watermarks.iter().copied()).collect()
 }
 
-/// Files, then served views.
+/// Takes complete ticks beside the change files, and keeps progress of its own.
+pub trait Follow: Send {
+    /// Takes the next complete tick; may be slow, but only for want of room.
+    fn follow(&mut self, tick: &CompleteTick) -> Result<(), PublishError>;
+    /// As [`Publish::needed_from`].
+    fn needed_from(&self) -> Option<Tick>;
+}
+
+/// Files and history, then served views.
 pub struct Output<D> {
     files: ChangeFiles<D>,
+    history: Option<Box<dyn Follow>>,
     published: Arc<Published>,
     groups: Vec<String>,
     folder: DataFolder,
@@ -125,18 +134,22 @@ impl<D: Disk> Output<D> {
     /// An output of a run.
     pub fn new(
         files: ChangeFiles<D>,
+        history: Option<Box<dyn Follow>>,
         published: Arc<Published>,
         plan: &Plan,
         folder: DataFolder,
         bytes_max: u64,
     ) -> Self {
-        Output { files, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
+        Output { files, history, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
     }
 }
 
 impl<D: Disk> Publish for Output<D> {
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
         self.files.write(&mut tick)?;
+        if let Some(history) = &mut self.history {
+            history.follow(&tick)?;
+        }
         let sealed_through = sealed_through(&tick, &self.groups);
         let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
         self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;
@@ -160,5 +173,9 @@ impl<D: Disk> Publish for Output<D> {
             }
         }
         Ok(())
+    }
+
+    fn needed_from(&self) -> Option<Tick> {
+        self.history.as_ref().and_then(|history| history.needed_from())
     }
 }

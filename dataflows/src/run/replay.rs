@@ -1,7 +1,8 @@
 //! `aisle replay`: the same run again from its two logs, every output byte compared.
 //!
 //! The configuration is the one that was recorded; the file on disk is not looked at. Outputs go to a folder of their own
-//! beside the data, are compared file by file, and are removed.
+//! beside the data, are compared file by file, and are removed. Of history, the files in the data folder are compared; those
+//! elsewhere, or deleted by retention, are not.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,9 +17,13 @@ use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
+#[cfg(feature = "history")]
+use super::history::History;
 use super::inputs;
 use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
-use super::output::ChangeFiles;
+use super::output::{ChangeFiles, Follow};
+#[cfg(feature = "history")]
+use crate::configuration::ArchiveSettings;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +49,10 @@ pub enum Compared {
     /// It was interrupted.
     Interrupted,
 }
+
+/// Where history is in a data folder, unless the configuration says otherwise.
+#[cfg(feature = "history")]
+const HISTORY: &str = "history";
 
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
@@ -80,7 +89,19 @@ pub fn replay(
     let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
-    let names: Vec<String> = files.names().collect();
+    let mut names: Vec<String> = files.names().collect();
+    #[cfg(feature = "history")]
+    let history = {
+        let run = super::recovery::run_of(&first);
+        let written = super::history::local_files(&folder.join(HISTORY), run)?;
+        names.extend(written.into_iter().map(|name| format!("{HISTORY}/{name}")));
+        let to = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
+        History::open(&to, &scratch, &first, run, ticks, true)?
+    };
+    #[cfg(feature = "history")]
+    let follower = history.as_ref().map(|history| history.follower(&first));
+    #[cfg(not(feature = "history"))]
+    let follower = None;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let sources = inputs::sources(&first, &inputs_folder)?;
     let engine = Engine::start(
@@ -89,7 +110,7 @@ pub fn replay(
         sources,
         &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
         Some(timekeeper),
-        Box::new(Again(files)),
+        Box::new(Again { files, history: follower }),
     )?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
@@ -100,7 +121,13 @@ pub fn replay(
         }
     }
     let ended = engine.has_ended();
+    #[cfg(feature = "history")]
+    if !ended {
+        history.iter().for_each(History::give_up);
+    }
     engine.stop()?;
+    #[cfg(feature = "history")]
+    history.map_or(Ok(()), |history| history.finish(interrupted))?;
     let compared = if ended { compare(folder, &scratch, &names, ticks)? } else { Compared::Interrupted };
     std::fs::remove_dir_all(&scratch)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
@@ -108,14 +135,18 @@ pub fn replay(
 }
 
 /// Writes the outputs again.
-struct Again(ChangeFiles<LocalDisk>);
+struct Again {
+    files: ChangeFiles<LocalDisk>,
+    history: Option<Box<dyn Follow>>,
+}
 
 impl Publish for Again {
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
-        Ok(self.0.write(&mut tick)?)
+        self.files.write(&mut tick)?;
+        self.history.as_mut().map_or(Ok(()), |history| history.follow(&tick))
     }
     fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(self.0.flush()?)
+        Ok(self.files.flush()?)
     }
 }
 

@@ -9,9 +9,10 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 11] = [
+const HEADINGS: [(&str, &str); 12] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
+    ("WrittenHistory", "`[history]`"),
     ("WrittenTime", "`[time]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
@@ -63,6 +64,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenSessions>();
     named::<WrittenInventory>();
     named::<WrittenCheckpoints>();
+    named::<WrittenHistory>();
     named::<WrittenView>();
 }
 

@@ -46,6 +46,9 @@ pub enum PublishError {
     /// The served views refused: our own mistake.
     #[error("the published views are broken")]
     Views(#[from] ApplyError),
+    /// History can't go on.
+    #[error("{0}")]
+    History(String),
     /// The data folder is full.
     #[error("{0}")]
     Full(String),
