@@ -101,7 +101,16 @@ impl<D: Decode> Source for LineSource<D> {
         self.next = upto;
         let origin = Arc::clone(&self.origin);
         let text = Arc::from(chunk);
-        Ok(Polled::Batch(Batch { end_offset: end, bytes: end - begin, origin, items, text, text_offset: begin }))
+        Ok(Polled::Batch(Batch {
+            end_offset: end,
+            bytes: end - begin,
+            origin,
+            items,
+            text,
+            text_offset: begin,
+            text_starts: Vec::new(),
+            append_ms: Vec::new(),
+        }))
     }
 }
 
@@ -144,6 +153,8 @@ impl<R: Record> Source for ItemSource<R> {
             items,
             text: Arc::default(),
             text_offset: given as u64,
+            text_starts: Vec::new(),
+            append_ms: Vec::new(),
         }))
     }
 }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "kafka")]
+pub(crate) use lines::reject;
 pub use source::{FileSource, LINE_BYTES_MAX};
 
 mod lines;

@@ -6,6 +6,7 @@
 
 pub mod bounds;
 mod compatible;
+mod kafka;
 mod mistake;
 mod plan;
 mod section;
@@ -16,12 +17,16 @@ mod written;
 use std::path::PathBuf;
 
 pub use compatible::{Change, compatible};
+pub use kafka::{
+    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PasswordPlace, SaslMechanism, SourceTopic, TopicRecord,
+    TopicStart,
+};
 pub use mistake::{Mistake, Position};
-pub use plan::{FileRecord, PartitionPlan, Plan, RecordedError};
+pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use settings::{
     ArchiveSettings, ExperimentSettings, FactClass, FactSourceSettings, History, HistorySettings, InventorySettings,
-    Meaning, Operation, PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceKind,
-    SourceSettings, VariantSettings, ViewSettings,
+    Meaning, Operation, PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput,
+    SourceKind, SourceSettings, VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;
@@ -30,21 +35,25 @@ use mistake::Mistakes;
 /// mistakes name it.
 pub fn parse(text: &str, file: &str) -> Result<Settings, Vec<Mistake>> {
     let mut mistakes = Mistakes::new(text, file);
-    match settled(text, &mut mistakes) {
+    match settled(text, Built::HERE, &mut mistakes) {
         Some(settings) if mistakes.is_empty() => Ok(settings),
         _ => Err(mistakes.into_sorted()),
     }
 }
 
-/// Checks a configuration's text and that each source has files. `expand` gives the files of a glob, or says why it is none.
+/// Checks a configuration's text and that each source of files has some; topics are not asked for. `expand` gives the files of a glob, or says why it is none.
 pub fn check(
     text: &str,
     file: &str,
     expand: impl Fn(&str) -> Result<Vec<PathBuf>, String>,
 ) -> Result<(), Vec<Mistake>> {
     let mut mistakes = Mistakes::new(text, file);
-    let settings = settled(text, &mut mistakes);
-    for files in settings.iter().flat_map(|settings| &settings.files).filter(|files| !files.pattern.is_empty()) {
+    let settings = settled(text, Built::HERE, &mut mistakes);
+    let files = settings.iter().flat_map(|settings| &settings.inputs).filter_map(|input| match input {
+        SourceInput::Files(files) if !files.pattern.is_empty() => Some(files),
+        _ => None,
+    });
+    for files in files {
         let pattern = &files.pattern;
         match expand(pattern) {
             Ok(found) if !found.is_empty() => {}
@@ -62,9 +71,9 @@ pub fn check(
 }
 
 /// What the text means, as far as it means anything.
-fn settled(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
+fn settled(text: &str, built: Built, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     let sections = section::read(text, mistakes)?;
-    Some(settle::settle(&sections, mistakes))
+    Some(settle::settle(&sections, built, mistakes))
 }
 
 #[cfg(test)]

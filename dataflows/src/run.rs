@@ -1,6 +1,8 @@
 //! Where domain meets I/O: the one place that knows both.
 
 mod assist;
+#[cfg_attr(not(feature = "kafka"), path = "run/without_brokers.rs")]
+pub mod brokers;
 pub mod command;
 pub mod drawing;
 pub mod engine;

@@ -116,6 +116,7 @@ impl Coder {
     /// The bytes of a binding, which must be of the next tick.
     pub fn encode(&mut self, binding: &Binding) -> Vec<u8> {
         assert_eq!(binding.tick, self.tick, "bindings are coded in the order of their ticks");
+        self.make_room(binding.configuration.as_ref());
         let advances = binding.advances.iter().map(|advance| {
             let next = &mut self.next[advance.partition.0 as usize];
             let by = advance.next - *next;
@@ -132,14 +133,21 @@ impl Coder {
         postcard::to_stdvec(&entry).expect("an entry is made of integers and strings, which the codec can always hold")
     }
 
+    /// A configuration may name more partitions than there were.
+    fn make_room(&mut self, configuration: Option<&Configuration>) {
+        if let Some(configuration) = configuration {
+            self.next.resize(self.next.len().max(configuration.parameters.lanes.len()), 0);
+        }
+    }
+
     /// The binding of the next tick from its bytes. Untrusted: whatever they are, the answer is a binding or an error.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Binding, CodingError> {
         let tick = self.tick;
         let malformed = |what: String| CodingError::Malformed { tick, what };
         let entry: Entry = postcard::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
+        self.make_room(entry.configuration.as_ref());
         let mut advances = Vec::with_capacity(entry.advances.len());
         for (partition, by, status) in entry.advances {
-            // The first entry may be read before the topology is known: it makes room for what it names.
             if partition as usize >= self.next.len() {
                 return Err(malformed(format!("it names partition {partition}, but there are {}", self.next.len())));
             }

@@ -54,6 +54,8 @@ pub struct Judge {
     spoken: Vec<u32>,
     recent: Recent,
     behind_ms: TimeMs,
+    /// The greatest append time, if the log said it of the last record.
+    append_ms: Option<TimeMs>,
 }
 
 /// By group and lane, its place among the lanes.
@@ -98,6 +100,7 @@ impl Judge {
             spoken: Vec::new(),
             recent: Recent::default(),
             behind_ms: MINUS_INFINITY,
+            append_ms: None,
         };
         for (group, lanes) in &partition.groups {
             if let Lanes::Closed(lanes) = lanes {
@@ -107,6 +110,12 @@ impl Judge {
             }
         }
         judge
+    }
+
+    /// Takes note of when the log appended the next record, be it a dead letter, where the log says so. A log that says
+    /// so no more is one that never did.
+    pub fn appended(&mut self, append_ms: Option<TimeMs>) {
+        self.append_ms = append_ms.map(|append_ms| self.append_ms.map_or(append_ms, |last_ms| last_ms.max(append_ms)));
     }
 
     /// Judges the next record by the rules of its tick.
@@ -130,8 +139,9 @@ impl Judge {
 
     /// Ends a tick: the lanes that spoke, and the partition's log time while it is behind.
     pub fn end_tick(&mut self) -> (Vec<Spoken>, TimeMs) {
-        if let Some(least) = self.recent.lanes().map(|place| self.lanes[place as usize].greatest_ms).min() {
-            self.behind_ms = self.behind_ms.max(least);
+        let least = || self.recent.lanes().map(|place| self.lanes[place as usize].greatest_ms).min();
+        if let Some(read_ms) = self.append_ms.or_else(least) {
+            self.behind_ms = self.behind_ms.max(read_ms);
         }
         let mut places = std::mem::take(&mut self.spoken);
         // New lanes have to reach the clock in the order of their places.

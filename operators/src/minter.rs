@@ -123,6 +123,17 @@ impl Minter {
         self.held.iter().all(|held| held.status == Some(Status::Ended))
     }
 
+    /// Whether the last binding of this run says of every partition that it has ended or that there was no more to read.
+    pub fn all_read(&self) -> bool {
+        let read = |held: &Held| match held.status {
+            Some(Status::Ended) => true,
+            // What an earlier run recorded is no evidence now.
+            Some(Status::CaughtUp | Status::Idle) => held.evidence.is_some(),
+            Some(Status::Behind) | None => false,
+        };
+        self.minted_wall_ms.is_some() && self.held.iter().all(read)
+    }
+
     /// Takes note of a binding of an earlier run, which is replayed as it was written.
     pub fn replayed(&mut self, binding: &Binding) {
         self.tick = binding.tick + 1;
@@ -146,7 +157,10 @@ impl Minter {
                 if greatest_ms != MINUS_INFINITY {
                     held.first_event_ms.get_or_insert(least_ms);
                 }
-                held.spoke_wall_ms = Some(wall_ms);
+                // What takes up offsets without being a record, such as the mark of a transaction's end, is no speech.
+                if bytes > 0 {
+                    held.spoke_wall_ms = Some(wall_ms);
+                }
                 if end_offset > held.bound {
                     held.granules.push_back(Granule { end_offset, bytes, greatest_ms });
                 } else {

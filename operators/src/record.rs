@@ -98,20 +98,32 @@ pub struct Batch<R> {
     pub items: Vec<Item<R>>,
     /// The raw text of the items, from offset `text_offset`; empty where there is none.
     pub text: Arc<[u8]>,
-    /// The offset at which `text` begins.
+    /// The offset at which `text` begins, where offsets count its bytes.
     pub text_offset: u64,
+    /// Where offsets count something else, such as messages: by item, where its raw text begins in `text`. Else empty.
+    pub text_starts: Vec<u32>,
+    /// By item, when the log appended it, by the log's own clock; empty where the log does not say.
+    pub append_ms: Vec<TimeMs>,
 }
 
 impl<R> Batch<R> {
+    /// The batch without its items, and them.
+    pub fn divided(self) -> (Batch<()>, Vec<Item<R>>) {
+        let Batch { end_offset, bytes, origin, items, text, text_offset, text_starts, append_ms } = self;
+        let shell = Batch { end_offset, bytes, origin, items: Vec::new(), text, text_offset, text_starts, append_ms };
+        (shell, items)
+    }
+
     /// The greatest event time of its decoded records.
     pub fn greatest_event_time_ms(&self) -> TimeMs {
         let times = self.items.iter().filter_map(|item| item.outcome.as_ref().ok());
         times.map(|(header, _)| header.event_time_ms).max().unwrap_or(MINUS_INFINITY)
     }
 
-    /// The raw bytes of an item, at most [`RAW_BYTES_MAX`] of them.
-    pub fn raw(&self, offset: u64, length: u32) -> Vec<u8> {
-        let from = offset.saturating_sub(self.text_offset) as usize;
+    /// The raw bytes of the item at this place, at most [`RAW_BYTES_MAX`] of them.
+    pub fn raw(&self, place: usize, offset: u64, length: u32) -> Vec<u8> {
+        let start = self.text_starts.get(place).map(|start| u64::from(*start));
+        let from = start.unwrap_or_else(|| offset.saturating_sub(self.text_offset)) as usize;
         let upto = from + (length as usize).min(RAW_BYTES_MAX);
         self.text.get(from..upto.min(self.text.len())).unwrap_or_default().to_vec()
     }

@@ -141,7 +141,8 @@ pub type SharedClock = Rc<RefCell<ClockFace>>;
 /// A clock before tick 0, or as a checkpoint held it.
 pub fn shared_clock(topology: &Topology, checkpoints: &Checkpoints) -> SharedClock {
     let restored = checkpoints.take(CLOCK).first().map(|part| decode(&mut part.bytes.as_slice()));
-    let watermarks = restored.unwrap_or_else(|| Watermarks::new(topology));
+    let watermarks =
+        restored.map_or_else(|| Watermarks::new(topology), |watermarks: Watermarks| watermarks.with_added(topology));
     Rc::new(RefCell::new(ClockFace { watermarks, upper: checkpoints.restored_upper(), waiting: Vec::new() }))
 }
 
@@ -256,7 +257,7 @@ pub fn release<'scope, R: Record>(
                     break;
                 }
                 let mut reports = reports.session(&capabilities[2]);
-                for owned in &mut all.partitions {
+                for owned in all.partitions.iter_mut().filter(|owned| owned.is_named()) {
                     reports.give(owned.end(binding.tick, &face.watermarks));
                 }
                 drop((released, aside, pending, reports));

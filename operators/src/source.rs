@@ -49,8 +49,57 @@ pub enum SourceError {
         /// What differs.
         difference: String,
     },
+    /// The log of that name is another one.
+    #[error(
+        "{origin} was deleted and created again: its id was {recorded} and is {found}, so its offsets mean other records; \
+         start again with --fresh"
+    )]
+    Recreated {
+        /// The topic.
+        origin: String,
+        /// The id that was recorded.
+        recorded: String,
+        /// The id that it has now.
+        found: String,
+    },
+    /// The log itself is gone.
+    #[error(
+        "{origin} is gone: {what}; bring it back, or leave it out of the configuration and start again with --fresh"
+    )]
+    Gone {
+        /// The topic or partition.
+        origin: String,
+        /// What is missing.
+        what: String,
+    },
+    /// What was to be read next was deleted.
+    #[error(
+        "{origin} begins at offset {oldest}, but offset {wanted} was to be read next: {} records or marks are lost to this \
+         run; keep them longer, and start again with --fresh", .oldest.saturating_sub(*.wanted)
+    )]
+    Expired {
+        /// The partition.
+        origin: String,
+        /// Where reading was to go on.
+        wanted: u64,
+        /// Where it begins.
+        oldest: u64,
+    },
+    /// There are more partitions than were recorded, and a promise forbids them.
+    #[error(
+        "{origin} has {found} partitions, but {recorded} were recorded, and `identity_fixes_partition = true` was promised: \
+         an id could now occur in two of them; start again with --fresh, without the promise"
+    )]
+    Grown {
+        /// The topic.
+        origin: String,
+        /// How many were recorded.
+        recorded: u32,
+        /// How many there are.
+        found: u32,
+    },
     /// What is asked for is not there.
-    #[error("{origin} ends at offset {end}, but offset {wanted} was asked for")]
+    #[error("{origin} ends at offset {end}, but offset {wanted} was asked for: it was cut, start again with --fresh")]
     Truncated {
         /// The file or topic.
         origin: String,

@@ -35,6 +35,8 @@ pub struct Timekeeper<L> {
     /// A configuration to be recorded once the replay is over.
     configuration: Option<Configuration>,
     mints: bool,
+    /// Whether it ends where live partitions are caught up.
+    once: bool,
     /// Where the logs stand after what was given.
     position: Position,
     wants_checkpoint: bool,
@@ -97,7 +99,8 @@ impl<L: Log> Timekeeper<L> {
             given: 0,
             configuration: changed.then_some(configuration),
             mints: true,
-            position: Position { next: vec![0; topology.partitions.len()], ..Position::default() },
+            once: false,
+            position: Position::default(),
             wants_checkpoint: false,
         })
     }
@@ -147,6 +150,12 @@ impl<L: Log> Timekeeper<L> {
         self
     }
 
+    /// Mints until every partition has ended or, if it is live, is caught up, all at one tick.
+    pub fn until_all_read(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
     /// Whether the whole log was given.
     pub fn replayed(&self) -> bool {
         self.replay.is_empty()
@@ -157,9 +166,10 @@ impl<L: Log> Timekeeper<L> {
         self.coder.tick()
     }
 
-    /// Whether every partition has ended and every tick that is durable was given.
+    /// Whether there is nothing to mint any more and every tick that is durable was given.
     pub fn ended(&self) -> bool {
-        self.replay.is_empty() && (!self.mints || (self.configuration.is_none() && self.minter.all_ended()))
+        let read = self.minter.all_ended() || (self.once && self.minter.all_read());
+        self.replay.is_empty() && (!self.mints || (self.configuration.is_none() && read))
     }
 
     /// Takes note of what a reader holds.

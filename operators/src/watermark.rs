@@ -11,6 +11,9 @@
 //! 4. the **floor** of each lane for tick `T+1`: it rises to `W(T)` if `T` did not stand the lane at its own greatest,
 //!    whether or not it spoke; and to `W(T-1)` at a tick `T` that changes lateness. It never falls.
 //!
+//! A partition that was added counts from the tick whose configuration first names it, and its lanes have the watermark of
+//! the tick before as their first floor: it makes nothing that was sealed on time again, and `W` waits for it.
+//!
 //! Hence a record that is on time at `T` is never behind `W(T-1)`. Every worker computes all of this for itself, from the
 //! same reports, so it costs no second exchange.
 
@@ -18,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binding::{Binding, Status};
 use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms};
-use crate::topology::{GroupId, Lanes, Parameters, PartitionId, Topology};
+use crate::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
 
 /// A lane that spoke in a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,19 +122,7 @@ pub struct Watermarks {
 impl Watermarks {
     /// Before tick 0: nothing is known, every watermark is minus infinity.
     pub fn new(topology: &Topology) -> Self {
-        let partitions = topology.partitions.iter().map(|partition| {
-            let closed = partition.groups.iter().flat_map(|(group, lanes)| match lanes {
-                Lanes::Closed(lanes) => vec![*group; lanes.len()],
-                Lanes::Open => Vec::new(),
-            });
-            let open = partition.groups.iter().filter(|(_, lanes)| *lanes == Lanes::Open).map(|(group, _)| *group);
-            PartitionLanes {
-                lanes: closed.map(Lane::silent).collect(),
-                open: open.collect(),
-                status: Status::Behind,
-                ended: false,
-            }
-        });
+        let partitions = topology.partitions.iter().map(PartitionLanes::new);
         let feeds = |group: u16| {
             topology.partitions.iter().any(|partition| partition.groups.iter().any(|(fed, _)| fed.0 == group))
         };
@@ -142,6 +133,13 @@ impl Watermarks {
             reached: vec![MINUS_INFINITY; topology.groups.len()],
             parameters: Parameters::default(),
         }
+    }
+
+    /// The same, with room for the partitions that were added since: a checkpoint knows only those that there were.
+    pub fn with_added(mut self, topology: &Topology) -> Self {
+        let added = topology.partitions.iter().skip(self.partitions.len());
+        self.partitions.extend(added.map(PartitionLanes::new));
+        self
     }
 
     /// The parameters as of the last tick.
@@ -235,17 +233,34 @@ impl Watermarks {
         }
     }
 
-    /// A tick that changes lateness raises every floor of the partition to `W(T-1)`: what was sealed stays sealed.
+    /// A tick that changes lateness, or first names a partition, raises every floor of the partition to `W(T-1)`: what was
+    /// sealed stays sealed.
     fn change_parameters(&mut self, parameters: &Parameters) {
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
+        for (index, (partition, lanes)) in self.partitions.iter_mut().zip(&parameters.lanes).enumerate() {
             let before = self.parameters.lanes.get(index).map(|lane| lane.lateness_ms);
-            if before.is_some_and(|lateness_ms| lateness_ms != parameters.lanes[index].lateness_ms) {
+            if before != Some(lanes.lateness_ms) {
                 for lane in &mut partition.lanes {
                     lane.floor_ms = lane.floor_ms.max(self.groups[lane.group.0 as usize]);
                 }
             }
         }
         self.parameters = parameters.clone();
+    }
+}
+
+impl PartitionLanes {
+    fn new(partition: &Partition) -> Self {
+        let closed = partition.groups.iter().flat_map(|(group, lanes)| match lanes {
+            Lanes::Closed(lanes) => vec![*group; lanes.len()],
+            Lanes::Open => Vec::new(),
+        });
+        let open = partition.groups.iter().filter(|(_, lanes)| *lanes == Lanes::Open).map(|(group, _)| *group);
+        PartitionLanes {
+            lanes: closed.map(Lane::silent).collect(),
+            open: open.collect(),
+            status: Status::Behind,
+            ended: false,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
 mod time {
+    mod added;
     mod evidence;
     mod floors;
     mod invariant;

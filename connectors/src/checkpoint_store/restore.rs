@@ -5,6 +5,7 @@ use operators::time::Tick;
 
 use super::manifest::{Manifest, object, uppers};
 use super::{Store, StoreError, segment};
+use crate::fault;
 
 /// A checkpoint that can't be used, and why: to be told, loudly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,9 @@ impl Store {
             }
             read += record.bytes;
             progress(read);
+            fault::point("restore.read");
         }
+        fault::point("restore.done");
         Ok(Ok(()))
     }
 }

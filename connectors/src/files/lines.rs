@@ -43,7 +43,7 @@ pub(super) fn decode_lines<D: Decode>(
 }
 
 /// What is wrong with a line before anybody looks at what it says.
-fn reject(content: &[u8], is_valid: bool) -> Option<Rejection> {
+pub(crate) fn reject(content: &[u8], is_valid: bool) -> Option<Rejection> {
     if content.len() > LINE_BYTES_MAX {
         return Some(too_long(content.len() as u64));
     }

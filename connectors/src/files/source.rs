@@ -154,7 +154,10 @@ impl<D: Decode> FileSource<D> {
         end_offset: u64,
     ) -> Batch<D::Record> {
         let origin = Arc::clone(&self.files[self.index].origin);
-        Batch { end_offset, bytes: end_offset - self.offset, origin, items, text, text_offset }
+        let bytes = end_offset - self.offset;
+        // Lines stand in the text where their offsets say, and a file does not know when it was appended to.
+        let (text_starts, append_ms) = (Vec::new(), Vec::new());
+        Batch { end_offset, bytes, origin, items, text, text_offset, text_starts, append_ms }
     }
 
     /// Goes on to the next file.

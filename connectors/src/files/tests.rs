@@ -74,8 +74,8 @@ fn file_name(path: &str) -> String {
 }
 
 fn seen(batch: &Batch<String>) -> Vec<Seen> {
-    let items = batch.items.iter().map(|item| {
-        let raw = batch.raw(item.offset, item.length);
+    let items = batch.items.iter().enumerate().map(|(place, item)| {
+        let raw = batch.raw(place, item.offset, item.length);
         assert!(raw.len() == (item.length as usize).min(RAW_BYTES_MAX), "the batch's text holds the line");
         let outcome = match &item.outcome {
             Ok((_, text)) => {

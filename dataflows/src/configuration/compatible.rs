@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::kafka::TopicRecord;
 use super::plan::{FileRecord, Plan};
+use super::settings::SourceSettings;
 
 /// What a restart changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
     None,
-    /// How much disorder and silence sources may have: a new entry of the remap log.
-    Parameters,
+    /// How much disorder and silence sources may have, or more partitions of topics: a new entry of the remap log.
+    Entry,
 }
 
 /// The keys of a source that may change at a restart.
@@ -33,11 +35,20 @@ pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>>
             compare_files(&source.name, &before, after, &mut differences);
         }
     }
+    for (place, source) in recorded.meaning.sources.iter().enumerate() {
+        if let Some(after) = wanted.meaning.sources.iter().position(|after| after.name == source.name) {
+            let before: Vec<_> = recorded.topic_records(place).collect();
+            let after: Vec<_> = wanted.topic_records(after).collect();
+            compare_topics(source, &before, &after, &mut differences);
+        }
+    }
     if !differences.is_empty() {
         let advice = |difference| format!("{difference}; put it back, or start a new run with --fresh");
         return Err(differences.into_iter().map(advice).collect());
     }
-    Ok(if recorded.parameters.lanes == wanted.parameters.lanes { Change::None } else { Change::Parameters })
+    // With partitions that were added the lanes are more, whatever their order is otherwise.
+    let is_same = recorded.continued(wanted).parameters.lanes == recorded.parameters.lanes;
+    Ok(if is_same { Change::None } else { Change::Entry })
 }
 
 /// A plan's meaning without what may change.
@@ -93,6 +104,42 @@ fn name_of(value: &Value) -> String {
     let text = |key| value.get(key).and_then(Value::as_str);
     let name = text("name").unwrap_or_default();
     text("tenant").map_or_else(|| format!("\"{name}\""), |tenant| format!("\"{tenant}/{name}\""))
+}
+
+fn compare_topics(
+    source: &SourceSettings,
+    before: &[&TopicRecord],
+    after: &[&TopicRecord],
+    differences: &mut Vec<String>,
+) {
+    let name = &source.name;
+    let (Some(first), Some(now)) = (before.first(), after.first()) else {
+        match (before.first(), after.first()) {
+            (Some(topic), None) => {
+                differences.push(format!("source \"{name}\" no longer has the topic {}", topic.topic))
+            }
+            (None, Some(topic)) => {
+                differences.push(format!("source \"{name}\" did not have the topic {}", topic.topic))
+            }
+            _ => {}
+        }
+        return;
+    };
+    let (old, new) = (before.len(), after.len());
+    if first.topic != now.topic {
+        differences.push(format!("source \"{name}\" had the topic {} and has {}", first.topic, now.topic));
+    } else if first.topic_id != now.topic_id {
+        let (topic, old, new) = (&first.topic, &first.topic_id, &now.topic_id);
+        differences.push(format!("topic {topic} of source \"{name}\" was created anew: its id was {old} and is {new}"));
+    } else if new < old {
+        differences.push(format!("topic {} of source \"{name}\" had {old} partitions and has {new}", first.topic));
+    } else if new > old && source.identity_fixes_partition == Some(true) {
+        differences.push(format!(
+            "topic {} of source \"{name}\" had {old} partitions and has {new}, and `identity_fixes_partition = true` was \
+             promised: an id may now be in two of them",
+            first.topic
+        ));
+    }
 }
 
 fn compare_files(source: &str, before: &[Vec<FileRecord>], after: &[Vec<FileRecord>], differences: &mut Vec<String>) {

@@ -13,6 +13,7 @@ use operators::binding::Configuration;
 use operators::time::TimeMs;
 use operators::topology::{GroupId, Lanes, Parameters, Partition, Topology};
 
+use super::kafka::TopicRecord;
 use super::settings::{Meaning, Settings, SourceKind, SourceSettings};
 use crate::catalog::Catalog;
 use crate::inventory::decode::fact_lane;
@@ -30,13 +31,33 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-/// One partition's files.
+/// What one partition reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PartitionInput {
+    /// Files, in the order in which they are read.
+    Files(Vec<FileRecord>),
+    /// A partition of a topic.
+    Topic(TopicRecord),
+}
+
+impl PartitionInput {
+    /// The offset from which it is read.
+    pub fn first_offset(&self) -> u64 {
+        match self {
+            PartitionInput::Files(_) => 0,
+            PartitionInput::Topic(record) => record.first_offset,
+        }
+    }
+}
+
+/// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionPlan {
     /// The place of its source in [`Meaning::sources`].
     pub source: usize,
-    /// Its files, in the order in which they are read.
-    pub files: Vec<FileRecord>,
+    /// What it reads.
+    pub input: PartitionInput,
 }
 
 /// What a run does.
@@ -44,8 +65,11 @@ pub struct PartitionPlan {
 pub struct Plan {
     /// The half of the settings that decides the outputs, with the promises of the sources decided.
     pub meaning: Meaning,
-    /// By [`PartitionId`](operators::topology::PartitionId): each source's, in the order of the configuration.
+    /// By [`PartitionId`](operators::topology::PartitionId): each source's as the run found them when it began, in the order
+    /// of the configuration; then those that were added to topics, in the order in which they were found.
     pub partitions: Vec<PartitionPlan>,
+    /// How many of them were added.
+    added: usize,
     /// What the partitions feed.
     pub topology: Topology,
     /// How much disorder and silence they may have, and when the run first started.
@@ -67,33 +91,77 @@ struct Recorded {
     start_ms: TimeMs,
     meaning: Meaning,
     /// By source, then by partition.
-    partitions: Vec<Vec<Vec<FileRecord>>>,
+    partitions: Vec<Vec<PartitionInput>>,
+    /// Partitions that were added later, each with the place of its source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    added: Vec<(usize, TopicRecord)>,
 }
 
 const VERSION: u32 = 1;
 
 impl Settings {
-    /// The plan for what was found: by source, then by partition, its files. A restart has the start of the first run.
-    pub fn plan(&self, partition_files: Vec<Vec<Vec<FileRecord>>>, start_ms: TimeMs) -> Plan {
-        Plan::new(self.meaning.clone(), partition_files, start_ms)
+    /// The plan for what was found: by source, then by partition, what it reads.
+    pub fn plan(&self, inputs: Vec<Vec<PartitionInput>>, start_ms: TimeMs) -> Plan {
+        Plan::new(self.meaning.clone(), inputs, Vec::new(), start_ms)
     }
 }
 
 impl Plan {
-    fn new(mut meaning: Meaning, partition_files: Vec<Vec<Vec<FileRecord>>>, start_ms: TimeMs) -> Plan {
-        assert_eq!(meaning.sources.len(), partition_files.len(), "each source has its partitions");
-        decide_promises(&mut meaning, &partition_files);
-        let mut partitions = Vec::new();
+    fn new(
+        mut meaning: Meaning,
+        inputs: Vec<Vec<PartitionInput>>,
+        added: Vec<(usize, TopicRecord)>,
+        start_ms: TimeMs,
+    ) -> Plan {
+        assert_eq!(meaning.sources.len(), inputs.len(), "each source has its partitions");
+        decide_promises(&mut meaning, &inputs);
         let mut topology = Topology { partitions: Vec::new(), groups: groups(&meaning) };
         let mut parameters = Parameters { lanes: Vec::new(), start_ms };
-        for (place, (source, of_source)) in meaning.sources.iter().zip(partition_files).enumerate() {
-            for (number, files) in of_source.into_iter().enumerate() {
-                topology.partitions.push(partition(&meaning, source, number));
-                parameters.lanes.push(source.lanes(&meaning.inventory));
-                partitions.push(PartitionPlan { source: place, files });
+        let mut numbers = vec![0; meaning.sources.len()];
+        let added_count = added.len();
+        let begun = inputs
+            .into_iter()
+            .enumerate()
+            .flat_map(|(source, of_source)| of_source.into_iter().map(move |input| PartitionPlan { source, input }));
+        let added =
+            added.into_iter().map(|(source, record)| PartitionPlan { source, input: PartitionInput::Topic(record) });
+        let partitions: Vec<PartitionPlan> = begun.chain(added).collect();
+        for PartitionPlan { source: place, input } in &partitions {
+            let source = &meaning.sources[*place];
+            topology.partitions.push(partition(&meaning, source, numbers[*place], input));
+            parameters.lanes.push(source.lanes(&meaning.inventory));
+            numbers[*place] += 1;
+        }
+        Plan { meaning, partitions, added: added_count, topology, parameters }
+    }
+
+    /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, and more partitions of topics.
+    /// They are behind all others, so that numbers stay what they are, and are read from their very first record.
+    pub fn continued(&self, wanted: &Plan) -> Plan {
+        let (inputs, mut added) = self.recorded_inputs();
+        for partition in &wanted.partitions {
+            if let PartitionInput::Topic(record) = &partition.input
+                && !self.topic_records(partition.source).any(|known| known.partition == record.partition)
+            {
+                added.push((partition.source, TopicRecord { first_offset: 0, ..record.clone() }));
             }
         }
-        Plan { meaning, partitions, topology, parameters }
+        Plan::new(wanted.meaning.clone(), inputs, added, self.parameters.start_ms)
+    }
+
+    /// The topic partitions of a source.
+    pub(super) fn topic_records(&self, source: usize) -> impl Iterator<Item = &TopicRecord> {
+        self.partitions.iter().filter(move |partition| partition.source == source).filter_map(|partition| {
+            match &partition.input {
+                PartitionInput::Topic(record) => Some(record),
+                PartitionInput::Files(_) => None,
+            }
+        })
+    }
+
+    /// The offset from which each partition is read when the run begins.
+    pub fn first_offsets(&self) -> Vec<u64> {
+        self.partitions.iter().map(|partition| partition.input.first_offset()).collect()
     }
 
     /// The names that decoders and views need.
@@ -108,11 +176,13 @@ impl Plan {
 
     /// The canonical text.
     pub fn canonical(&self) -> String {
+        let (partitions, added) = self.recorded_inputs();
         let recorded = Recorded {
             version: VERSION,
             start_ms: self.parameters.start_ms,
             meaning: self.meaning.clone(),
-            partitions: self.files_by_source(),
+            partitions,
+            added,
         };
         let mut value =
             serde_json::to_value(recorded).expect("a plan is strings, integers and flags under string keys");
@@ -129,7 +199,7 @@ impl Plan {
             return Err(wrong(what));
         }
         check_references(&recorded).map_err(wrong)?;
-        let plan = Plan::new(recorded.meaning, recorded.partitions, recorded.start_ms);
+        let plan = Plan::new(recorded.meaning, recorded.partitions, recorded.added, recorded.start_ms);
         // What is written is what was recorded, to the byte, or else the text comes from another build or was changed.
         match plan.canonical() == text {
             true => Ok(plan),
@@ -153,9 +223,25 @@ impl Plan {
     pub(super) fn files_by_source(&self) -> Vec<Vec<Vec<FileRecord>>> {
         let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
         for partition in &self.partitions {
-            by_source[partition.source].push(partition.files.clone());
+            if let PartitionInput::Files(files) = &partition.input {
+                by_source[partition.source].push(files.clone());
+            }
         }
         by_source
+    }
+
+    /// What each partition of each source read when the run began, and the partitions that were added.
+    pub(super) fn recorded_inputs(&self) -> (Vec<Vec<PartitionInput>>, Vec<(usize, TopicRecord)>) {
+        let (begun, later) = self.partitions.split_at(self.partitions.len() - self.added);
+        let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
+        for partition in begun {
+            by_source[partition.source].push(partition.input.clone());
+        }
+        let added = later.iter().filter_map(|partition| match &partition.input {
+            PartitionInput::Topic(record) => Some((partition.source, record.clone())),
+            PartitionInput::Files(_) => None,
+        });
+        (by_source, added.collect())
     }
 }
 
@@ -168,7 +254,7 @@ fn groups(meaning: &Meaning) -> Vec<String> {
     meaning.tenants.iter().flat_map(|tenant| [format!("{tenant}/events"), format!("{tenant}/facts")]).collect()
 }
 
-fn partition(meaning: &Meaning, source: &SourceSettings, number: usize) -> Partition {
+fn partition(meaning: &Meaning, source: &SourceSettings, number: usize, input: &PartitionInput) -> Partition {
     let (offset, lanes) = match (source.kind, &source.fact_sources) {
         (SourceKind::Experiment, _) => (0, Lanes::Closed(vec![0])),
         (SourceKind::Inventory, Some(names)) => (1, Lanes::Closed(names.iter().map(|name| fact_lane(name)).collect())),
@@ -180,30 +266,35 @@ fn partition(meaning: &Meaning, source: &SourceSettings, number: usize) -> Parti
         release: source.kind.release(),
         groups: meaning.tenants_of(source).into_iter().map(group).collect(),
         identity_fixes_partition: source.identity_fixes_partition.unwrap_or(false),
-        live: false,
+        live: matches!(input, PartitionInput::Topic(_)),
         weight: source.weight,
     }
 }
 
 /// Identities are within a tenant, so a tenant with one partition of a kind has each of its identities in that one only.
-fn decide_promises(meaning: &mut Meaning, partition_files: &[Vec<Vec<FileRecord>>]) {
+/// Not so of a topic: a partition may be added to it, into which a record is sent again.
+fn decide_promises(meaning: &mut Meaning, inputs: &[Vec<PartitionInput>]) {
     let mut partitions_of: BTreeMap<(SourceKind, Name), usize> = BTreeMap::new();
-    for (source, partitions) in meaning.sources.iter().zip(partition_files) {
+    for (source, partitions) in meaning.sources.iter().zip(inputs) {
         for tenant in &source.tenants {
             *partitions_of.entry((source.kind, tenant.clone())).or_default() += partitions.len();
         }
     }
-    for source in &mut meaning.sources {
-        let derived = source.tenants.iter().all(|tenant| partitions_of[&(source.kind, tenant.clone())] == 1);
+    for (source, partitions) in meaning.sources.iter_mut().zip(inputs) {
+        let is_alone = source.tenants.iter().all(|tenant| partitions_of[&(source.kind, tenant.clone())] == 1);
+        let derived = is_alone && !partitions.iter().any(|input| matches!(input, PartitionInput::Topic(_)));
         source.identity_fixes_partition.get_or_insert(derived);
     }
 }
 
 /// Names in a recorded text refer to each other; a damaged one must be an error, not a stop.
 fn check_references(recorded: &Recorded) -> Result<(), String> {
-    let Recorded { meaning, partitions, .. } = recorded;
+    let Recorded { meaning, partitions, added, .. } = recorded;
     if partitions.len() != meaning.sources.len() {
         return Err(format!("it has {} sources, but files of {}", meaning.sources.len(), partitions.len()));
+    }
+    if let Some((source, _)) = added.iter().find(|(source, _)| *source >= meaning.sources.len()) {
+        return Err(format!("it has {} sources, but a partition of number {source}", meaning.sources.len()));
     }
     let of_sources = meaning.sources.iter().flat_map(|source| &source.tenants);
     let of_experiments = meaning.experiments.iter().map(|experiment| &experiment.tenant);

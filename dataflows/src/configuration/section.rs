@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
-    WrittenSessions, WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSource, WrittenTenant, WrittenTime,
+    WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -53,6 +54,7 @@ impl<T> Section<T> {
 pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
+    pub(super) kafka: Option<WrittenKafkaSections>,
     /// Whether there is anything under that name, be it wrong.
     pub(super) sources_given: bool,
     pub(super) sources: Vec<Section<WrittenSource>>,
@@ -64,6 +66,14 @@ pub(super) struct WrittenSections {
     pub(super) checkpoints: Section<WrittenCheckpoints>,
     pub(super) history: Section<WrittenHistory>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
+}
+
+/// `[kafka]` and the sections within it.
+#[derive(Debug)]
+pub(super) struct WrittenKafkaSections {
+    pub(super) kafka: Section<WrittenKafka>,
+    pub(super) tls: Option<Section<WrittenKafkaTls>>,
+    pub(super) sasl: Option<Section<WrittenKafkaSasl>>,
 }
 
 /// Reads the text. None where it is no TOML: what the parser makes of the rest then would only mislead.
@@ -79,6 +89,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let mut root = document.into_inner();
     let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
+    let kafka = kafka(&mut root, mistakes);
     let sources =
         several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sources = sources.collect();
@@ -97,6 +108,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     Some(WrittenSections {
         file,
         time,
+        kafka,
         sources_given,
         sources,
         tenants,
@@ -108,6 +120,15 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         history,
         views,
     })
+}
+
+fn kafka(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<WrittenKafkaSections> {
+    let (span, mut table) = table_of(root.remove("kafka")?, "kafka", mistakes)?;
+    let mut within = |name: &str| table_of(table.remove(name)?, &format!("kafka.{name}"), mistakes);
+    let (tls, sasl) = (within("tls"), within("sasl"));
+    let tls = tls.map(|(span, table)| section(table, span, mistakes));
+    let sasl = sasl.map(|(span, table)| section(table, span, mistakes));
+    Some(WrittenKafkaSections { kafka: section(table, span, mistakes), tls, sasl })
 }
 
 fn experiment(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
+use super::kafka::{KafkaSettings, SourceTopic};
 use super::plan::FileRecord;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
@@ -23,8 +24,17 @@ pub struct Settings {
     pub operation: Operation,
     /// What.
     pub meaning: Meaning,
-    /// Which files each source has, by its place in [`Meaning::sources`].
-    pub files: Vec<SourceFiles>,
+    /// What each source reads, by its place in [`Meaning::sources`].
+    pub inputs: Vec<SourceInput>,
+}
+
+/// What a source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceInput {
+    /// Files.
+    Files(SourceFiles),
+    /// A topic.
+    Topic(SourceTopic),
 }
 
 impl Settings {
@@ -49,6 +59,8 @@ pub struct Operation {
     pub tick_bytes: u64,
     /// The most ticks that are worked on at once.
     pub in_flight: usize,
+    /// How Kafka is reached.
+    pub kafka: Option<KafkaSettings>,
     /// How far back views can be read, of every view.
     pub history: BTreeMap<View, History>,
     /// Where checkpoints go.

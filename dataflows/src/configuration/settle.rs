@@ -4,6 +4,7 @@
 //! only if there were none.
 
 mod experiments;
+mod kafka;
 mod sources;
 mod values;
 mod views;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::bounds;
+use super::kafka::{Built, KafkaSettings};
 use super::mistake::Mistakes;
 use super::section::{Section, WrittenSections};
 use super::settings::{
@@ -26,9 +28,10 @@ use sources::Settled;
 use values::{choice, flag, integer, name_is_well_formed, unsigned};
 
 /// Checks the sections and gives them their meaning.
-pub(super) fn settle(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) -> Settings {
+pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mistakes<'_>) -> Settings {
     let times = times(&sections.time.written, mistakes);
-    let Settled { tenants, tenants_are_known, sources, files } = sources::settle(sections, times, mistakes);
+    let kafka = kafka::settle(sections, built, mistakes);
+    let Settled { tenants, tenants_are_known, sources, inputs } = sources::settle(sections, times, built, mistakes);
     let known_tenants = tenants_are_known.then_some(tenants.as_slice());
     let experiments = experiments::settle(&sections.experiments, known_tenants, mistakes);
     let fact_sources = fact_sources(sections, &sources, mistakes);
@@ -39,10 +42,10 @@ pub(super) fn settle(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) ->
     let (views, history) = views::settle(&sections.views, mistakes);
     let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
     let (archive, history_kept) = archive(&sections.history.written, mistakes);
-    let operation = operation(&sections.file, &sections.time.written, history, checkpoints, archive, mistakes);
+    let operation = operation(&sections.file, &sections.time.written, kafka, history, checkpoints, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);
     let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, history };
-    Settings { operation, meaning, files }
+    Settings { operation, meaning, inputs }
 }
 
 /// How much disorder and silence a source may have.
@@ -76,6 +79,7 @@ fn times(time: &WrittenTime, mistakes: &mut Mistakes<'_>) -> Times {
 fn operation(
     file: &Section<WrittenFile>,
     time: &WrittenTime,
+    kafka: Option<KafkaSettings>,
     history: BTreeMap<View, History>,
     checkpoints: CheckpointSettings,
     archive: ArchiveSettings,
@@ -95,6 +99,7 @@ fn operation(
         tick_ms: integer("tick_ms", &time.tick_ms, bounds::TICK_MS, 100, mistakes),
         tick_bytes: unsigned("tick_bytes", &time.tick_bytes, bounds::TICK_BYTES, 2 << 20, mistakes),
         in_flight: unsigned("in_flight", &time.in_flight, bounds::IN_FLIGHT, 4, mistakes),
+        kafka,
         history,
         checkpoints,
         archive,

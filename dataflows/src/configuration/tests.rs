@@ -8,6 +8,7 @@ mod manual;
 mod mistakes;
 mod plans;
 mod restarts;
+mod topics;
 
 /// A user's own records: five lines are enough.
 const OWN: &str = r#"[[sources]]
@@ -35,17 +36,30 @@ fn file(path: &str) -> FileRecord {
 /// The plan where each source has two files.
 fn plan(settings: &Settings) -> Plan {
     let names = settings.meaning.sources.iter().map(|source| &source.name);
-    let partitions = settings.files.iter().zip(names).map(|(files, name)| {
-        files.partitioned(vec![file(&format!("{name}-2.ndjson")), file(&format!("{name}-1.ndjson"))])
+    let partitions = settings.inputs.iter().zip(names).map(|(input, name)| match input {
+        SourceInput::Files(files) => {
+            files_of(files.partitioned(vec![file(&format!("{name}-2.ndjson")), file(&format!("{name}-1.ndjson"))]))
+        }
+        SourceInput::Topic(topic) => (0..2).map(|number| partition_of(&topic.topic, number)).collect(),
     });
     settings.plan(partitions.collect(), 1_736_000_000_000)
+}
+
+fn files_of(partitions: Vec<Vec<FileRecord>>) -> Vec<PartitionInput> {
+    partitions.into_iter().map(PartitionInput::Files).collect()
+}
+
+/// A partition of a topic, which is read from ten times its number.
+fn partition_of(topic: &str, partition: u32) -> PartitionInput {
+    let first_offset = 10 * u64::from(partition);
+    PartitionInput::Topic(TopicRecord { topic: topic.to_owned(), topic_id: "id".to_owned(), partition, first_offset })
 }
 
 #[test]
 fn five_lines_are_enough() {
     let settings = settings(OWN);
     assert_eq!(settings.meaning.tenants, ["me"]);
-    assert_eq!(settings.files[0].pattern, "*.ndjson");
+    assert!(matches!(&settings.inputs[0], SourceInput::Files(files) if files.pattern == "*.ndjson"));
     assert_eq!(settings.operation.listen.to_string(), "127.0.0.1:7171");
     let source = &settings.meaning.sources[0];
     assert_eq!((source.name.as_str(), source.kind, source.weight), ("own", SourceKind::Experiment, 1));

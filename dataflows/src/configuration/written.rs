@@ -22,6 +22,8 @@ pub(super) struct WrittenFile {
     pub(super) listen: Given<String>,
     /// Ticks, and how much disorder and silence sources may have.
     pub(super) time: Option<IgnoredAny>,
+    /// How Kafka is reached, where a source has a topic.
+    pub(super) kafka: Option<IgnoredAny>,
     /// Where records come from, up to 1000 sources. Their order numbers the partitions.
     pub(super) sources: Option<IgnoredAny>,
     /// Tenants that no source names, and those whose order matters; up to 1000 in all.
@@ -106,7 +108,47 @@ pub(super) struct WrittenTime {
     pub(super) skew_max_ms: Given<i64>,
 }
 
-/// One source: files of newline-delimited JSON, plain or compressed.
+/// How a Kafka cluster is reached. Nothing of this is recorded, and all of it may change at a restart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenKafka {
+    /// `host:port` of one or several of its brokers, with commas between them. Required.
+    pub(super) bootstrap: Given<String>,
+    /// Encryption.
+    pub(super) tls: Option<IgnoredAny>,
+    /// Credentials.
+    pub(super) sasl: Option<IgnoredAny>,
+}
+
+/// Encryption of the connections to Kafka. An empty section is enough where the system trusts the cluster's authority.
+/// Needs a build with `--features kafka-tls`. Paths are relative to the configuration file's folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenKafkaTls {
+    /// A file of the authorities to be trusted, as PEM. Default: those of the system.
+    pub(super) authorities: Given<String>,
+    /// A file of one's own certificate, as PEM, where the cluster asks for one. Default: none.
+    pub(super) certificate: Given<String>,
+    /// A file of that certificate's key, as PEM. Default: none.
+    pub(super) key: Given<String>,
+}
+
+/// Credentials for Kafka. The password is in none of Aisle's files and is never printed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenKafkaSasl {
+    /// How the password is told: `"plain"` (as it is: only with TLS, or on one's own host), `"scram-sha-256"` or
+    /// `"scram-sha-512"` (as a proof; need a build with `--features kafka-tls`). Required.
+    pub(super) mechanism: Given<String>,
+    /// The user. Required.
+    pub(super) username: Given<String>,
+    /// The variable of the environment that holds the password. Either this or `password_file` is required.
+    pub(super) password_env: Given<String>,
+    /// A file that holds the password, relative to the configuration file's folder; line endings after it do not count.
+    pub(super) password_file: Given<String>,
+}
+
+/// One source: files of newline-delimited JSON, plain or compressed, or a Kafka topic with one JSON record a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WrittenSource {
@@ -115,10 +157,16 @@ pub(super) struct WrittenSource {
     /// What its records are: `"experiment"` (events) or `"inventory"` (facts). Required.
     pub(super) kind: Given<String>,
     /// Its files, as a glob relative to the configuration file's folder. Together they are one partition, read one after the
-    /// other in the order of their names. Required.
+    /// other in the order of their names. Either this or `topic` is required.
     pub(super) files: Given<String>,
     /// Whether each file is a partition of its own, read beside the others. Default: false.
     pub(super) parallel: Given<bool>,
+    /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
+    /// the topic while a run goes on, or between two runs, are added to it, behind all others.
+    pub(super) topic: Given<String>,
+    /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
+    /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.
+    pub(super) start: Given<String>,
     /// The tenants whose records it has, at least one; records of others are dead letters. Tenants named here are declared
     /// by that. Default: every tenant of the configuration.
     pub(super) tenants: Given<Vec<Spanned<String>>>,
@@ -136,8 +184,8 @@ pub(super) struct WrittenSource {
     /// As under `[time]`, for this source. Default: what `[time]` says.
     pub(super) skew_max_ms: Given<i64>,
     /// A promise that an id which occurs in one of its partitions never occurs in another partition, of any source, so that
-    /// duplicates are found without an exchange. A broken promise counts records twice. Default: true if each of its tenants
-    /// has exactly one partition of this kind in the whole configuration, else false.
+    /// duplicates are found without an exchange. A broken promise counts records twice. Default: of a topic, false; of files,
+    /// true if each of its tenants has exactly one partition of this kind in the whole configuration, else false.
     pub(super) identity_fixes_partition: Given<bool>,
 }
 

@@ -8,6 +8,7 @@ use operators::framed_log::FramedLog;
 use operators::timekeeper::Timekeeper;
 use sha2::{Digest, Sha256};
 
+use super::brokers::Brokers;
 use super::engine::{Begins, Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
 use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
 use super::{inputs, recovery};
@@ -21,7 +22,7 @@ pub(super) fn assist(
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
-    let sources = inputs::sources(plan, &folder_of(&options.configuration))?;
+    let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default())?;
     let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
     let begins = links.as_ref().map(|links| links.begins).unwrap_or_default();
     let store = recovery::open(settings, begins.run)?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 use connectors::files::FilesError;
 
+use super::brokers::Brokers;
 use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
 use super::replay::{Compared, replay};
@@ -56,6 +57,9 @@ enum What {
         /// Where the input files are, if not where they were when the run began.
         #[arg(long)]
         inputs: Option<PathBuf>,
+        /// A configuration that says where Kafka is, if there are topics to read; nothing else is taken of it.
+        #[arg(long)]
+        configuration: Option<PathBuf>,
         /// Worker threads; any number gives the same bytes [default: the cores].
         #[arg(long)]
         workers: Option<usize>,
@@ -97,7 +101,7 @@ struct RunArguments {
     /// Where to serve, instead of the configuration's `listen`.
     #[arg(long)]
     listen: Option<String>,
-    /// End when every source has ended, instead of going on serving.
+    /// End when every file has ended and every topic is read to its end, instead of going on.
     #[arg(long)]
     once: bool,
     /// Move an existing data folder aside and start anew.
@@ -200,8 +204,9 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             })
         }
         What::Check { configuration } => check_command(&configuration),
-        What::Replay { folder, inputs, workers } => {
-            let compared = replay(&folder, inputs.as_deref(), workers.unwrap_or_else(cores), interrupted)?;
+        What::Replay { folder, inputs, configuration, workers } => {
+            let workers = workers.unwrap_or_else(cores);
+            let compared = replay(&folder, inputs.as_deref(), configuration.as_deref(), workers, interrupted)?;
             Ok(tell_compared(&compared))
         }
         What::Subscribe { view, url, token } => {
@@ -211,7 +216,9 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
         }
         What::Graph { configuration } => {
             let settings = read_settings(&configuration)?;
-            let plan = inputs::plan(&settings, &folder_of(&configuration), 0).map_err(RunError::from)?;
+            let folder = folder_of(&configuration);
+            let brokers = Brokers::of_settings(&settings, &folder).map_err(RunError::from)?;
+            let plan = inputs::plan(&settings, &folder, &brokers, 0).map_err(RunError::from)?;
             print(&drawing::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }

@@ -156,7 +156,10 @@ impl Clock for WallClock {
 pub(crate) enum TimeNews {
     Holding(PartitionId, Holding),
     /// Every tick below `upper` is durable and visible; those below `acknowledged` no sink will need again.
-    Published { upper: Tick, acknowledged: Tick },
+    Published {
+        upper: Tick,
+        acknowledged: Tick,
+    },
     Stop,
 }
 

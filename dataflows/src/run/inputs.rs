@@ -1,15 +1,29 @@
-//! From a configuration to what a run reads: files found and recorded, readers for each partition.
+//! From a configuration to what a run reads: files and topics found and recorded, readers for each partition.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
+use operators::record::Decode;
+use operators::source::Source;
 use operators::time::TimeMs;
 
+use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
-use crate::configuration::{FileRecord, Plan, Settings, SourceKind};
+use crate::configuration::{FileRecord, PartitionInput, Plan, Settings, SourceInput, SourceKind};
 use crate::experiment::decode::EventDecoder;
 use crate::inventory::decode::FactDecoder;
+
+/// Why what is to be read can't be found.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// A file.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A topic.
+    #[error(transparent)]
+    Brokers(#[from] BrokersError),
+}
 
 /// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
 pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
@@ -24,47 +38,74 @@ pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
     })
 }
 
-/// Finds every source's files and records their sizes and hashes. Reads each file once.
-pub fn plan(settings: &Settings, folder: &Path, start_ms: TimeMs) -> Result<Plan, FilesError> {
+/// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
+/// file once, and asks the brokers.
+pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: TimeMs) -> Result<Plan, InputsError> {
     let mut by_source = Vec::new();
-    for files in &settings.files {
+    for input in &settings.inputs {
+        let files = match input {
+            SourceInput::Files(files) => files,
+            SourceInput::Topic(topic) => {
+                by_source.push(brokers.find(topic)?.into_iter().map(PartitionInput::Topic).collect());
+                continue;
+            }
+        };
         let mut records = Vec::new();
         for path in find(folder, &files.pattern)? {
             let FileSpec { size_bytes, sha256, .. } = FileSpec::record(&path)?;
             let relative = path.strip_prefix(folder).unwrap_or(&path);
             records.push(FileRecord { path: relative.to_string_lossy().into_owned(), size_bytes, sha256 });
         }
-        by_source.push(files.partitioned(records));
+        by_source.push(files.partitioned(records).into_iter().map(PartitionInput::Files).collect());
     }
     Ok(settings.plan(by_source, start_ms))
 }
 
-/// A reader for each partition of a plan. The files are opened, and held against what was recorded, when they are read.
-pub fn sources(plan: &Plan, folder: &Path) -> Result<Vec<PartitionSource>, FilesError> {
+/// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
+pub fn sources(plan: &Plan, folder: &Path, brokers: &Brokers) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
     for (partition, wiring) in plan.partitions.iter().zip(&plan.topology.partitions) {
         let source = plan.source_of(partition);
         let tenants = plan.meaning.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let mut specs = Vec::new();
-        for FileRecord { path, size_bytes, sha256 } in &partition.files {
-            specs.push(FileSpec::recorded(folder.join(path), *size_bytes, sha256.clone())?);
-        }
-        let shown_as: Vec<String> = partition.files.iter().map(|file| file.path.clone()).collect();
+        let reader = Reader { input: &partition.input, name: &wiring.name, folder, brokers };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
                 let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(Box::new(FileSource::new(&wiring.name, specs, decoder).shown_as(shown_as)))
+                PartitionSource::Events(reader.with(decoder)?)
             }
             SourceKind::Inventory => {
                 let decoder = FactDecoder::new(catalog, tenants, source.fact_sources.clone());
-                PartitionSource::Facts(Box::new(FileSource::new(&wiring.name, specs, decoder).shown_as(shown_as)))
+                PartitionSource::Facts(reader.with(decoder)?)
             }
         });
     }
     Ok(sources)
+}
+
+/// A partition that is about to be read.
+struct Reader<'a> {
+    input: &'a PartitionInput,
+    name: &'a str,
+    folder: &'a Path,
+    brokers: &'a Brokers,
+}
+
+impl Reader<'_> {
+    fn with<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        let files = match self.input {
+            PartitionInput::Files(files) => files,
+            PartitionInput::Topic(record) => return Ok(self.brokers.source(record, decoder)?),
+        };
+        let mut specs = Vec::new();
+        for FileRecord { path, size_bytes, sha256 } in files {
+            specs.push(FileSpec::recorded(self.folder.join(path), *size_bytes, sha256.clone())?);
+        }
+        let shown_as = files.iter().map(|file| file.path.clone());
+        Ok(Box::new(FileSource::new(self.name, specs, decoder).shown_as(shown_as)))
+    }
 }
 
 #[cfg(test)]
@@ -98,12 +139,12 @@ mod tests {
             "[[sources]]\nname = \"own\"\nkind = \"experiment\"\nfiles = \"*.ndjson\"\ntenants = [\"me\"]\n",
             "own.toml",
         );
-        let plan = plan(&settings.unwrap(), folder.path(), 0).unwrap();
-        let files = &plan.partitions[0].files;
+        let plan = plan(&settings.unwrap(), folder.path(), &Brokers::default(), 0).unwrap();
+        let PartitionInput::Files(files) = &plan.partitions[0].input else { unreachable!("files") };
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
-        let sources = sources(&plan, folder.path()).unwrap();
+        let sources = sources(&plan, folder.path(), &Brokers::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

@@ -19,13 +19,15 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::{LaneParameters, Topology};
 
 use super::assist::{assist, even_if_lost, in_common, linked};
+use super::brokers::{Brokers, BrokersError};
 use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
 #[cfg(feature = "history")]
 use super::history::History;
 use super::http::{Published, ServeError, serve};
+use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
-use super::{inputs, recovery, tables};
+use super::{recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
 use crate::graph::{GraphPlan, ViewPlan};
 use crate::inventory::availability::Policy;
@@ -111,6 +113,12 @@ pub enum RunError {
     /// An input file.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A topic.
+    #[error(transparent)]
+    Brokers(#[from] BrokersError),
+    /// Topics are read by one process so far.
+    #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
+    TopicsInCluster,
     /// The remap log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -191,6 +199,15 @@ pub enum RunError {
     Disk(#[from] std::io::Error),
 }
 
+impl From<InputsError> for RunError {
+    fn from(error: InputsError) -> Self {
+        match error {
+            InputsError::Files(error) => error.into(),
+            InputsError::Brokers(error) => error.into(),
+        }
+    }
+}
+
 /// Reads and checks a configuration.
 pub fn read_settings(path: &Path) -> Result<Settings, RunError> {
     let unreadable = |source| RunError::Unreadable { path: path.to_owned(), source };
@@ -258,16 +275,44 @@ pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
 }
 
 /// Runs until every source has ended (with `once`), or until `interrupted`.
+///
+/// Where partitions were added to a topic, the run ends in good order and goes on with them from its logs.
 pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
+    let mut options = options.clone();
+    loop {
+        match run_as_found(&options, interrupted)? {
+            Went::Ended(ended) => return Ok(ended),
+            Went::Grown { listen } => {
+                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+                options.fresh = false;
+                options.listen = Some(listen);
+            }
+        }
+    }
+}
+
+/// How far a run went with the partitions that it found when it began.
+enum Went {
+    /// To its end.
+    Ended(Ended),
+    /// Until a topic had more of them.
+    Grown { listen: String },
+}
+
+fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, RunError> {
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
-    let wanted = inputs::plan(&settings, &inputs_folder, WallClock.now_ms())?;
+    let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
+    let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
+    if options.workers.addresses.len() > 1 && wanted.topology.partitions.iter().any(|partition| partition.live) {
+        return Err(RunError::TopicsInCluster);
+    }
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &wanted, cluster, interrupted);
+        return assist(options, &settings, &wanted, cluster, interrupted).map(Went::Ended);
     }
 
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
@@ -279,11 +324,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
     let plan = match recorded {
         None => wanted,
-        Some((first, newest)) => {
+        Some((_, newest)) => {
             let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
             match compatible(&newest, &wanted).map_err(incompatible)? {
                 Change::None => newest,
-                Change::Parameters => settings.plan(of_sources(&wanted), first.parameters.start_ms),
+                Change::Entry => newest.continued(&wanted),
             }
         }
     };
@@ -296,8 +341,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         speed: options.speed,
         ..MinterOptions::default()
     };
-    let timekeeper =
+    let mut timekeeper =
         Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+    if options.once {
+        timekeeper = timekeeper.until_all_read();
+    }
     if files.resumed() > timekeeper.durable() {
         return Err(RunError::LogCut {
             folder: folder.path().to_owned(),
@@ -341,9 +389,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let data_path = folder.path().to_owned();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let output = Output::new(files, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(stopped()) };
+    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
-    let sources = inputs::sources(&plan, &inputs_folder)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
         links,
@@ -358,7 +406,12 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let mut grown = None;
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+        grown = brokers.grown(&plan);
+        if grown.is_some() {
+            break;
+        }
         progress.show(&totals(&published), started.elapsed());
         std::thread::sleep(Duration::from_millis(if options.once { 20 } else { 100 }));
     }
@@ -367,8 +420,11 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     if engine.has_failed() || !engine.has_ended() {
         history.iter().for_each(History::give_up);
         even_if_lost(engine.stop(), interrupted)?;
+        let listen = server.address().to_string();
         server.shutdown();
-        return Ok(stopped());
+        let Some((topic, partitions)) = grown else { return Ok(Went::Ended(stopped())) };
+        say(&format!("topic {topic} has {partitions} partitions now; going on with them"));
+        return Ok(Went::Grown { listen });
     }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
@@ -381,7 +437,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     even_if_lost(engine.finish(), interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
     server.shutdown();
-    Ok(ended)
+    Ok(Went::Ended(ended))
 }
 
 #[cfg(feature = "history")]
@@ -424,14 +480,6 @@ pub(super) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) ->
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
     let future_ms = parameters.lanes.iter().map(last).collect();
     InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
-}
-
-fn of_sources(plan: &Plan) -> Vec<Vec<Vec<crate::configuration::FileRecord>>> {
-    let mut by_source = vec![Vec::new(); plan.meaning.sources.len()];
-    for partition in &plan.partitions {
-        by_source[partition.source].push(partition.files.clone());
-    }
-    by_source
 }
 
 fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {

@@ -107,7 +107,7 @@ pub(super) fn resume(
     plan: &Plan,
     workers: &Workers,
 ) -> Result<Resumed, RunError> {
-    let mut from: Vec<u64> = vec![0; plan.partitions.len()];
+    let mut from = plan.first_offsets();
     let first = workers.process * workers.threads;
     let here = first..first + workers.threads;
     let Some(store) = store else { return Ok(Resumed { from, recovery: Recovery::default() }) };
@@ -115,7 +115,7 @@ pub(super) fn resume(
     let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
     if let Some(manifest) = &chosen {
         for (from, next) in from.iter_mut().zip(&manifest.position.next) {
-            *from = *next;
+            *from = (*from).max(*next);
         }
         let peers = workers.peers();
         let is_of = |place: operators::checkpoint::Place, worker| place.is_of(worker, peers, &plan.topology);

@@ -16,11 +16,12 @@ use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
+use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 #[cfg(feature = "history")]
 use super::history::History;
 use super::inputs;
-use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, graph_plan, recorded_plans, say};
+use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::output::{ChangeFiles, Follow};
 #[cfg(feature = "history")]
 use crate::configuration::ArchiveSettings;
@@ -57,10 +58,11 @@ const HISTORY: &str = "history";
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
 
-/// Replays a data folder.
+/// Replays a data folder. Of the configuration nothing is taken but where Kafka is, if there are topics to read.
 pub fn replay(
     folder: &Path,
     inputs_folder: Option<&Path>,
+    configuration: Option<&Path>,
     workers: usize,
     interrupted: &AtomicBool,
 ) -> Result<Compared, RunError> {
@@ -73,7 +75,8 @@ pub fn replay(
     }
     let (data, _) = DataFolder::open(folder, false)?;
     let mut log = FramedLog::new(data.disk(), REMAP_LOG);
-    let Some((first, newest)) = recorded_plans(&mut log)? else {
+    // The newest plan has every partition, of which the earlier ticks name those that there were.
+    let Some((first, plan)) = recorded_plans(&mut log)? else {
         return Ok(Compared::Same { files: 0, bytes: 0, ticks: 0 });
     };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
@@ -86,9 +89,10 @@ pub fn replay(
         std::fs::remove_dir_all(&scratch)?;
     }
     let options = MinterOptions::default();
-    let timekeeper = Timekeeper::open(log, &first.topology, options, 4, newest.configuration(BUILD))?.replay_only();
+    let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
-    let files = ChangeFiles::open(LocalDisk::new(&scratch), &first)?;
+    let files = ChangeFiles::open(LocalDisk::new(&scratch), &plan)?;
+    #[cfg_attr(not(feature = "history"), allow(unused_mut, reason = "history has files beside these"))]
     let mut names: Vec<String> = files.names().collect();
     #[cfg(feature = "history")]
     let history = {
@@ -96,19 +100,25 @@ pub fn replay(
         let written = super::history::local_files(&folder.join(HISTORY), run)?;
         names.extend(written.into_iter().map(|name| format!("{HISTORY}/{name}")));
         let to = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
-        History::open(&to, &scratch, &first, run, ticks, true)?
+        History::open(&to, &scratch, &plan, run, ticks, true)?
     };
     #[cfg(feature = "history")]
-    let follower = history.as_ref().map(|history| history.follower(&first));
+    let follower = history.as_ref().map(|history| history.follower(&plan));
     #[cfg(not(feature = "history"))]
-    let follower = None;
+    let follower = {
+        drop(first);
+        None
+    };
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
-    let sources = inputs::sources(&first, &inputs_folder)?;
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka_folder = configuration.map(folder_of).unwrap_or_default();
+    let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
     let engine = Engine::start(
-        &graph_plan(&first),
+        &graph_plan(&plan),
         &workers,
         sources,
-        &InputOptions::new(4 << 20, first.partitions.len(), Vec::new()),
+        &InputOptions { from: plan.first_offsets(), ..InputOptions::new(4 << 20, plan.partitions.len(), Vec::new()) },
         Some(timekeeper),
         Box::new(Again { files, history: follower }),
     )?;

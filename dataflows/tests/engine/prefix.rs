@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use dataflows::run::brokers::Brokers;
 use dataflows::run::engine::{CompleteTick, Engine, InputOptions, PartitionSource, Publish, PublishError, Workers};
 use dataflows::run::{inputs, job};
 use dataflows::views::{Row, View};
@@ -104,7 +105,7 @@ fn with_text(snapshot: Snapshot, wholes: &BTreeMap<String, Whole>) -> Snapshot {
 fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples");
     let settings = job::read_settings(&folder.join("aisle.toml")).unwrap();
-    let plan = inputs::plan(&settings, &folder, START_MS).unwrap();
+    let plan = inputs::plan(&settings, &folder, &Brokers::default(), START_MS).unwrap();
     let graph = job::graph_plan(&plan);
 
     let disk = MemoryDisk::new();
@@ -113,7 +114,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let keeper = Timekeeper::open(log(), &plan.topology, options, 4, plan.configuration("test")).unwrap();
     let recorder = Recorder::default();
     let workers = Workers { threads: 2, addresses: Vec::new(), process: 0 };
-    let sources = inputs::sources(&plan, &folder).unwrap();
+    let sources = inputs::sources(&plan, &folder, &Brokers::default()).unwrap();
     let engine = Engine::start(
         &graph,
         &workers,
@@ -135,7 +136,9 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     assert!(ticks.len() >= PREFIXES, "the run has {} ticks", bindings.len());
 
     let mut wholes = BTreeMap::new();
-    for (source, partition) in inputs::sources(&plan, &folder).unwrap().into_iter().zip(&plan.topology.partitions) {
+    for (source, partition) in
+        inputs::sources(&plan, &folder, &Brokers::default()).unwrap().into_iter().zip(&plan.topology.partitions)
+    {
         let whole = match source {
             PartitionSource::Events(source) => read_whole(source, Records::Events),
             PartitionSource::Facts(source) => read_whole(source, Records::Facts),

@@ -157,6 +157,8 @@ fn hand_over<R: Clone>(feed: &Feed<R>, items: &[Item<R>], partition: usize, from
             items: items[from..upto].to_vec(),
             text: Arc::from([]),
             text_offset: 0,
+            text_starts: Vec::new(),
+            append_ms: Vec::new(),
         });
     }
     upto

@@ -101,12 +101,15 @@ pub(super) struct Owned<R> {
     identity_fixes_partition: bool,
     judge: Judge,
     pub(super) identities: Vec<(GroupId, Identities)>,
-    batch: Option<(Batch<()>, std::vec::IntoIter<Item<R>>)>,
-    ahead: Option<Item<R>>,
+    /// The batch at hand, without its items, and what is left of them.
+    batch: Option<(Batch<()>, std::iter::Enumerate<std::vec::IntoIter<Item<R>>>)>,
+    /// The next item and its place in that batch, where it lies beyond the bound.
+    ahead: Option<(usize, Item<R>)>,
     /// The last two hold for the tick that is being released.
     bound: u64,
     status: Status,
-    parameters: LaneParameters,
+    /// None before the tick that first names the partition: until then it has no records and makes no reports.
+    parameters: Option<LaneParameters>,
     lateness_changed: bool,
     future_ms: TimeMs,
     reached: u64,
@@ -135,7 +138,7 @@ impl<R: Record> Owned<R> {
             ahead: None,
             bound: 0,
             status: Status::Behind,
-            parameters: LaneParameters { lateness_ms: 0, hold_ms: 0, idle_ms: 0, skew_max_ms: 0, dedup_horizon_ms: 0 },
+            parameters: None,
             lateness_changed: false,
             future_ms: PLUS_INFINITY,
             reached: 0,
@@ -168,11 +171,20 @@ impl<R: Record> Owned<R> {
             self.status = advance.status;
         }
         let place = self.id.0 as usize;
-        self.parameters = parameters.lanes[place];
-        self.lateness_changed =
-            before.lanes.get(place).is_some_and(|lanes| lanes.lateness_ms != self.parameters.lateness_ms);
+        self.parameters = parameters.lanes.get(place).copied();
+        let Some(lanes) = &self.parameters else { return };
+        self.lateness_changed = before.lanes.get(place).is_some_and(|before| before.lateness_ms != lanes.lateness_ms);
         let from_ms = if self.live { binding.now_ms } else { parameters.start_ms };
-        self.future_ms = from_ms.saturating_add(self.parameters.skew_max_ms);
+        self.future_ms = from_ms.saturating_add(lanes.skew_max_ms);
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        self.parameters.is_some()
+    }
+
+    /// What the partition is allowed, once it is named.
+    fn allowed(&self) -> LaneParameters {
+        self.parameters.expect("a binding binds no records of a partition that no configuration has named")
     }
 
     /// Judges what is there, up to the bound; says whether the bound was reached.
@@ -185,9 +197,9 @@ impl<R: Record> Owned<R> {
         while self.reached < self.bound {
             let next = self.ahead.take().or_else(|| self.batch.as_mut().and_then(|(_, items)| items.next()));
             match next {
-                Some(item) if item.offset < self.bound => self.decide(item, watermarks, out),
-                Some(item) => {
-                    self.ahead = Some(item);
+                Some((place, item)) if item.offset < self.bound => self.decide(place, item, watermarks, out),
+                Some(beyond) => {
+                    self.ahead = Some(beyond);
                     self.reached = self.bound;
                 }
                 None => {
@@ -195,33 +207,30 @@ impl<R: Record> Owned<R> {
                         self.reached = batch.end_offset;
                         continue;
                     }
-                    let Some(Batch { end_offset, bytes, origin, items, text, text_offset }) =
-                        self.feed.take_or_wait(|| wake.clone())
-                    else {
-                        return false;
-                    };
-                    let shell = Batch { end_offset, bytes, origin, items: Vec::new(), text, text_offset };
-                    self.batch = Some((shell, items.into_iter()));
+                    let Some(batch) = self.feed.take_or_wait(|| wake.clone()) else { return false };
+                    let (shell, items) = batch.divided();
+                    self.batch = Some((shell, items.into_iter().enumerate()));
                 }
             }
         }
         true
     }
 
-    fn decide<A, B, C>(&mut self, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
+    fn decide<A, B, C>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
     where
         A: FnMut(Released<R>),
         B: FnMut(Aside<R>),
         C: FnMut(Pending<R>),
     {
         self.counts.read += 1;
+        self.judge.appended(self.at_hand().append_ms.get(place).copied());
         let Item { offset, length, line, outcome } = item;
         let (header, record) = match outcome {
             Ok(decoded) => decoded,
             Err((rejection, raw)) => return self.bury(offset, line, rejection, raw, out),
         };
         let rules = Rules {
-            parameters: self.parameters,
+            parameters: self.allowed(),
             lateness_changed: self.lateness_changed,
             future_ms: self.future_ms,
             watermarks,
@@ -232,26 +241,26 @@ impl<R: Record> Owned<R> {
                     "event time {} is later than {}, the last that may be",
                     header.event_time_ms, self.future_ms
                 );
-                let raw = self.raw(offset, length);
+                let raw = self.at_hand().raw(place, offset, length);
                 return self.bury(offset, line, Rejection::new("future", detail), raw, out);
             }
             timeliness => timeliness == Timeliness::Late,
         };
         let watermark_ms = watermarks.group(header.group);
-        let absent_before_ms = absent_before(watermark_ms, &self.parameters);
+        let absent_before_ms = absent_before(watermark_ms, &self.allowed());
         if !self.identity_fixes_partition {
-            let raw = self.raw(offset, length);
+            let raw = self.at_hand().raw(place, offset, length);
             let origin = self.origin();
             let partition = self.id;
             let pending =
                 Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
             return (out.pending)(pending);
         }
-        let place = self.identities.iter().position(|(group, _)| *group == header.group);
-        let identities = &mut self.identities[place.expect("decoders give only groups that the partition feeds")].1;
+        let group = self.identities.iter_mut().find(|(group, _)| *group == header.group);
+        let (_, identities) = group.expect("decoders give only groups that the partition feeds");
         match sight(identities, &header, late, self.late, absent_before_ms, watermark_ms) {
             Sight::Conflict => {
-                let raw = self.raw(offset, length);
+                let raw = self.at_hand().raw(place, offset, length);
                 self.bury(offset, line, conflict(), raw, out);
             }
             Sight::SetAside => {
@@ -283,16 +292,17 @@ impl<R: Record> Owned<R> {
     }
 
     fn origin(&self) -> Arc<str> {
-        Arc::clone(&self.batch.as_ref().expect("an item comes from the batch at hand").0.origin)
+        Arc::clone(&self.at_hand().origin)
     }
 
-    fn raw(&self, offset: u64, length: u32) -> Vec<u8> {
-        self.batch.as_ref().expect("an item comes from the batch at hand").0.raw(offset, length)
+    fn at_hand(&self) -> &Batch<()> {
+        &self.batch.as_ref().expect("an item comes from the batch at hand").0
     }
 
     pub(super) fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
+        let allowed = self.allowed();
         for (group, identities) in &mut self.identities {
-            identities.sweep(absent_before(watermarks.group(*group), &self.parameters));
+            identities.sweep(absent_before(watermarks.group(*group), &allowed));
         }
         let (spoken, behind_ms) = self.judge.end_tick();
         let counts = std::mem::take(&mut self.counts);

@@ -3,7 +3,7 @@
 
 use operators::binding::{Binding, Status};
 use operators::minter::{Holding, Minter, MinterOptions};
-use operators::time::TimeMs;
+use operators::time::{MINUS_INFINITY, TimeMs};
 use operators::topology::{Lanes, PartitionId, Topology};
 
 use super::story::{SECOND, START_MS, USUAL, configuration, partition, topology};
@@ -137,4 +137,38 @@ fn a_partition_that_ended_stays_so_after_a_restart() {
     after.replayed(&binding);
     assert!(after.all_ended());
     assert_eq!(next(&mut after, &mut wall_ms), None);
+}
+
+#[test]
+fn offsets_without_records_are_bound_and_are_no_speech() {
+    let (mut minter, mut wall_ms) = (minter(true), START_MS);
+    minter.hold(
+        PARTITION,
+        Holding::Records { end_offset: 7, bytes: 0, least_ms: MINUS_INFINITY, greatest_ms: MINUS_INFINITY },
+        wall_ms,
+    );
+    minter.hold(PARTITION, Holding::CaughtUp(7), wall_ms);
+    assert_eq!(next(&mut minter, &mut wall_ms), Some(Status::Idle));
+    assert_eq!(minter.bound(PARTITION), 7);
+}
+
+#[test]
+fn all_is_read_once_every_partition_has_ended_or_was_found_caught_up_by_this_run() {
+    let (mut before, mut wall_ms) = (minter(true), START_MS);
+    assert!(!before.all_read());
+    before.hold(PARTITION, Holding::CaughtUp(0), wall_ms);
+    assert!(!before.all_read(), "nothing says so yet");
+    wall_ms += SECOND;
+    let binding = before.mint(wall_ms).unwrap();
+    assert!(before.all_read());
+    before.hold(PARTITION, records(100), wall_ms);
+    next(&mut before, &mut wall_ms);
+    assert!(!before.all_read());
+
+    let mut after = minter(true);
+    after.replayed(&binding);
+    assert!(!after.all_read(), "what was recorded is no evidence now");
+    after.hold(PARTITION, Holding::CaughtUp(0), wall_ms);
+    next(&mut after, &mut wall_ms);
+    assert!(after.all_read());
 }

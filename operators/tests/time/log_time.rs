@@ -85,3 +85,31 @@ fn a_partition_that_falls_behind_leaves_the_time_of_the_clock() {
         assert_eq!(story.watermark(), sealed_ms, "an outage seals nothing");
     }
 }
+
+#[test]
+fn while_behind_log_time_is_the_greatest_append_time_where_the_log_has_one() {
+    let mut story = Story::new(vec![partition(true, closed(2))]);
+    let appended_ms = START_MS - MINUTE;
+    story.appended_at(Some(appended_ms));
+    // One record is enough, and what it says of itself counts for nothing.
+    story.tick(START_MS, &[(0, 0, START_MS - 60 * MINUTE)]);
+    assert_eq!(log_time_of(&story), appended_ms);
+    story.appended_at(Some(appended_ms - SECOND));
+    story.tick(START_MS, &[(0, 0, START_MS)]);
+    assert_eq!(log_time_of(&story), appended_ms, "a log's clock that was set back");
+    story.appended_at(Some(appended_ms + SECOND));
+    story.tick(START_MS, &[(0, 0, START_MS)]);
+    assert_eq!(log_time_of(&story), appended_ms + SECOND);
+}
+
+#[test]
+fn a_log_that_no_longer_says_when_it_appended_is_judged_by_its_records_again() {
+    let mut story = Story::new(vec![partition(true, closed(2))]);
+    story.appended_at(Some(START_MS - MINUTE));
+    story.tick(START_MS, &[(0, 0, START_MS - MINUTE)]);
+    story.appended_at(None);
+    story.tick(START_MS, &[(0, 0, START_MS)]);
+    assert_eq!(log_time_of(&story), START_MS - MINUTE, "before 10,000 records it never falls");
+    story.tick(START_MS, &records(9_998, &[0], START_MS));
+    assert_eq!(log_time_of(&story), START_MS + 9_997);
+}

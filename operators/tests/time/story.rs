@@ -63,6 +63,8 @@ pub struct Story {
     statuses: Vec<Status>,
     parameters: Parameters,
     greatest: Vec<Vec<TimeMs>>,
+    /// When the log appended the records that are told, if it says so.
+    append_ms: Option<TimeMs>,
     tick: Tick,
 }
 
@@ -83,6 +85,7 @@ impl Story {
             statuses: vec![Status::Behind; topology.partitions.len()],
             parameters: Parameters::default(),
             greatest: vec![Vec::new(); topology.partitions.len()],
+            append_ms: None,
             tick: 0,
             topology,
         };
@@ -93,6 +96,11 @@ impl Story {
     /// From now on a partition is so far.
     pub fn is(&mut self, partition: u32, status: Status) {
         self.statuses[partition as usize] = status;
+    }
+
+    /// From now on the log says of every record that it was appended then.
+    pub fn appended_at(&mut self, append_ms: Option<TimeMs>) {
+        self.append_ms = append_ms;
     }
 
     /// Tells a tick; gives the verdicts in the order of the records.
@@ -144,6 +152,7 @@ impl Story {
             watermarks: &self.watermarks,
         };
         let identity = Identity::Id { id: 0, content: 0 };
+        self.judges[place].appended(self.append_ms);
         self.judges[place].judge(&Header { group, lane, event_time_ms: at_ms, identity }, &rules)
     }
 
@@ -151,6 +160,9 @@ impl Story {
         let (mut advances, mut reports) = (Vec::new(), Vec::new());
         for (id, judge) in (0..).map(PartitionId).zip(&mut self.judges) {
             let place = id.0 as usize;
+            if place >= self.parameters.lanes.len() {
+                continue;
+            }
             let status = self.statuses[place];
             let (spoken, behind_ms) = judge.end_tick();
             for spoken in &spoken {

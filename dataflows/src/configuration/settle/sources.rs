@@ -6,11 +6,13 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
+use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
 use super::super::section::{Section, WrittenSections};
-use super::super::settings::{SourceFiles, SourceKind, SourceSettings};
+use super::super::settings::{SourceFiles, SourceInput, SourceKind, SourceSettings};
 use super::super::written::WrittenSource;
 use super::Times;
+use super::kafka::topic_of;
 use super::values::{choice, flag, name_is_new, name_is_well_formed, unsigned};
 use crate::names::Name;
 
@@ -20,14 +22,14 @@ pub(super) struct Settled {
     /// Whether nothing is wrong where tenants are declared, so that an undeclared one is a mistake of its own.
     pub(super) tenants_are_known: bool,
     pub(super) sources: Vec<SourceSettings>,
-    pub(super) files: Vec<SourceFiles>,
+    pub(super) inputs: Vec<SourceInput>,
 }
 
-pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mistakes<'_>) -> Settled {
+pub(super) fn settle(sections: &WrittenSections, times: Times, built: Built, mistakes: &mut Mistakes<'_>) -> Settled {
     let mut tenants = declared_tenants(sections, mistakes);
     let mut tenants_are_known = !sections.tenants.iter().any(|tenant| tenant.written.name.is_none());
     let mut sources: Vec<SourceSettings> = Vec::new();
-    let mut files = Vec::new();
+    let mut inputs = Vec::new();
     for section in &sections.sources {
         section.required("name", &section.written.name, mistakes);
         if let Some(name) = &section.written.name {
@@ -42,13 +44,13 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mi
                 declare(name, &span, &mut tenants, mistakes);
             }
         }
-        files.push(files_of(section, mistakes));
+        inputs.push(input_of(section, sections.kafka.is_some(), built, mistakes));
         sources.push(source(section, own, times, mistakes));
     }
     let first = sections.sources.first().map(|source| source.span.clone());
     match first {
         None if !sections.sources_given => {
-            let hint = "begin one with a line `[[sources]]`, then `name`, `kind`, `files` and `tenants`";
+            let hint = "begin one with a line `[[sources]]`, then `name`, `kind`, `files` or `topic`, and `tenants`";
             mistakes.add(0..0, "there is no source", hint);
         }
         Some(first) if tenants.is_empty() && tenants_are_known => {
@@ -63,7 +65,7 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, mistakes: &mut Mi
         let is_its_own = |tenant: &&Name| named.is_empty() || named.contains(*tenant);
         source.tenants = tenants.iter().filter(is_its_own).cloned().collect();
     }
-    Settled { tenants, tenants_are_known, sources, files }
+    Settled { tenants, tenants_are_known, sources, inputs }
 }
 
 fn declared_tenants(sections: &WrittenSections, mistakes: &mut Mistakes<'_>) -> Vec<Name> {
@@ -118,9 +120,40 @@ fn source(
     }
 }
 
+/// What a source reads: files, unless it names a topic.
+fn input_of(
+    section: &Section<WrittenSource>,
+    cluster_is_given: bool,
+    built: Built,
+    mistakes: &mut Mistakes<'_>,
+) -> SourceInput {
+    let WrittenSource { files, topic, parallel, start, .. } = &section.written;
+    let Some(topic) = topic else {
+        if files.is_none() && !section.is_faulty("files") && !section.is_faulty("topic") {
+            let hint = "add `files = …`, a file's name or a pattern, or `topic = …`, a Kafka topic";
+            mistakes.add(section.span.clone(), "`files` is missing", hint);
+        }
+        if let Some(start) = start {
+            mistakes.add(
+                start.span(),
+                "only a topic has a `start`",
+                "leave it out: files are read from their beginning",
+            );
+        }
+        return SourceInput::Files(files_of(section, mistakes));
+    };
+    if let Some(files) = files {
+        mistakes.add(files.span(), "a source has both `files` and a `topic`", "make two sources of it");
+    }
+    if let Some(parallel) = parallel {
+        let hint = "leave it out: the partitions of a topic are always read beside each other";
+        mistakes.add(parallel.span(), "only files can be `parallel`", hint);
+    }
+    SourceInput::Topic(topic_of(section, topic, cluster_is_given, built, mistakes))
+}
+
 fn files_of(section: &Section<WrittenSource>, mistakes: &mut Mistakes<'_>) -> SourceFiles {
     let given = &section.written.files;
-    section.required("files", given, mistakes);
     if let Some(given) = given
         && given.get_ref().is_empty()
     {

@@ -9,11 +9,14 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 12] = [
+const HEADINGS: [(&str, &str); 15] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenHistory", "`[history]`"),
     ("WrittenTime", "`[time]`"),
+    ("WrittenKafka", "`[kafka]`"),
+    ("WrittenKafkaTls", "`[kafka.tls]`"),
+    ("WrittenKafkaSasl", "`[kafka.sasl]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
     ("WrittenExperiment", "`[[experiments]]`"),
@@ -56,6 +59,9 @@ fn the_manual_repeats_the_comments_of_every_key() {
     }
     named::<WrittenFile>();
     named::<WrittenTime>();
+    named::<WrittenKafka>();
+    named::<WrittenKafkaTls>();
+    named::<WrittenKafkaSasl>();
     named::<WrittenSource>();
     named::<WrittenTenant>();
     named::<WrittenExperiment>();

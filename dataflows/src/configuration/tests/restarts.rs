@@ -18,9 +18,9 @@ fn times_may_change_and_where_and_how_fast() {
     assert_eq!(compatible(&before, &before), Ok(Change::None));
     assert_eq!(compatible(&before, &of(&format!("listen = \"[::]:1\"\n{OWN}[time]\ntick_ms = 1\n"))), Ok(Change::None));
     for key in ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms"] {
-        assert_eq!(compatible(&before, &of(&format!("{OWN}{key} = 0\n"))), Ok(Change::Parameters));
+        assert_eq!(compatible(&before, &of(&format!("{OWN}{key} = 0\n"))), Ok(Change::Entry));
     }
-    let later = settings(OWN).plan(before.files_by_source(), before.parameters.start_ms + 1);
+    let later = settings(OWN).plan(before.recorded_inputs().0, before.parameters.start_ms + 1);
     assert_eq!(compatible(&before, &later), Ok(Change::None));
 }
 
@@ -68,7 +68,7 @@ fn files_have_to_be_the_same() {
     let after = |change: fn(&mut Vec<FileRecord>)| {
         let mut files = before.files_by_source();
         change(&mut files[0][0]);
-        refused(&before, &settings(OWN).plan(files, 0))
+        refused(&before, &settings(OWN).plan(files.into_iter().map(files_of).collect(), 0))
     };
     assert_eq!(after(|files| drop(files.pop())), ["source \"own\" no longer has the file own-2.ndjson"]);
     assert_eq!(after(|files| files.push(file("x"))), ["source \"own\" did not have the file x"]);

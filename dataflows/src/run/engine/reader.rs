@@ -42,8 +42,14 @@ impl Reader {
 
     fn read<R: Record>(&self, mut source: Box<dyn Source<Record = R>>, feed: &Feed<R>) -> Result<(), SourceError> {
         source.seek(self.from)?;
+        let mut is_stalled = false;
         while !self.stop.load(Ordering::Acquire) && feed.wait_for_room() {
-            match source.poll(self.poll_bytes) {
+            let polled = source.poll(self.poll_bytes);
+            if is_stalled && polled.is_ok() {
+                is_stalled = false;
+                tracing::warn!(partition = self.partition.0, "can be read again");
+            }
+            match polled {
                 Ok(Polled::Batch(batch)) => {
                     let holding = holding(&batch, self.future_ms);
                     feed.push(batch);
@@ -59,8 +65,12 @@ impl Reader {
                     return Ok(());
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "reading again");
-                    self.outlet.tell(self.partition, Holding::Stalled);
+                    // A stall is told once, however long it is.
+                    if !std::mem::replace(&mut is_stalled, true) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(partition = self.partition.0, error, "can't be read now, and is tried again");
+                        self.outlet.tell(self.partition, Holding::Stalled);
+                    }
                     std::thread::sleep(REST * 50);
                 }
                 Err(error) => return Err(error),

@@ -24,7 +24,7 @@ use crate::trial::{AnyFeed, Snapshot, ports, snapshots};
 pub const REMAP: &str = "remap";
 
 /// Actions after which a run that is still not done is stuck.
-const ACTIONS_MAX: u64 = 3_000_000;
+const ACTIONS_MAX: u64 = 1_000_000;
 
 /// What happened in a run besides the ordinary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -301,7 +301,8 @@ impl Simulation {
                 let worker = self.random.below(now.workers as u64) as usize;
                 let frontier = now.cluster.step(worker);
                 if worker == 0 {
-                    now.done = frontier;
+                    // After a restore the frontier stands at 0 until the first binding is given.
+                    now.done = frontier.max(now.done);
                 }
             }
         }

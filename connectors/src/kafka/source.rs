@@ -1,0 +1,266 @@
+//! The [`Source`] over one partition of a topic.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use operators::record::{Batch, Decode, Item, RAW_BYTES_MAX, Rejection};
+use operators::source::{Polled, Source, SourceError};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::cluster::{Cluster, ClusterError, Seen};
+use super::native::{Arrived, Reading};
+use crate::files::reject;
+
+/// How often the cluster is asked where the partition ends, while nothing arrives.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// The same after an end was reached that nobody asked about yet.
+const ASK_AT_END_EVERY: Duration = Duration::from_millis(50);
+
+/// A partition, as a run recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's id.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: u32,
+}
+
+/// One partition of a topic, a message a record.
+///
+/// * An offset is Kafka's. What is not committed is not read; offsets of aborted messages and of the marks of transactions
+///   are passed over, with a batch without items where nothing else follows.
+/// * A message without a value is a dead letter `tombstone`; one that is too long or not UTF-8 is what a line of a file
+///   would be.
+/// * Caught up is said on evidence only: everything below an offset was given, and the cluster, asked right then, said
+///   that the log ends at exactly this offset, counting what is not committed yet.
+/// * A cluster that does not answer is [`SourceError::Unreachable`], and reading goes on where it was. A topic that is gone
+///   or is another one, and offsets that are gone, are errors with names; nothing is ever reset.
+pub struct TopicSource<D> {
+    cluster: Arc<Cluster>,
+    place: TopicPartition,
+    origin: Arc<str>,
+    decoder: D,
+    reading: Option<Reading>,
+    /// Where the next batch begins.
+    next: u64,
+    /// Whether a batch has said so: the first end is told even if there is nothing before it.
+    is_told: bool,
+    /// A failure that came behind records.
+    failed: Option<(RDKafkaErrorCode, String)>,
+    /// The offset at which the partition ended when the last message below it had been given; none before that is known.
+    end: Option<u64>,
+    /// Whether the end is new since somebody asked.
+    end_is_new: bool,
+    asked: Option<Instant>,
+    items_expected: usize,
+}
+
+impl<D: Decode> TopicSource<D> {
+    /// A partition. Nothing is asked of the cluster before the first poll.
+    pub fn new(cluster: Arc<Cluster>, place: TopicPartition, decoder: D) -> Self {
+        let origin = format!("{}[{}]", place.topic, place.partition).into();
+        cluster.watch(&place.topic);
+        TopicSource {
+            cluster,
+            place,
+            origin,
+            decoder,
+            reading: None,
+            next: 0,
+            is_told: false,
+            failed: None,
+            end: None,
+            end_is_new: false,
+            asked: None,
+            items_expected: 0,
+        }
+    }
+
+    /// Makes sure that the partition is the one that was recorded and still holds what is to be read next.
+    fn begin(&mut self) -> Result<(), SourceError> {
+        let TopicPartition { topic, topic_id, partition } = &self.place;
+        let found = match self.cluster.topic_now(topic) {
+            Ok(found) => found,
+            // It may be gone, or a broker may not know it yet: the watching thread finds out.
+            Err(error) => return Err(self.check_topic().err().unwrap_or_else(|| self.unreachable(&error))),
+        };
+        if found.id != *topic_id {
+            return Err(self.recreated(found.id));
+        }
+        if *partition >= found.partitions {
+            let what = format!("topic \"{topic}\" has {} partitions now", found.partitions);
+            return Err(SourceError::Gone { origin: self.origin.to_string(), what });
+        }
+        self.check_offset()?;
+        let reading = Reading::start(self.cluster.reading(), topic, *partition, self.next);
+        let refused = || self.unreachable_as("librdkafka could not begin to read it".to_owned());
+        self.reading = Some(reading.ok_or_else(refused)?);
+        Ok(())
+    }
+
+    /// An error if what is to be read next is gone, or was never there.
+    fn check_offset(&self) -> Result<(), SourceError> {
+        let (oldest, end) = self.ask()?;
+        let (origin, wanted) = (self.origin.to_string(), self.next);
+        match wanted {
+            _ if wanted < oldest => Err(SourceError::Expired { origin, wanted, oldest }),
+            _ if wanted > end => Err(SourceError::Truncated { origin, wanted, end }),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error if the topic is known not to be the one that was recorded.
+    fn check_topic(&self) -> Result<(), SourceError> {
+        match self.cluster.seen(&self.place.topic, &self.place.topic_id) {
+            Seen::Same => Ok(()),
+            Seen::Recreated(found) => Err(self.recreated(found)),
+            Seen::Gone => {
+                let what = format!("there has been no topic \"{}\" for some seconds", self.place.topic);
+                Err(SourceError::Gone { origin: self.origin.to_string(), what })
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<(u64, u64), SourceError> {
+        let asked = self.cluster.offsets_now(&self.place.topic, self.place.partition);
+        asked.map_err(|error| self.unreachable(&error))
+    }
+
+    fn recreated(&self, found: String) -> SourceError {
+        let TopicPartition { topic, topic_id, .. } = &self.place;
+        SourceError::Recreated { origin: format!("topic \"{topic}\""), recorded: topic_id.clone(), found }
+    }
+
+    fn unreachable(&self, error: &ClusterError) -> SourceError {
+        self.unreachable_as(error.to_string())
+    }
+
+    fn unreachable_as(&self, what: String) -> SourceError {
+        SourceError::Unreachable { origin: self.origin.to_string(), source: io::Error::other(what) }
+    }
+
+    /// Takes what has arrived: records, an end, a failure where nothing came before it.
+    fn take(&mut self, bytes_max: usize) -> Result<Option<Batch<D::Record>>, (RDKafkaErrorCode, String)> {
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
+        let reading = self.reading.as_mut().expect("a poll begins before it takes");
+        let (mut items, mut text) = (Vec::with_capacity(self.items_expected), Vec::with_capacity(bytes_max));
+        let (mut text_starts, mut append_times) = (Vec::with_capacity(self.items_expected), Vec::new());
+        let (mut bytes, mut end_offset) = (0, self.next);
+        while bytes < bytes_max {
+            match reading.take() {
+                Some(Arrived::Message { offset, value, append_ms }) => {
+                    end_offset = offset + 1;
+                    let content = value.unwrap_or_default();
+                    bytes += content.len().max(1);
+                    text_starts.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+                    text.extend_from_slice(&content[..content.len().min(RAW_BYTES_MAX)]);
+                    append_times.extend(append_ms);
+                    let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+                    items.push(Item { offset, length, line: 0, outcome: decode(&mut self.decoder, value) });
+                }
+                Some(Arrived::End(offset)) => {
+                    (self.end, self.end_is_new) = (Some(offset), true);
+                    end_offset = end_offset.max(offset);
+                    break;
+                }
+                Some(Arrived::Failed(code, text)) => {
+                    self.failed = Some((code, text));
+                    break;
+                }
+                None => break,
+            }
+        }
+        let is_news = end_offset > self.next || (!self.is_told && self.end == Some(self.next));
+        if !is_news {
+            return self.failed.take().map_or(Ok(None), Err);
+        }
+        self.items_expected = items.len();
+        // All of a batch or nothing: a topic's type of timestamp may change, and half a clock is none.
+        let append_ms = if append_times.len() == items.len() { append_times } else { Vec::new() };
+        Ok(Some(Batch {
+            end_offset,
+            bytes: bytes as u64,
+            origin: Arc::clone(&self.origin),
+            items,
+            text: text.into(),
+            text_offset: 0,
+            text_starts,
+            append_ms,
+        }))
+    }
+
+    /// Nothing has arrived: asks, if it is time, whether that is because there is nothing.
+    fn look_for_the_end(&mut self) -> Result<Polled<D::Record>, SourceError> {
+        let every = if self.end_is_new { ASK_AT_END_EVERY } else { ASK_EVERY };
+        if self.asked.is_some_and(|asked| asked.elapsed() < every) {
+            return Ok(Polled::Nothing);
+        }
+        self.asked = Some(Instant::now());
+        self.end_is_new = false;
+        self.check_topic()?;
+        // Whoever got no answer asks again at the next poll, so that nobody takes the time between for a recovery.
+        let (_, end) = self.ask().inspect_err(|_| self.asked = None)?;
+        let is_end = self.end == Some(self.next) && end == self.next;
+        Ok(if is_end { Polled::CaughtUp(end) } else { Polled::Nothing })
+    }
+
+    /// What a failure means for the run. Whatever it is, reading begins anew where the last batch ended.
+    fn explain(&mut self, code: RDKafkaErrorCode, text: String) -> SourceError {
+        (self.reading, self.end) = (None, None);
+        let checked = match code {
+            RDKafkaErrorCode::AutoOffsetReset => self.check_topic().and_then(|()| self.check_offset()),
+            _ => self.check_topic(),
+        };
+        checked.err().unwrap_or_else(|| self.unreachable_as(if text.is_empty() { code.to_string() } else { text }))
+    }
+}
+
+fn decode<D: Decode>(
+    decoder: &mut D,
+    value: Option<&[u8]>,
+) -> Result<(operators::record::Header, D::Record), (Rejection, Vec<u8>)> {
+    let Some(content) = value else {
+        return Err((Rejection::new("tombstone", "the message has no value"), Vec::new()));
+    };
+    let is_valid = std::str::from_utf8(content).is_ok();
+    let outcome = match reject(content, is_valid) {
+        None => decoder.decode(content),
+        Some(rejection) => Err(rejection),
+    };
+    outcome.map_err(|rejection| (rejection, content[..content.len().min(RAW_BYTES_MAX)].to_vec()))
+}
+
+impl<D: Decode> Source for TopicSource<D> {
+    type Record = D::Record;
+
+    fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
+        (self.reading, self.failed, self.end, self.asked) = (None, None, None, None);
+        (self.next, self.is_told, self.end_is_new) = (offset, false, false);
+        Ok(())
+    }
+
+    fn poll(&mut self, bytes_max: usize) -> Result<Polled<D::Record>, SourceError> {
+        if self.reading.is_none() {
+            self.begin()?;
+        }
+        match self.take(bytes_max) {
+            Err((code, text)) => Err(self.explain(code, text)),
+            Ok(None) => self.look_for_the_end(),
+            Ok(Some(batch)) => {
+                self.check_topic()?;
+                if !self.cluster.is_read_by_id(&self.place.topic) {
+                    self.reading = None;
+                    return Err(self.unreachable_as("the client did not say by which id it reads the topic".to_owned()));
+                }
+                (self.next, self.is_told) = (batch.end_offset, true);
+                Ok(Polled::Batch(batch))
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Topics: how a cluster is reached, what is recorded of partitions, and what a restart finds.
+
+use super::super::kafka::Built;
+use super::super::mistake::Mistakes;
+use super::super::settled;
+use super::*;
+
+const ALL: Built = Built { kafka: true, kafka_tls: true };
+
+/// One topic of a plain cluster, seven lines.
+const TOPIC: &str = r#"[kafka]
+bootstrap = "127.0.0.1:9092"
+[[sources]]
+name = "clicks"
+kind = "experiment"
+topic = "clicks"
+tenants = ["me"]
+"#;
+
+fn read(text: &str, built: Built) -> Result<Settings, String> {
+    let mut mistakes = Mistakes::new(text, "aisle.toml");
+    let settings = settled(text, built, &mut mistakes);
+    if mistakes.is_empty() { Ok(settings.unwrap()) } else { Err(told(&mistakes.into_sorted())) }
+}
+
+fn right(text: &str) -> Settings {
+    read(text, ALL).unwrap_or_else(|told| panic!("{text}\n{told}"))
+}
+
+/// Asserts that a text has one mistake, at this line, of which this is said.
+fn assert_mistake(text: &str, built: Built, line: usize, part: &str) {
+    let told = read(text, built).expect_err(text);
+    assert!(told.starts_with(&format!("aisle.toml:{line}:")) && told.contains(part), "{text}\n{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[test]
+fn a_topic_needs_its_name_and_where_kafka_is() {
+    let settings = right(TOPIC);
+    let SourceInput::Topic(topic) = &settings.inputs[0] else { panic!("it is no topic") };
+    assert_eq!((topic.topic.as_str(), topic.start), ("clicks", TopicStart::Earliest));
+    let kafka = settings.operation.kafka.as_ref().unwrap();
+    assert_eq!((kafka.bootstrap.as_str(), &kafka.tls, &kafka.sasl), ("127.0.0.1:9092", &None, &None));
+    let latest = right(&format!("{TOPIC}start = \"latest\"\n"));
+    assert!(matches!(&latest.inputs[0], SourceInput::Topic(topic) if topic.start == TopicStart::Latest));
+}
+
+#[test]
+fn credentials_and_encryption_are_read_and_the_password_is_elsewhere() {
+    let text = format!(
+        "[kafka.tls]\nauthorities = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n[kafka.sasl]\n\
+         mechanism = \"scram-sha-512\"\nusername = \"reader\"\npassword_env = \"PASSWORD\"\n{TOPIC}"
+    );
+    let kafka = right(&text).operation.kafka.unwrap();
+    let tls = kafka.tls.unwrap();
+    assert_eq!((tls.authorities, tls.certificate), (Some("ca.pem".into()), Some(("c.pem".into(), "k.pem".into()))));
+    let sasl = kafka.sasl.unwrap();
+    assert_eq!((sasl.mechanism, sasl.username.as_str()), (SaslMechanism::ScramSha512, "reader"));
+    assert_eq!(sasl.password, PasswordPlace::Environment("PASSWORD".to_owned()));
+    let from_file = right(&text.replace("password_env = \"PASSWORD\"", "password_file = \"secret\""));
+    let place = from_file.operation.kafka.unwrap().sasl.unwrap().password;
+    assert_eq!(place, PasswordPlace::File("secret".to_owned()));
+}
+
+#[test]
+fn what_is_wrong_with_topics_and_kafka_is_said() {
+    let with = |line: &str, other: &str| TOPIC.replacen(line, other, 1);
+    let without_kafka = with("[kafka]\nbootstrap = \"127.0.0.1:9092\"\n", "");
+    assert_mistake(&without_kafka, ALL, 4, "nothing says where Kafka is; add a section `[kafka]`");
+    assert_mistake(&with("bootstrap = \"127.0.0.1:9092\"\n", ""), ALL, 1, "`bootstrap` is missing");
+    assert_mistake(&with("127.0.0.1:9092", "broker"), ALL, 2, "no list of hosts and ports");
+    assert_mistake(&with("\"clicks\"\nkind", "\"clicks\"\nfiles = \"f\"\nkind"), ALL, 5, "both `files` and a `topic`");
+    assert_mistake(&format!("{TOPIC}parallel = true\n"), ALL, 8, "only files can be `parallel`");
+    assert_mistake(&with("topic = \"clicks\"", "topic = \"a b\""), ALL, 6, "which no topic can be called");
+    assert_mistake(&format!("{TOPIC}start = \"newest\"\n"), ALL, 8, "`earliest` and `latest`");
+    assert_mistake(&with("topic = \"clicks\"\n", ""), ALL, 3, "`files` is missing; add `files = …`");
+    assert_mistake(&format!("{OWN}start = \"latest\"\n"), ALL, 6, "only a topic has a `start`");
+    let sasl = |lines: &str| format!("{TOPIC}[kafka.sasl]\nmechanism = \"plain\"\nusername = \"u\"\n{lines}");
+    assert_mistake(&sasl(""), ALL, 8, "the place of the password is missing");
+    assert_mistake(&sasl("password_env = \"P\"\npassword_file = \"p\"\n"), ALL, 12, "two places of the password");
+    let told = read(&sasl("password = \"hunter2\"\n"), ALL).unwrap_err();
+    assert!(told.contains("there is no key `password`") && !told.contains("hunter2"), "{told}");
+    assert_mistake(&format!("{TOPIC}[kafka.tls]\nkey = \"k.pem\"\n"), ALL, 9, "a key without its certificate");
+}
+
+#[test]
+fn what_was_not_built_in_is_refused_with_how_to_build_it() {
+    let without_kafka = Built { kafka: false, kafka_tls: false };
+    let told = read(TOPIC, without_kafka).unwrap_err();
+    assert!(told.contains("aisle.toml:1:") && told.contains("aisle.toml:6:"), "{told}");
+    assert_eq!(told.matches("--features kafka`").count(), 2, "{told}");
+    let without_tls = Built { kafka: true, kafka_tls: false };
+    let build = "build it with `cargo build --release --package dataflows --features kafka-tls`";
+    assert_mistake(&format!("{TOPIC}[kafka.tls]\n"), without_tls, 8, build);
+    let sasl = |mechanism: &str| {
+        format!("{TOPIC}[kafka.sasl]\nmechanism = \"{mechanism}\"\nusername = \"u\"\npassword_env = \"P\"\n")
+    };
+    assert_mistake(&sasl("scram-sha-256"), without_tls, 9, build);
+    read(&sasl("plain"), without_tls).unwrap();
+}
+
+#[test]
+fn partitions_of_a_topic_are_live_and_promise_nothing_unless_they_are_told_to() {
+    let before = plan(&right(TOPIC));
+    assert_eq!(before.first_offsets(), [0, 10]);
+    let partitions = &before.topology.partitions;
+    assert!(partitions.iter().all(|partition| partition.live && !partition.identity_fixes_partition));
+    let one = right(TOPIC).plan(vec![vec![partition_of("clicks", 0)]], 0);
+    assert!(!one.topology.partitions[0].identity_fixes_partition, "another one may be added");
+    let promised = plan(&right(&format!("{TOPIC}identity_fixes_partition = true\n")));
+    assert!(promised.topology.partitions.iter().all(|partition| partition.identity_fixes_partition));
+    assert_eq!(Plan::from_canonical(&before.canonical()).unwrap(), before);
+    assert!(!before.canonical().contains("9092"), "how a cluster is reached is no meaning");
+}
+
+#[test]
+fn added_partitions_go_behind_all_others_and_begin_at_their_first_record() {
+    let text = format!("{TOPIC}[[sources]]\nname = \"more\"\nkind = \"inventory\"\nfiles = \"f\"\n");
+    let settings = right(&text);
+    let before = plan(&settings);
+    let files = before.files_by_source()[1].clone();
+    let found = |partitions: u32| {
+        let topic = (0..partitions).map(|number| partition_of("clicks", number)).collect();
+        settings.plan(vec![topic, files_of(files.clone())], 0)
+    };
+    assert_eq!(compatible(&before, &found(2)), Ok(Change::None));
+    assert_eq!(compatible(&before, &found(4)), Ok(Change::Entry));
+    let after = before.continued(&found(4));
+    let names: Vec<&str> = after.topology.partitions.iter().map(|partition| partition.name.as_str()).collect();
+    assert_eq!(names, ["clicks/0", "clicks/1", "more/0", "clicks/2", "clicks/3"]);
+    assert_eq!(after.first_offsets(), [0, 10, 0, 0, 0]);
+    assert_eq!(after.parameters.start_ms, before.parameters.start_ms);
+    assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
+    // And once more, of what is recorded by then.
+    let later = after.continued(&found(5));
+    assert_eq!(later.topology.partitions[..5], after.topology.partitions[..]);
+    assert_eq!(later.topology.partitions[5].name, "clicks/4");
+    assert_eq!(compatible(&later, &found(5)), Ok(Change::None));
+}
+
+#[test]
+fn another_topic_is_refused_by_name() {
+    let before = plan(&right(TOPIC));
+    let refused = |wanted: &Plan| compatible(&before, wanted).unwrap_err().join("\n");
+    let settings = right(TOPIC);
+    let anew = |partition| match partition_of("clicks", partition) {
+        PartitionInput::Topic(record) => PartitionInput::Topic(TopicRecord { topic_id: "other".to_owned(), ..record }),
+        files => files,
+    };
+    let told = refused(&settings.plan(vec![vec![anew(0), anew(1)]], 0));
+    assert!(told.contains("topic clicks of source \"clicks\" was created anew: its id was id and is other"), "{told}");
+    let told = refused(&settings.plan(vec![vec![partition_of("clicks", 0)]], 0));
+    assert!(told.contains("had 2 partitions and has 1"), "{told}");
+    let told = refused(&plan(&right(&TOPIC.replace("topic = \"clicks\"", "topic = \"taps\""))));
+    assert!(told.contains("had the topic clicks and has taps"), "{told}");
+    let files = plan(&right(&TOPIC.replace("topic = \"clicks\"", "files = \"f\"\nidentity_fixes_partition = false")));
+    assert!(refused(&files).contains("no longer has the topic clicks"));
+
+    let promised = right(&format!("{TOPIC}identity_fixes_partition = true\n"));
+    let three = (0..3).map(|number| partition_of("clicks", number)).collect();
+    let told = compatible(&plan(&promised), &promised.plan(vec![three], 0)).unwrap_err().join("\n");
+    assert!(told.contains("`identity_fixes_partition = true` was promised"), "{told}");
+}

@@ -1,0 +1,108 @@
+//! Faults at named points: the process is killed there, started again, and nobody can tell from what it wrote.
+//!
+//! Needs the feature `faults`, which puts the points into the binary; `scripts/faults.sh` builds and runs it, and prints the
+//! table. A fault counts only if the killed process said that it was at its point. After each, what the sinks hold has to
+//! be, byte for byte, an uninterrupted replay of the run's own two logs, and the rows that it adds up to those of a run
+//! that was never disturbed: nothing lost, nothing twice, nothing wrong.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
+
+#[path = "../main_job/place.rs"]
+#[allow(dead_code, reason = "the other tests need the rest of it")]
+mod place;
+
+mod bits;
+mod outcome;
+
+use std::fmt::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+
+use outcome::{Rows, rows_of};
+use place::{CONFIGURATION, Place, succeeds, told};
+
+/// Runs of half a second and more, with many checkpoints.
+const SPEED: &str = "400";
+
+/// Where the process is killed, and at which passages.
+const POINTS: [(&str, &[u64]); 16] = [
+    ("append remap.log", &[1, 2, 20]),
+    ("torn remap.log", &[1, 2, 20]),
+    ("sync remap.log", &[1, 2, 20]),
+    ("synced remap.log", &[1, 2, 20]),
+    ("append sinks", &[1, 3, 40]),
+    ("torn sinks", &[1, 3, 40]),
+    ("sync sinks", &[1, 3, 40]),
+    ("synced sinks", &[1, 3, 40]),
+    ("checkpoint.segment.before", &[1, 2, 5]),
+    ("checkpoint.segment.after", &[1, 2, 5]),
+    ("checkpoint.worker.complete", &[1, 2, 5]),
+    ("checkpoint.manifest.before", &[1, 2, 3]),
+    ("checkpoint.manifest.after", &[1, 2, 3]),
+    ("checkpoint.forget", &[1, 2]),
+    ("restore.read", &[1, 2]),
+    ("restore.done", &[1]),
+];
+
+/// A place in which checkpoints are taken as often as it goes.
+fn place_with_checkpoints() -> Place {
+    let place = Place::new();
+    let configuration = format!("{CONFIGURATION}\n[checkpoints]\ninterval_ms = 100\nkeep = 2\n");
+    std::fs::write(place.path("aisle.toml"), configuration).unwrap();
+    place
+}
+
+fn run(place: &Place, fault: Option<&str>, workers: &str) -> Output {
+    let arguments = ["run", "aisle.toml", "--once", "--listen", "127.0.0.1:0", "--speed", SPEED, "--workers", workers];
+    let mut command = place.command(&arguments);
+    if let Some(fault) = fault {
+        command.env("AISLE_FAULT", fault);
+    }
+    command.output().unwrap()
+}
+
+/// Kills a run at a point, lets it go on under another number of workers, and looks at what it wrote.
+fn killed_at(point: &str, passage: u64, undisturbed: &Rows) -> String {
+    let place = place_with_checkpoints();
+    let fault = format!("{point}:{passage}");
+    if point.starts_with("restore") {
+        // First there has to be something to restore.
+        let killed = run(&place, Some("checkpoint.manifest.after:2"), "2");
+        assert!(is_killed(&killed), "{}", told(&killed));
+    }
+    let killed = run(&place, Some(&fault), "2");
+    assert!(is_killed(&killed), "{fault}: it was not killed: {}", told(&killed));
+    assert!(told(&killed).contains(&format!("fault: {point}, passage {passage}")), "{fault}: {}", told(&killed));
+    let again = run(&place, None, "3");
+    succeeds(&again);
+    let replayed = place.aisle(&["replay", "aisle-data", "--workers", "1"]);
+    succeeds(&replayed);
+    assert!(told(&replayed).contains("are the same"), "{fault}: {}", told(&replayed));
+    let rows = rows_of(&place.path("aisle-data"));
+    let (lost, added) = rows.differences(undisturbed);
+    assert_eq!((lost, added), (0, 0), "{fault}: {lost} rows are missing, {added} are too many");
+    let how = told(&again).lines().find_map(|line| line.split_once("restored as of ").map(|(_, rest)| rest.to_owned()));
+    how.map_or("replayed".to_owned(), |rest| format!("from {}", rest.split(',').next().unwrap_or_default()))
+}
+
+fn is_killed(output: &Output) -> bool {
+    output.status.signal() == Some(9)
+}
+
+#[test]
+fn killed_at_every_point_it_goes_on_as_if_nothing_had_been() {
+    let undisturbed = place_with_checkpoints();
+    succeeds(&run(&undisturbed, None, "2"));
+    let undisturbed = rows_of(&undisturbed.path("aisle-data"));
+    let mut table =
+        String::from("| killed at | passage | went on | lost | twice | wrong |\n|---|---|---|---|---|---|\n");
+    let mut restored = 0;
+    for (point, passages) in POINTS {
+        for passage in passages {
+            let how = killed_at(point, *passage, &undisturbed);
+            restored += u64::from(how.starts_with("from"));
+            writeln!(table, "| {point} | {passage} | {how} | 0 | 0 | 0 |").unwrap();
+        }
+    }
+    println!("{table}");
+    assert!(restored > 5, "checkpoints were used");
+}
