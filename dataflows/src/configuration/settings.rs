@@ -67,6 +67,19 @@ pub struct Operation {
     pub checkpoints: CheckpointSettings,
     /// How each sink's messages get to their topics, by its place in [`Meaning::sinks`].
     pub deliveries: Vec<Delivery>,
+    /// Where sealed minutes go, if [`Meaning::history`] wants any to be kept.
+    pub archive: ArchiveSettings,
+}
+
+/// Where the files of history are, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// A folder within the data folder, `s3://bucket/prefix`, or `none`.
+    pub to: String,
+    /// Of S3, unless it is Amazon's.
+    pub endpoint: Option<String>,
+    /// How far behind the time of the ticks a file is deleted.
+    pub retention_ms: i64,
 }
 
 /// Where and how often checkpoints are written.
@@ -131,6 +144,20 @@ pub struct Meaning {
     /// The Kafka sinks, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<KafkaSinkSettings>,
+    /// Which files the sealed minutes make.
+    pub history: HistorySettings,
+}
+
+/// Which files the sealed minutes make. It decides bytes that are written, so it is recorded; where they go is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistorySettings {
+    /// Whether there are any.
+    pub kept: bool,
+    /// A file ends where `now` enters another multiple of this.
+    pub file_ms: i64,
+    /// A file ends behind the tick in which it came to hold so many rows.
+    pub rows_max: usize,
 }
 
 impl Meaning {

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod cluster;
+#[cfg(feature = "history")]
+mod history;
 mod place;
 mod samples;
 
