@@ -40,7 +40,7 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
     let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
-    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, mistakes);
+    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let file = &sections.file;
     let operation = operation(file, &sections.time.written, kafka, history, checkpoints, deliveries, mistakes);
     let sessions = sessions_kept;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cluster;
+mod kafka;
 mod place;
 mod samples;
 
