@@ -272,7 +272,7 @@ fn an_outage_fills_the_outbox_and_passes() {
         still.1.elapsed() > Duration::from_secs(1)
     });
     assert!(count() < 60 && watch.durable() <= 3, "{} {}", count(), watch.durable());
-    // Longer than its transactions live.
+    // An outage longer than its transactions live.
     std::thread::sleep(Duration::from_secs(6));
     broker.restart();
     let sink = writing.join().unwrap();

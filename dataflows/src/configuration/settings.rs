@@ -425,8 +425,8 @@ pub enum DeliveryMode {
 /// How a Kafka sink's messages get to their topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// `host:port` of some brokers.
-    pub bootstrap: String,
+    /// The cluster.
+    pub kafka: KafkaSettings,
     /// The name of this engine.
     pub engine: String,
     /// With or without transactions.

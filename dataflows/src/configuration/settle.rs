@@ -43,7 +43,7 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let (views, history) = views::settle(&sections.views, mistakes);
     let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
     let (archive, history_kept) = archive(&sections.history.written, mistakes);
-    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, mistakes);
+    let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let (file, time) = (&sections.file, &sections.time.written);
     let operation = operation(file, time, kafka, history, checkpoints, deliveries, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);

@@ -8,6 +8,8 @@ mod manual;
 mod mistakes;
 mod plans;
 mod restarts;
+#[cfg(feature = "kafka")]
+mod sinks;
 mod topics;
 
 /// A user's own records: five lines are enough.

@@ -22,7 +22,7 @@ pub(super) struct WrittenFile {
     pub(super) listen: Given<String>,
     /// Ticks, and how much disorder and silence sources may have.
     pub(super) time: Option<IgnoredAny>,
-    /// How Kafka is reached, where a source has a topic.
+    /// How Kafka is reached, where a source has a topic or there is a sink.
     pub(super) kafka: Option<IgnoredAny>,
     /// Where records come from, up to 1000 sources. Their order numbers the partitions.
     pub(super) sources: Option<IgnoredAny>,
@@ -308,7 +308,8 @@ pub(super) struct WrittenSink {
     /// `"changes"` (every change) or `"sealed"` (rows once the watermark has passed their minute; only of
     /// `session_minutes` and `variant_minutes`). Default: `"changes"`.
     pub(super) emit: Given<String>,
-    /// `host:port` of some brokers, separated by commas. Required.
+    /// `host:port` of one or several brokers, with commas between them, of a cluster without encryption and credentials.
+    /// Default: the cluster of `[kafka]`.
     pub(super) bootstrap: Given<String>,
     /// The name of this engine, of the same characters, for its transactional ids `engine-name-shard` and its progress topic
     /// `engine.name.progress`. Two runs that write to one cluster need two. Default: `"aisle"`.

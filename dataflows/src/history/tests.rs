@@ -127,7 +127,9 @@ fn history(seed: u64, ticks: usize) -> Vec<Given> {
                 };
                 let old = view.iter().find(|row| of(row)).cloned();
                 view.insert(row(tenant, variant, minute, 1 + old.as_ref().map_or(0, |old| old.sessions_active)));
-                old.into_iter().for_each(|old| drop(view.remove(&old)));
+                if let Some(old) = old {
+                    view.remove(&old);
+                }
             }
         }
         // A row is seen sealed before it leaves, as the module says: retention is that of the tick before.

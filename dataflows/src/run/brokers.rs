@@ -114,7 +114,8 @@ impl Brokers {
     }
 }
 
-fn connection(kafka: &KafkaSettings, folder: &Path) -> Result<Connection, BrokersError> {
+/// How a cluster is reached; paths are relative to `folder`.
+pub fn connection(kafka: &KafkaSettings, folder: &Path) -> Result<Connection, BrokersError> {
     let tls = kafka.tls.as_ref().map(|KafkaTlsSettings { authorities, certificate }| Tls {
         authorities: authorities.as_ref().map(|path| folder.join(path)),
         certificate: certificate.as_ref().map(|(certificate, key)| (folder.join(certificate), folder.join(key))),

@@ -57,7 +57,7 @@ enum What {
         /// Where the input files are, if not where they were when the run began.
         #[arg(long)]
         inputs: Option<PathBuf>,
-        /// A configuration that says where Kafka is, if there are topics to read; nothing else is taken of it.
+        /// A configuration that says where Kafka is, if there are topics to read or to compare; nothing else is taken of it.
         #[arg(long)]
         configuration: Option<PathBuf>,
         /// Worker threads; any number gives the same bytes [default: the cores].
@@ -65,16 +65,11 @@ enum What {
         workers: Option<usize>,
         /// Compare the messages of this Kafka sink instead of the change files.
         #[cfg(feature = "kafka")]
-        #[arg(long, requires = "bootstrap")]
+        #[arg(long)]
         sink: Option<String>,
-        /// `host:port` of some brokers of that sink's cluster.
         #[cfg(feature = "kafka")]
-        #[arg(long, requires = "sink")]
-        bootstrap: Option<String>,
-        /// The name of the engine that wrote, as `engine` of the sink says.
-        #[cfg(feature = "kafka")]
-        #[arg(long, default_value = "aisle")]
-        engine: String,
+        #[command(flatten)]
+        written: super::verify::WrittenWith,
     },
     /// Read a topic of a Kafka sink as its consumer would, and prove that every message is there once.
     #[cfg(feature = "kafka")]
@@ -220,19 +215,11 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
         }
         What::Check { configuration } => check_command(&configuration),
         #[cfg(feature = "kafka")]
-        What::Replay {
-            folder,
-            inputs,
-            configuration,
-            workers,
-            sink: Some(sink),
-            bootstrap: Some(bootstrap),
-            engine,
-        } => {
+        What::Replay { folder, inputs, configuration, workers, sink: Some(sink), written } => {
             let workers = workers.unwrap_or_else(cores);
             let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
             let again = Replay { folder: &folder, inputs, configuration, workers };
-            let (text, is_same) = super::verify::against_replay(&again, interrupted, &sink, &bootstrap, &engine)?;
+            let (text, is_same) = super::verify::against_replay(&again, interrupted, &sink, &written)?;
             print(&text);
             Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }

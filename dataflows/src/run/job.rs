@@ -346,7 +346,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     };
     remember_inputs(&folder, &inputs_folder)?;
     let files = ChangeFiles::open(folder.disk(), &plan)?;
-    let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX))?;
+    let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX), &inputs_folder)?;
     let operation = &settings.operation;
     let minter = MinterOptions {
         tick_bytes: operation.tick_bytes,

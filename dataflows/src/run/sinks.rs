@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use connectors::kafka::connection::Connection;
 use connectors::kafka::sink::{KafkaSink, KafkaSinkError, Mode, SinkOptions, Topic, Watch, WhenFull};
 use operators::time::Tick;
 
+use super::brokers::connection;
 use super::encoder::Encoder;
 use super::engine::CompleteTick;
 use super::job::RunError;
@@ -20,13 +20,14 @@ pub struct KafkaSinks {
 }
 
 impl KafkaSinks {
-    /// Opens the sinks of a plan, each with its outbox in a folder of its name.
-    pub fn open(deliveries: &[Delivery], plan: &Plan, outboxes: &Path) -> Result<Self, KafkaSinkError> {
+    /// Opens the sinks of a plan, each with its outbox in a folder of its name. Paths of certificates and passwords are
+    /// relative to `folder`.
+    pub fn open(deliveries: &[Delivery], plan: &Plan, outboxes: &Path, folder: &Path) -> Result<Self, RunError> {
         let mut sinks = Vec::new();
         for (settings, delivery) in plan.meaning.sinks.iter().zip(deliveries) {
             let encoder = Encoder::new(settings, plan);
             let options = options_of(settings, delivery, &encoder);
-            let sink = KafkaSink::open(&connection_of(delivery), options, outboxes.join(&settings.name))?;
+            let sink = KafkaSink::open(&connection(&delivery.kafka, folder)?, options, outboxes.join(&settings.name))?;
             sinks.push((encoder, sink));
         }
         Ok(KafkaSinks { sinks, stop: Arc::default() })
@@ -85,17 +86,19 @@ impl SinksWatch {
     }
 }
 
-fn connection_of(delivery: &Delivery) -> Connection {
-    Connection::plaintext(&delivery.bootstrap)
+impl From<DeliveryMode> for Mode {
+    fn from(mode: DeliveryMode) -> Mode {
+        match mode {
+            DeliveryMode::Transactional => Mode::Transactional,
+            DeliveryMode::IdempotentSequenced => Mode::IdempotentSequenced,
+        }
+    }
 }
 
 fn options_of(settings: &KafkaSinkSettings, delivery: &Delivery, encoder: &Encoder) -> SinkOptions {
     let topics = encoder.topics().map(|(name, shards)| Topic { name: name.to_owned(), shards });
     SinkOptions {
-        mode: match delivery.mode {
-            DeliveryMode::Transactional => Mode::Transactional,
-            DeliveryMode::IdempotentSequenced => Mode::IdempotentSequenced,
-        },
+        mode: delivery.mode.into(),
         create_with_replicas: delivery.create_with_replicas,
         outbox_bytes: delivery.outbox_bytes,
         when_full: if delivery.detaches { WhenFull::Detach } else { WhenFull::Stall },

@@ -1,6 +1,7 @@
 //! `aisle verify-sink` and `aisle replay --sink`: a topic, as its consumer has it, against its progress and its replay.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use connectors::kafka::connection::Connection;
 use connectors::kafka::sink::verify::{Found, Question, SentMessage, verify};
 use connectors::kafka::sink::{Mode, headers_of};
 
-use super::job::RunError;
+use super::brokers::{BrokersError, connection};
+use super::job::{RunError, folder_of, read_settings};
 use super::replay::Replay;
 use super::replay::messages::messages_of;
 
@@ -23,8 +25,11 @@ pub struct VerifyArguments {
     /// The topic.
     topic: String,
     /// `host:port` of some brokers, separated by commas.
+    #[arg(long, required_unless_present = "configuration")]
+    bootstrap: Option<String>,
+    /// A configuration whose `[kafka]` says where Kafka is; nothing else is taken of it.
     #[arg(long)]
-    bootstrap: String,
+    configuration: Option<PathBuf>,
     /// The sink's progress topic, if it can't be told from the messages.
     #[arg(long)]
     progress: Option<String>,
@@ -39,18 +44,65 @@ enum ModeArgument {
     IdempotentSequenced,
 }
 
+impl From<ModeArgument> for Mode {
+    fn from(mode: ModeArgument) -> Mode {
+        match mode {
+            ModeArgument::Transactional => Mode::Transactional,
+            ModeArgument::IdempotentSequenced => Mode::IdempotentSequenced,
+        }
+    }
+}
+
+/// With what a sink was written: what is not said here, the configuration of the replay says.
+#[derive(Args, Debug)]
+pub struct WrittenWith {
+    /// `host:port` of some brokers of the sink's cluster.
+    #[arg(long, requires = "sink")]
+    bootstrap: Option<String>,
+    /// The `engine` of the sink [default: aisle].
+    #[arg(long, requires = "sink")]
+    engine: Option<String>,
+    /// The `mode` of the sink [default: transactional].
+    #[arg(long, requires = "sink", value_enum)]
+    mode: Option<ModeArgument>,
+}
+
+impl WrittenWith {
+    fn resolve(&self, configuration: Option<&Path>, sink: &str) -> Result<(Connection, String, Mode), RunError> {
+        let settings =
+            configuration.map(|path| Ok::<_, RunError>((read_settings(path)?, folder_of(path)))).transpose()?;
+        let delivery = settings.and_then(|(settings, folder)| {
+            let place = settings.meaning.sinks.iter().position(|settings| settings.name == sink)?;
+            Some((settings.operation.deliveries[place].clone(), folder))
+        });
+        let connection = match (&self.bootstrap, &delivery) {
+            (Some(bootstrap), _) => Connection::plaintext(bootstrap),
+            (None, Some((delivery, folder))) => connection(&delivery.kafka, folder)?,
+            (None, None) => return Err(BrokersError::Nowhere.into()),
+        };
+        let engine = self.engine.clone().or_else(|| delivery.as_ref().map(|(delivery, _)| delivery.engine.clone()));
+        let written = delivery.map_or(Mode::Transactional, |(delivery, _)| delivery.mode.into());
+        Ok((connection, engine.unwrap_or_else(|| "aisle".to_owned()), self.mode.map_or(written, Mode::from)))
+    }
+}
+
 /// What was found in a topic, as text, and whether everything holds.
 pub fn verify_sink(arguments: &VerifyArguments) -> Result<(String, bool), RunError> {
     let question = Question {
         topic: arguments.topic.clone(),
         progress_topic: arguments.progress.clone(),
-        mode: match arguments.mode {
-            ModeArgument::Transactional => Mode::Transactional,
-            ModeArgument::IdempotentSequenced => Mode::IdempotentSequenced,
-        },
+        mode: arguments.mode.into(),
         patience: PATIENCE,
     };
-    let found = verify(&Connection::plaintext(&arguments.bootstrap), &question, |_, _| {})?;
+    let connection = match (&arguments.bootstrap, &arguments.configuration) {
+        (Some(bootstrap), _) => Connection::plaintext(bootstrap),
+        (None, Some(path)) => {
+            let kafka = read_settings(path)?.operation.kafka;
+            connection(&kafka.ok_or(BrokersError::Nowhere)?, &folder_of(path))?
+        }
+        (None, None) => return Err(BrokersError::Nowhere.into()),
+    };
+    let found = verify(&connection, &question, |_, _| {})?;
     Ok((told(&arguments.topic, &found), found.violation.is_none()))
 }
 
@@ -96,13 +148,12 @@ pub fn against_replay(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
     sink: &str,
-    bootstrap: &str,
-    engine: &str,
+    written: &WrittenWith,
 ) -> Result<(String, bool), RunError> {
+    let (connection, engine, mode) = written.resolve(replay.configuration, sink)?;
     let Some(derived) = messages_of(replay, interrupted, sink)? else {
         return Ok(("interrupted; nothing was compared\n".to_owned(), false));
     };
-    let connection = Connection::plaintext(bootstrap);
     let mut topics: Vec<&String> = derived.keys().map(|(topic, _)| topic).collect();
     topics.dedup();
     let (mut there, mut all) = (0, 0);
@@ -110,8 +161,7 @@ pub fn against_replay(
         let question = Question {
             topic: topic.clone(),
             progress_topic: Some(format!("{engine}.{sink}.progress")),
-            // Whatever the mode, a consumer drops what it has seen.
-            mode: Mode::IdempotentSequenced,
+            mode,
             patience: PATIENCE,
         };
         let mut sent: BTreeMap<u32, Vec<SentMessage>> = BTreeMap::new();

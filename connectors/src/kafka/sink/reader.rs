@@ -13,7 +13,7 @@ use super::KafkaSinkError;
 use crate::kafka::connection::Connection;
 
 /// How long one question may take.
-const QUESTION: Duration = Duration::from_secs(10);
+const QUESTION: Duration = Duration::from_secs(5);
 
 /// A client that reads partitions one after the other.
 pub(super) struct Reader {

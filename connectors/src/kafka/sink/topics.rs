@@ -1,10 +1,5 @@
 //! The topics of a sink: whether they are there and as wide as they should be; those that are missing are made.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -80,7 +75,10 @@ fn create(
     }
     let doing = || format!("make the topic \"{name}\" with {replicas} replicas");
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-    let made = wait(admin.create_topics([&new], &options)).map_err(|error| KafkaSinkError::of(doing(), error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime without drivers asks nothing of the system");
+    let made =
+        runtime.block_on(admin.create_topics([&new], &options)).map_err(|error| KafkaSinkError::of(doing(), error))?;
     match made.into_iter().next() {
         Some(Err((_, code))) if code != Code::TopicAlreadyExists => {
             Err(KafkaSinkError::of(doing(), rdkafka::error::KafkaError::AdminOp(code)))
@@ -108,23 +106,5 @@ fn wait_for(
             ));
         }
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Waits for one future on this thread: all that the administration of topics needs of an asynchronous runtime.
-fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }

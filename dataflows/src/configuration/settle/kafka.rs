@@ -11,7 +11,7 @@ use super::super::written::{Given, WrittenKafkaSasl, WrittenKafkaTls, WrittenSou
 use super::values::choice;
 
 /// How to build what is missing.
-const BUILD_KAFKA: &str = "build it with `cargo build --release --package dataflows --features kafka`";
+pub(super) const BUILD_KAFKA: &str = "build it with `cargo build --release --package dataflows --features kafka`";
 const BUILD_TLS: &str = "build it with `cargo build --release --package dataflows --features kafka-tls`";
 
 /// The longest name that Kafka gives a topic, in bytes.
@@ -24,11 +24,8 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
         mistakes.add(kafka.span.clone(), "this build of Aisle has no Kafka", BUILD_KAFKA);
     }
     let bootstrap = kafka.required("bootstrap", &kafka.written.bootstrap, mistakes).cloned().unwrap_or_default();
-    if let Some(given) = &kafka.written.bootstrap
-        && !is_list_of_addresses(given.get_ref())
-    {
-        let message = format!("`bootstrap` is \"{}\", which is no list of hosts and ports", given.get_ref());
-        mistakes.add(given.span(), message, "write `host:port` of one broker or of several, with commas between them");
+    if let Some(given) = &kafka.written.bootstrap {
+        bootstrap_is_one(given, mistakes);
     }
     let tls = tls.as_ref().map(|tls| {
         if built.kafka && !built.kafka_tls {
@@ -38,6 +35,14 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     });
     let sasl = sasl.as_ref().and_then(|sasl| sasl_of(sasl, built, mistakes));
     Some(KafkaSettings { bootstrap, tls, sasl })
+}
+
+/// Whether addresses are some; a mistake where they are not.
+pub(super) fn bootstrap_is_one(given: &Spanned<String>, mistakes: &mut Mistakes<'_>) {
+    if !is_list_of_addresses(given.get_ref()) {
+        let message = format!("`bootstrap` is \"{}\", which is no list of hosts and ports", given.get_ref());
+        mistakes.add(given.span(), message, "write `host:port` of one broker or of several, with commas between them");
+    }
 }
 
 fn is_list_of_addresses(text: &str) -> bool {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::super::bounds::{OUTBOX_BYTES, REPLICAS, SINK_NAME_BYTES_MAX, SINKS_MAX, TOPIC_BYTES_MAX};
+use super::super::kafka::{Built, KafkaSettings};
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::Section;
 use super::super::settings::{Delivery, DeliveryMode, KafkaSinkSettings, MessageRows, ViewSettings, is_of_minutes};
 use super::super::written::{Given, WrittenSink};
+use super::kafka::{BUILD_KAFKA, bootstrap_is_one};
 use super::sources::too_many;
 use super::values::{choice, flag, name_is_new, unsigned};
 use crate::views::View;
@@ -16,6 +18,8 @@ use crate::views::View;
 pub(super) fn settle(
     sections: &[Section<WrittenSink>],
     views: &BTreeMap<View, ViewSettings>,
+    kafka: Option<&KafkaSettings>,
+    built: Built,
     mistakes: &mut Mistakes<'_>,
 ) -> (Vec<KafkaSinkSettings>, Vec<Delivery>) {
     let (mut sinks, mut deliveries): (Vec<KafkaSinkSettings>, Vec<Delivery>) = (Vec::new(), Vec::new());
@@ -27,24 +31,25 @@ pub(super) fn settle(
             name_is_new("sinks", name, sinks.iter().map(|sink| sink.name.as_str()), mistakes);
         }
         let sink = sink(section, views, mistakes);
-        let delivery = delivery(section, mistakes);
+        let delivery = delivery(section, kafka, mistakes);
         // Two sinks of one cluster can't share a topic: each proves that it wrote everything in it.
-        for (other, its) in sinks.iter().zip(&deliveries).filter(|(_, its)| its.bootstrap == delivery.bootstrap) {
+        for (other, its) in
+            sinks.iter().zip(&deliveries).filter(|(_, its)| its.kafka.bootstrap == delivery.kafka.bootstrap)
+        {
             let shared = sink.views.iter().map(|view| sink.topic_of(*view));
             let mut shared = shared.filter(|topic| other.views.iter().any(|view| other.topic_of(*view) == *topic));
             if let Some(topic) = shared.next() {
                 let span = written.topic.as_ref().map_or_else(|| section.span.clone(), Spanned::span);
                 let message =
-                    format!("the topic \"{topic}\" is that of sink \"{}\" too, at {}", other.name, its.bootstrap);
+                    format!("the topic \"{topic}\" is that of sink \"{}\" too, at {}", other.name, its.kafka.bootstrap);
                 mistakes.add(span, message, "give this sink a `topic` of its own");
             }
         }
         sinks.push(sink);
         deliveries.push(delivery);
     }
-    if let Some(first) = sections.first().filter(|_| !cfg!(feature = "kafka")) {
-        let hint = "build it with Kafka: cargo build --release --package dataflows --features kafka";
-        mistakes.add(first.span.clone(), "this binary was built without Kafka, so it has no sinks", hint);
+    if let Some(first) = sections.first().filter(|_| !built.kafka) {
+        mistakes.add(first.span.clone(), "this build of Aisle has no Kafka", BUILD_KAFKA);
     }
     too_many("sinks", sections.get(SINKS_MAX).map(|sink| &sink.span), SINKS_MAX, mistakes);
     (sinks, deliveries)
@@ -128,15 +133,21 @@ fn topic_is_one(given: &Spanned<String>, views: usize, mistakes: &mut Mistakes<'
     }
 }
 
-fn delivery(section: &Section<WrittenSink>, mistakes: &mut Mistakes<'_>) -> Delivery {
+fn delivery(section: &Section<WrittenSink>, kafka: Option<&KafkaSettings>, mistakes: &mut Mistakes<'_>) -> Delivery {
     let written = &section.written;
-    section.required("bootstrap", &written.bootstrap, mistakes);
-    if let Some(given) = &written.bootstrap
-        && !given.get_ref().split(',').all(|address| address.rsplit_once(':').is_some_and(is_address))
-    {
-        let message = format!("`bootstrap` is \"{}\", which is no list of addresses", given.get_ref());
-        mistakes.add(given.span(), message, "write `host:port`, or several separated by commas");
-    }
+    let kafka = match &written.bootstrap {
+        Some(given) => {
+            bootstrap_is_one(given, mistakes);
+            KafkaSettings { bootstrap: given.get_ref().clone(), tls: None, sasl: None }
+        }
+        None => {
+            if kafka.is_none() && !section.is_faulty("bootstrap") {
+                let hint = "add a section `[kafka]` with `bootstrap = …`, or `bootstrap = …` here";
+                mistakes.add(section.span.clone(), "nothing says where Kafka is", hint);
+            }
+            kafka.cloned().unwrap_or(KafkaSettings { bootstrap: String::new(), tls: None, sasl: None })
+        }
+    };
     if let Some(engine) = &written.engine {
         is_plain("`engine`", engine, mistakes);
     }
@@ -148,17 +159,13 @@ fn delivery(section: &Section<WrittenSink>, mistakes: &mut Mistakes<'_>) -> Deli
         given.as_ref().map_or_else(|| default.to_owned(), |given| given.get_ref().clone())
     };
     Delivery {
-        bootstrap: text(&written.bootstrap, ""),
+        kafka,
         engine: text(&written.engine, "aisle"),
         mode: choice("mode", &written.mode, &modes, mistakes).unwrap_or(DeliveryMode::Transactional),
         outbox_bytes: unsigned("outbox_bytes", &written.outbox_bytes, OUTBOX_BYTES, 256 << 20, mistakes),
         detaches: choice("when_full", &written.when_full, &when_full, mistakes).unwrap_or(false),
         create_with_replicas: flag(&written.create).unwrap_or(false).then_some(replicas),
     }
-}
-
-fn is_address((host, port): (&str, &str)) -> bool {
-    !host.trim().is_empty() && port.trim().parse::<u16>().is_ok()
 }
 
 /// Whether a name can be a part of a topic's; a mistake where it can't.

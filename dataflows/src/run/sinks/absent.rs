@@ -17,7 +17,7 @@ pub struct KafkaSinks;
 
 impl KafkaSinks {
     /// Opens none.
-    pub fn open(_: &[Delivery], _: &Plan, _: &Path) -> Result<Self, SinkError> {
+    pub fn open(_: &[Delivery], _: &Plan, _: &Path, _: &Path) -> Result<Self, RunError> {
         Ok(KafkaSinks)
     }
 
