@@ -201,5 +201,5 @@ fn no_restart_moves_a_boundary() {
             cuts += 1;
         }
     }
-    assert!(within > cuts / 20 && held_back > cuts / 20, "{within} within a file, {held_back} held back, of {cuts}");
+    assert!(within > cuts / 50 && held_back > cuts / 50, "{within} within a file, {held_back} held back, of {cuts}");
 }
