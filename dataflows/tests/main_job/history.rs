@@ -103,7 +103,7 @@ fn a_run_that_was_killed_leaves_the_files_that_its_logs_say() {
     let place = place();
     let data = place.path("aisle-data");
     for passed in 0..4 {
-        let mut running = place.start(&["run", "aisle.toml", "--speed", "100", "--workers", "2"]);
+        let mut running = place.start(&["run", "aisle.toml", "--speed", "20", "--workers", "2"]);
         for _ in 0..2 + passed {
             running.wait_for(" records, ");
         }
