@@ -75,7 +75,7 @@ pub enum ObjectsError {
         /// The object.
         object: String,
         /// Why.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The folder can't be made.
     #[error("could not make the folder {shown}")]
@@ -90,7 +90,7 @@ pub enum ObjectsError {
 impl ObjectsError {
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, ObjectsError::Refused { source: object_store::Error::NotFound { .. }, .. })
+        matches!(self, ObjectsError::Refused { source, .. } if matches!(**source, object_store::Error::NotFound { .. }))
     }
 }
 
@@ -117,7 +117,7 @@ impl Objects {
                     doing: "open",
                     shown: shown.clone(),
                     object: String::new(),
-                    source,
+                    source: source.into(),
                 })?;
                 let objects = Arc::new(objects.with_fsync(true));
                 Ok(Objects { objects, prefix: Path::from(below), runtime, shown })
@@ -155,7 +155,7 @@ impl Objects {
 
     fn refused(&self, doing: &'static str, object: &str) -> impl FnOnce(object_store::Error) -> ObjectsError {
         let (shown, object) = (self.shown.clone(), object.to_owned());
-        move |source| ObjectsError::Refused { doing, shown, object, source }
+        move |source| ObjectsError::Refused { doing, shown, object, source: source.into() }
     }
 
     /// Writes a new object, durably; says whether it was new. An object that is there already stays as it is.
@@ -213,8 +213,12 @@ fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
-    let refused =
-        |source| ObjectsError::Refused { doing: "open", shown: shown.to_owned(), object: String::new(), source };
+    let refused = |source: object_store::Error| ObjectsError::Refused {
+        doing: "open",
+        shown: shown.to_owned(),
+        object: String::new(),
+        source: source.into(),
+    };
     Ok(Arc::new(builder.build().map_err(refused)?))
 }
 

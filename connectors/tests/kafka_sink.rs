@@ -51,7 +51,7 @@ fn control_records_are_on_the_wire() {
     let messages = place.expected(5)[&(place.topics[0].clone(), 0)].len() as i64;
     assert_eq!(low, 0);
     assert!(high > messages, "{messages} messages end at offset {high}");
-    assert_eq!(records(&place.broker, &place.topics[0], 0, "read_uncommitted"), messages as usize);
+    assert_eq!(records(place.broker, &place.topics[0], 0, "read_uncommitted"), messages as usize);
 }
 
 /// Killed between sending and committing: the next writer ends what was open, nobody sees it, and all of it comes again.
@@ -67,7 +67,7 @@ fn what_was_not_committed_is_not_seen() {
     place.broker.send(&producer, &place.topics[0], 0, &derived(6)[0]);
     place.broker.leave(producer);
     assert!(
-        records(&place.broker, &place.topics[0], 0, "read_uncommitted")
+        records(place.broker, &place.topics[0], 0, "read_uncommitted")
             > place.expected(6)[&(place.topics[0].clone(), 0)].len()
     );
 

@@ -103,16 +103,12 @@ impl Reader {
         added.and_then(|()| self.committed.assign(&assignment)).map_err(failed)?;
         let read = loop {
             match self.committed.poll(Duration::from_millis(500)) {
-                Some(Ok(message)) => {
-                    if visit(&message).is_break() {
-                        break Ok(());
-                    }
-                }
+                Some(Ok(message)) if visit(&message).is_break() => break Ok(()),
                 // Every answer came after the stable end had reached `high`: this end is not before it.
                 Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
                 Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AllBrokersDown) => {}
                 Some(Err(error)) => break Err(failed(error)),
-                None => {}
+                Some(Ok(_)) | None => {}
             }
             if Instant::now() > deadline {
                 break Err(late());
