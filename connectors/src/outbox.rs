@@ -8,7 +8,7 @@
 //! entry   length u32 | checksum u32 | payload                                   all little endian
 //! ```
 //!
-//! An entry is a piece of a tick: up to [`PIECE_BYTES`] of one shard's messages. A tick never spans two segments, and one
+//! An entry is a piece of a tick: up to `PIECE_BYTES` of one shard's messages. A tick never spans two segments, and one
 //! whose last piece is missing never happened. So an outbox that a crash left is good up to its last complete tick, and
 //! one that was damaged is good up to the damage: the rest is derived again from the logs by whoever writes it.
 //!

@@ -112,7 +112,7 @@ impl EventDecoder {
     }
 }
 
-/// Decodes the Avro messages of one source: [`avro`](crate::avro).
+/// Decodes the Avro messages of one source.
 #[derive(Clone, Debug)]
 pub struct AvroEventDecoder {
     events: EventDecoder,

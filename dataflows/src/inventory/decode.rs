@@ -90,7 +90,7 @@ impl FactDecoder {
     }
 }
 
-/// Decodes the Avro messages of one source: [`avro`](crate::avro).
+/// Decodes the Avro messages of one source.
 #[derive(Clone, Debug)]
 pub struct AvroFactDecoder {
     facts: FactDecoder,

@@ -2,7 +2,7 @@
 //!
 //! Below a folder for each run, as for checkpoints, lies `variant_minutes/`, whose files are what [`crate::history`] says:
 //! each is made once, under a name that no other content can have, and is never changed. Three threads meet at the
-//! [`Shelf`]: the publisher puts complete files there and goes on; the writer makes objects of them, as long as it takes,
+//! `Shelf`: the publisher puts complete files there and goes on; the writer makes objects of them, as long as it takes,
 //! and deletes what is out of retention; the reader answers questions from objects and from what is not yet in one. An
 //! answer is of one tick: which rows it has is decided in one look at the shelf.
 //!
