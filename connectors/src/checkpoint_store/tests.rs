@@ -224,3 +224,50 @@ fn a_place_is_a_folder_or_a_bucket() {
     assert_eq!(parse("s3://b/p/q/").unwrap(), bucket);
     assert!(parse("s3:///p").is_err() && parse("ftp://b").is_err());
 }
+
+/// Against a real store that speaks S3. Its credentials come from the environment, so the test runs itself with them.
+#[cfg(feature = "s3")]
+#[test]
+fn s3_keeps_what_was_written_and_elects_one_writer_at_a_time() {
+    const INNER: &str = "AISLE_TEST_OF_S3";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    if std::env::var_os(INNER).is_none() {
+        let started = std::process::Command::new(root.join("scripts/object-store.sh")).arg("start").output().unwrap();
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let text = String::from_utf8(started.stdout).unwrap();
+        let variables = text.lines().filter_map(|line| line.split_once('='));
+        let myself = "checkpoint_store::tests::s3_keeps_what_was_written_and_elects_one_writer_at_a_time";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = again.args(["--exact", myself]).envs(variables).env(INNER, "1").output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+        return;
+    }
+    let variable = |name| std::env::var(name).unwrap();
+    let location = Location::S3 {
+        bucket: variable("AWS_BUCKET"),
+        prefix: format!("test-{}", std::process::id()),
+        endpoint: Some(variable("AWS_ENDPOINT")),
+    };
+    let store = || Store::open(&location, 7).unwrap();
+    for _ in 0..5 {
+        let epochs: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| store().elect().unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let different: std::collections::BTreeSet<u64> = epochs.iter().copied().collect();
+        assert_eq!(different.len(), 8, "of those who race each has an epoch of its own: {epochs:?}");
+    }
+    let checkpointer = Checkpointer::start(store(), options(2)).unwrap();
+    for upper in 1..=4 {
+        wait("the last one ends", || checkpointer.is_due());
+        write(&checkpointer, upper, 2);
+        checkpointer.acknowledged(upper);
+        wait("it is complete", || checkpointer.newest() == upper);
+    }
+    let manifest = store().newest(Tick::MAX, |_| Ok(())).unwrap().manifest.unwrap();
+    assert_eq!(manifest.position, position(4));
+    let all: Vec<Part> = (0..2).flat_map(|worker| parts(4, worker)).collect();
+    assert_eq!(read(&store(), &manifest).unwrap(), all);
+    assert!(!Store::open(&location, 7).unwrap().has_others().unwrap());
+    assert!(Store::open(&location, 8).unwrap().has_others().unwrap());
+}
