@@ -20,8 +20,8 @@ use std::process::Output;
 use outcome::{Rows, rows_of};
 use place::{CONFIGURATION, Place, succeeds, told};
 
-/// Runs of half a second and more, with many checkpoints.
-const SPEED: &str = "400";
+/// Runs of two seconds, with several checkpoints: one is whole only when history, too, needs nothing from before it.
+const SPEED: &str = "300";
 
 /// Where the process is killed, and at which passages.
 const POINTS: [(&str, &[u64]); 18] = [
@@ -38,7 +38,7 @@ const POINTS: [(&str, &[u64]); 18] = [
     ("checkpoint.worker.complete", &[1, 2, 5]),
     ("checkpoint.manifest.before", &[1, 2, 3]),
     ("checkpoint.manifest.after", &[1, 2, 3]),
-    ("checkpoint.forget", &[1, 2]),
+    ("checkpoint.forget", &[1]),
     ("history.file.before", &[1, 2, 4]),
     ("history.file.after", &[1, 2, 4]),
     ("restore.read", &[1, 2]),
