@@ -85,19 +85,6 @@ pub enum SourceError {
         /// Where it begins.
         oldest: u64,
     },
-    /// There are more partitions than were recorded, and a promise forbids them.
-    #[error(
-        "{origin} has {found} partitions, but {recorded} were recorded, and `identity_fixes_partition = true` was promised: \
-         an id could now occur in two of them; start again with --fresh, without the promise"
-    )]
-    Grown {
-        /// The topic.
-        origin: String,
-        /// How many were recorded.
-        recorded: u32,
-        /// How many there are.
-        found: u32,
-    },
     /// What is asked for is not there.
     #[error("{origin} ends at offset {end}, but offset {wanted} was asked for: it was cut, start again with --fresh")]
     Truncated {
