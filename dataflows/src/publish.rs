@@ -119,7 +119,8 @@ pub fn key_of(row: &Row) -> String {
             json(&[("tenant", &row.tenant), ("experiment", &row.experiment), ("variant", &row.variant)])
         }
         Row::LateEvent(row) => json(&[("partition", &row.partition), ("offset", &row.offset)]),
-        Row::DeadLetter(row) => json(&[("partition", &row.partition), ("offset", &row.offset)]),
+        // Records of one message share its offset.
+        Row::DeadLetter(row) => json(&[("partition", &row.partition), ("offset", &row.offset), ("line", &row.line)]),
         Row::SourceHealth(row) => json(&[("partition", &row.partition)]),
         Row::Stock(row) => {
             json(&[("tenant", &row.tenant), ("sku", &row.sku), ("node", &row.node), ("state", &row.state)])
