@@ -8,5 +8,8 @@ pub mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local_disk;
+pub mod objects;
 pub mod outbox;
+#[cfg(feature = "parquet")]
+pub mod parquet_table;
 pub mod registry;

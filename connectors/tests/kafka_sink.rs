@@ -78,6 +78,9 @@ fn what_was_not_committed_is_not_seen() {
     assert_eq!(place.verified(Mode::Transactional), place.expected(9));
 }
 
+/// Messages of a tick whose transactions take so long that the test comes to stop them in the middle.
+const LARGE: u32 = 30_000;
+
 /// A tick is divided among many transactions. Whoever stops between two of them goes on in the middle of the tick.
 #[test]
 fn a_large_tick_is_split_and_resumed_in_its_middle() {
@@ -85,13 +88,13 @@ fn a_large_tick_is_split_and_resumed_in_its_middle() {
     let options = place.options(|options| options.transaction_messages_max = 3);
     let mut sink = place.open(options.clone()).unwrap();
     place.write(&mut sink, 0..2);
-    let large = |tick| vec![place::messages(tick, 4_000), place::messages(tick, 100)];
+    let large = |tick| vec![place::messages(tick, LARGE), place::messages(tick, 100)];
     sink.write(2, large(2), &AtomicBool::new(false)).unwrap();
     sink.flush().unwrap();
     until("some of the tick is there", || records(&place.broker, &place.topics[0], 0, "read_committed") > 30);
     drop(sink);
     let progress = place.broker.newest_progress(&options, 0);
-    assert!(progress.tick == 2 && progress.sent > 0 && progress.sent < 4_000, "{progress:?}");
+    assert!(progress.tick == 2 && progress.sent > 0 && progress.sent < LARGE, "{progress:?}");
     place.verified(Mode::Transactional);
 
     let mut sink = place.open(place.options(|_| {})).unwrap();
@@ -102,7 +105,7 @@ fn a_large_tick_is_split_and_resumed_in_its_middle() {
     let of_tick =
         |shard, count: usize| -> Vec<SentMessage> { place.sent(shard, 2, &place::messages(2, count as u32), 0) };
     let verified = place.verified(Mode::Transactional);
-    for (shard, count) in [(0, 4_000), (1, 100)] {
+    for (shard, count) in [(0, LARGE as usize), (1, 100)] {
         let key = (place.topics[0].clone(), shard);
         let mut expected = place.expected(2)[&key].clone();
         expected.extend(of_tick(shard, count));

@@ -342,7 +342,7 @@ fn what_is_wrong_at_the_start_has_a_name() {
     let broker = Broker::shared();
     let cluster = connect(&broker);
     let missing = unique("missing");
-    let error = cluster.topics(&[missing.clone()]).unwrap_err();
+    let error = cluster.topics(std::slice::from_ref(&missing)).unwrap_err();
     assert_eq!(error, ClusterError::UnknownTopic { bootstrap: broker.bootstrap.clone(), topic: missing });
 
     // Nobody listens at the port of a socket that was just closed.

@@ -24,9 +24,10 @@ pub use kafka::{
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use settings::{
-    CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings, History,
-    InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation, PopulationSetting, SessionSettings,
-    Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings, VariantSettings, ViewSettings,
+    ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
+    Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation,
+    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings,
+    VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;

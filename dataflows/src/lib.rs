@@ -9,6 +9,7 @@ mod digest;
 pub mod document;
 pub mod experiment;
 pub mod graph;
+pub mod history;
 pub mod inventory;
 pub mod limits;
 pub mod messages;

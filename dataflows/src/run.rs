@@ -7,6 +7,8 @@ pub mod command;
 pub mod drawing;
 pub mod encoder;
 pub mod engine;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod http;
 pub mod inputs;
 pub mod job;

@@ -1,43 +1,58 @@
-//! Sealed rows only: what a sink with `sink = "sealed"` receives of a minute view.
+//! Sealed rows only: what a sink with `sink = "sealed"` and the history receive of a minute view.
 //!
 //! A sealed row changes only by a correction, so each minute is written once. Provisional changes are held until the
 //! watermark has passed the end of their minute; what comes later (retention's retractions) goes through as it is.
+//! A tick costs what it changes and what it seals: the rest of what is held is not looked at.
 
 use std::collections::BTreeMap;
 
 use operators::time::{MINUTE_MS, TimeMs};
 
+use crate::names::Name;
 use crate::views::Row;
 
 /// The rows of one shard that are not sealed.
 #[derive(Debug, Default)]
 pub struct Sealing {
-    held: BTreeMap<(TimeMs, Row), i64>,
+    /// By tenant, then by minute.
+    held: BTreeMap<Name, BTreeMap<TimeMs, BTreeMap<Row, i64>>>,
 }
 
 impl Sealing {
     /// Takes a tick's changes and gives those that are sealed, in canonical order. `watermark_of` is `W` of a tenant.
     pub fn tick(&mut self, changes: &[(Row, i64)], watermark_of: impl Fn(&str) -> TimeMs) -> Vec<(Row, i64)> {
-        let mut sealed = BTreeMap::new();
         for (row, diff) in changes {
-            let Some((_, minute_ms)) = minute_of(row) else { continue };
-            let rows = self.held.entry((minute_ms, row.clone())).or_default();
-            *rows += *diff;
-        }
-        self.held.retain(|(minute_ms, row), diff| {
-            let Some((tenant, _)) = minute_of(row).filter(|_| *diff != 0) else { return false };
-            let is_sealed = watermark_of(tenant) >= minute_ms.saturating_add(MINUTE_MS);
-            if is_sealed {
-                sealed.insert(row.clone(), *diff);
+            let Some((tenant, minute_ms)) = minute_of(row) else { continue };
+            if !self.held.contains_key(tenant) {
+                self.held.insert(tenant.clone(), BTreeMap::new());
             }
-            !is_sealed
-        });
+            let minutes = self.held.get_mut(tenant).expect("it was inserted if it was not there");
+            *minutes.entry(minute_ms).or_default().entry(row.clone()).or_default() += *diff;
+        }
+        let mut sealed = BTreeMap::new();
+        for (tenant, minutes) in &mut self.held {
+            let watermark_ms = watermark_of(tenant);
+            while let Some(minute) = minutes.first_entry()
+                && watermark_ms >= minute.key().saturating_add(MINUTE_MS)
+            {
+                sealed.extend(minute.remove().into_iter().filter(|(_, diff)| *diff != 0));
+            }
+        }
+        // Of a minute that is not sealed only what is there is worth its place.
+        for (row, _) in changes {
+            let Some((tenant, minute_ms)) = minute_of(row) else { continue };
+            if let Some(rows) = self.held.get_mut(tenant).and_then(|minutes| minutes.get_mut(&minute_ms))
+                && rows.get(row) == Some(&0)
+            {
+                rows.remove(row);
+            }
+        }
         sealed.into_iter().collect()
     }
 }
 
 /// The tenant and minute of a minute view's row.
-fn minute_of(row: &Row) -> Option<(&str, TimeMs)> {
+fn minute_of(row: &Row) -> Option<(&Name, TimeMs)> {
     match row {
         Row::SessionMinute(row) => Some((&row.tenant, row.minute_ms)),
         Row::VariantMinute(row) => Some((&row.tenant, row.minute_ms)),

@@ -9,6 +9,7 @@
 mod availability;
 mod failure;
 pub(crate) mod fields;
+pub mod history;
 mod instant;
 mod listing;
 pub mod subscribe;
@@ -50,7 +51,7 @@ pub struct Request {
 /// An answer: a status as in HTTP, and one JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// 200, 400, 404, 410 or 503.
+    /// 200, 400, 404, 410, 413 or 503.
     pub status: u16,
     /// The object's text.
     pub body: String,
@@ -197,6 +198,8 @@ fn route(views: &Views, request: &Request) -> Result<String, Failure> {
         "/healthz" => health(views),
         "/v1/views" => listing::list(views),
         "/v1/availability" => availability::look_up(views, request),
+        // Where history is kept, it is asked before the views are.
+        "/v1/history" => Err(Failure::no_history()),
         _ => match path.strip_prefix("/v1/views/") {
             Some(name) if !name.contains('/') => listing::read(views, views.view_named(name)?, &request.query),
             _ => Err(Failure::unknown_path(&request.path)),

@@ -94,6 +94,8 @@ impl Part {
 pub trait DecodeMessage: Send + 'static {
     /// What it decodes to.
     type Record: Record;
+    /// Whether messages are text: then whoever drives the decoder turns away what is no UTF-8, or longer than a line may be.
+    const IS_TEXT: bool = false;
     /// Gives every record of a message, in their order there, or why it is none; a message which is no container of
     /// records at all gives one rejection, of all of it.
     fn decode_message(&mut self, message: &[u8], give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>));
@@ -111,6 +113,7 @@ pub trait DecodeMessage: Send + 'static {
 
 impl<D: Decode> DecodeMessage for D {
     type Record = D::Record;
+    const IS_TEXT: bool = true;
 
     fn decode_message(
         &mut self,

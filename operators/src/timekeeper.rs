@@ -49,7 +49,8 @@ pub struct Position {
     pub upper: Tick,
     /// What time the last one was.
     pub now_ms: TimeMs,
-    /// By partition: the offset of the next record.
+    /// By partition: the offset of the next record. The last ones are left out as long as nothing was bound of them, so that
+    /// it is the same whatever was added later.
     pub next: Vec<u64>,
 }
 

@@ -60,7 +60,7 @@ impl Store {
         for record in &manifest.segments {
             let bytes = match self.get(&record.object) {
                 Ok(bytes) => bytes,
-                Err(StoreError::Refused { source: object_store::Error::NotFound { .. }, .. }) => {
+                Err(StoreError::Objects(error)) if error.is_not_found() => {
                     return Ok(Err(format!("{} is missing", record.object)));
                 }
                 Err(error) => return Err(error),

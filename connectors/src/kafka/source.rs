@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use operators::record::{Batch, Decode, Item, RAW_BYTES_MAX, Rejection};
+use operators::record::{Batch, DecodeMessage, Item, Part, RAW_BYTES_MAX, Rejection};
 use operators::source::{Polled, Source, SourceError};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -59,7 +59,7 @@ pub struct TopicSource<D> {
     items_expected: usize,
 }
 
-impl<D: Decode> TopicSource<D> {
+impl<D: DecodeMessage> TopicSource<D> {
     /// A partition. Nothing is asked of the cluster before the first poll.
     pub fn new(cluster: Arc<Cluster>, place: TopicPartition, decoder: D) -> Self {
         let origin = format!("{}[{}]", place.topic, place.partition).into();
@@ -158,11 +158,15 @@ impl<D: Decode> TopicSource<D> {
                     end_offset = offset + 1;
                     let content = value.unwrap_or_default();
                     bytes += content.len().max(1);
-                    text_starts.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
-                    text.extend_from_slice(&content[..content.len().min(RAW_BYTES_MAX)]);
-                    append_times.extend(append_ms);
-                    let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
-                    items.push(Item { offset, length, line: 0, outcome: decode(&mut self.decoder, value) });
+                    let start = text.len();
+                    // Of a container all of it, since each of its records may be asked for its own bytes.
+                    let kept = if D::IS_TEXT { content.len().min(RAW_BYTES_MAX) } else { content.len() };
+                    text.extend_from_slice(&content[..kept]);
+                    decode(&mut self.decoder, value, |part, outcome| {
+                        text_starts.push(u32::try_from(start + part.start as usize).unwrap_or(u32::MAX));
+                        append_times.extend(append_ms);
+                        items.push(Item { offset, length: part.length, line: part.place, outcome });
+                    });
                 }
                 Some(Arrived::End(offset)) => {
                     (self.end, self.end_is_new) = (Some(offset), true);
@@ -221,22 +225,27 @@ impl<D: Decode> TopicSource<D> {
     }
 }
 
-fn decode<D: Decode>(
-    decoder: &mut D,
-    value: Option<&[u8]>,
-) -> Result<(operators::record::Header, D::Record), (Rejection, Vec<u8>)> {
+type Outcome<R> = Result<(operators::record::Header, R), (Rejection, Vec<u8>)>;
+
+fn decode<D: DecodeMessage>(decoder: &mut D, value: Option<&[u8]>, mut give: impl FnMut(Part, Outcome<D::Record>)) {
     let Some(content) = value else {
-        return Err((Rejection::new("tombstone", "the message has no value"), Vec::new()));
+        let tombstone = Rejection::new("tombstone", "the message has no value");
+        return give(Part::whole(&[]), Err((tombstone, Vec::new())));
     };
-    let is_valid = std::str::from_utf8(content).is_ok();
-    let outcome = match reject(content, is_valid) {
-        None => decoder.decode(content),
-        Some(rejection) => Err(rejection),
+    let raw = |part: Part| {
+        let from = content.get(part.start as usize..).unwrap_or_default();
+        from[..from.len().min(part.length as usize).min(RAW_BYTES_MAX)].to_vec()
     };
-    outcome.map_err(|rejection| (rejection, content[..content.len().min(RAW_BYTES_MAX)].to_vec()))
+    if D::IS_TEXT
+        && let Some(rejection) = reject(content, std::str::from_utf8(content).is_ok())
+    {
+        let whole = Part::whole(content);
+        return give(whole, Err((rejection, raw(whole))));
+    }
+    decoder.decode_message(content, |part, outcome| give(part, outcome.map_err(|rejection| (rejection, raw(part)))));
 }
 
-impl<D: Decode> Source for TopicSource<D> {
+impl<D: DecodeMessage> Source for TopicSource<D> {
     type Record = D::Record;
 
     fn seek(&mut self, offset: u64) -> Result<(), SourceError> {

@@ -10,9 +10,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
-    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenInventory, WrittenKafka,
-    WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant, WrittenTime,
-    WrittenVariant, WrittenView,
+    Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
+    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant,
+    WrittenTime, WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -64,6 +64,7 @@ pub(super) struct WrittenSections {
     pub(super) sessions: Section<WrittenSessions>,
     pub(super) inventory: Section<WrittenInventory>,
     pub(super) checkpoints: Section<WrittenCheckpoints>,
+    pub(super) history: Section<WrittenHistory>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
     pub(super) sinks: Vec<Section<WrittenSink>>,
 }
@@ -102,6 +103,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sessions = one(&mut root, "sessions", mistakes);
     let inventory = one(&mut root, "inventory", mistakes);
     let checkpoints = one(&mut root, "checkpoints", mistakes);
+    let history = one(&mut root, "history", mistakes);
     let views = named(&mut root, "views", mistakes);
     let sinks = several(&mut root, "sinks", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sinks = sinks.collect();
@@ -118,6 +120,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         sessions,
         inventory,
         checkpoints,
+        history,
         views,
         sinks,
     })

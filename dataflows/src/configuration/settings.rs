@@ -67,6 +67,19 @@ pub struct Operation {
     pub checkpoints: CheckpointSettings,
     /// How each sink's messages get to their topics, by its place in [`Meaning::sinks`].
     pub deliveries: Vec<Delivery>,
+    /// Where sealed minutes go, if [`Meaning::history`] wants any to be kept.
+    pub archive: ArchiveSettings,
+}
+
+/// Where the files of history are, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// A folder within the data folder, `s3://bucket/prefix`, or `none`.
+    pub to: String,
+    /// Of S3, unless it is Amazon's.
+    pub endpoint: Option<String>,
+    /// How far behind the time of the ticks a file is deleted.
+    pub retention_ms: i64,
 }
 
 /// Where and how often checkpoints are written.
@@ -131,6 +144,20 @@ pub struct Meaning {
     /// The Kafka sinks, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<KafkaSinkSettings>,
+    /// Which files the sealed minutes make.
+    pub history: HistorySettings,
+}
+
+/// Which files the sealed minutes make. It decides bytes that are written, so it is recorded; where they go is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistorySettings {
+    /// Whether there are any.
+    pub kept: bool,
+    /// A file ends where `now` enters another multiple of this.
+    pub file_ms: i64,
+    /// A file ends behind the tick in which it came to hold so many rows.
+    pub rows_max: usize,
 }
 
 impl Meaning {
@@ -212,6 +239,8 @@ pub struct SourceSettings {
     pub name: String,
     /// What its records are.
     pub kind: SourceKind,
+    /// How they are written.
+    pub format: Format,
     /// The tenants whose records it may have; all, where it names none.
     pub tenants: Vec<Name>,
     /// The fact sources whose facts it may have; `None` is any.
@@ -228,6 +257,16 @@ pub struct SourceSettings {
     pub skew_max_ms: i64,
     /// What is promised. `None` until a plan knows all partitions and decides it.
     pub identity_fixes_partition: Option<bool>,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One JSON object a line, or a message.
+    Json,
+    /// Many facts a message, as `docs/facts-batch.md` says.
+    FactsBatch,
 }
 
 impl SourceSettings {

@@ -18,10 +18,12 @@ use super::kafka::{Built, KafkaSettings};
 use super::mistake::Mistakes;
 use super::section::{Section, WrittenSections};
 use super::settings::{
-    CheckpointSettings, Delivery, FactClass, FactSourceSettings, History, InventorySettings, Meaning, Operation,
-    SessionSettings, Settings, SourceSettings,
+    ArchiveSettings, CheckpointSettings, Delivery, FactClass, FactSourceSettings, History, HistorySettings,
+    InventorySettings, Meaning, Operation, SessionSettings, Settings, SourceSettings,
 };
-use super::written::{Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenInventory, WrittenTime};
+use super::written::{
+    Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory, WrittenTime,
+};
 use crate::views::View;
 use sources::Settled;
 use values::{choice, flag, integer, name_is_well_formed, unsigned};
@@ -40,11 +42,12 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
     let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
+    let (archive, history_kept) = archive(&sections.history.written, mistakes);
     let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
-    let file = &sections.file;
-    let operation = operation(file, &sections.time.written, kafka, history, checkpoints, deliveries, mistakes);
-    let sessions = sessions_kept;
-    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks };
+    let (file, time) = (&sections.file, &sections.time.written);
+    let operation = operation(file, time, kafka, history, checkpoints, deliveries, archive, mistakes);
+    let (sessions, history) = (sessions_kept, history_kept);
+    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
     Settings { operation, meaning, inputs }
 }
 
@@ -83,6 +86,7 @@ fn operation(
     history: BTreeMap<View, History>,
     checkpoints: CheckpointSettings,
     deliveries: Vec<Delivery>,
+    archive: ArchiveSettings,
     mistakes: &mut Mistakes<'_>,
 ) -> Operation {
     let file = &file.written;
@@ -103,22 +107,51 @@ fn operation(
         history,
         checkpoints,
         deliveries,
+        archive,
     }
+}
+
+/// Where objects of some kind go: a folder, a bucket, or nowhere.
+fn place(what: &str, to: &Given<String>, default: &str, mistakes: &mut Mistakes<'_>) -> String {
+    let Some(given) = to else { return default.to_owned() };
+    let to = given.get_ref();
+    if to.is_empty() || (to.contains("://") && !to.starts_with("s3://")) {
+        let message = format!("`to` is \"{to}\", which is no place for {what}");
+        mistakes.add(given.span(), message, "write a folder, \"s3://bucket/prefix\" or \"none\"");
+    }
+    if to.starts_with("s3://") && !cfg!(feature = "s3") {
+        let hint = "build it with `cargo build --release --features s3`, or name a folder";
+        mistakes.add(given.span(), "this build knows no S3", hint);
+    }
+    to.clone()
+}
+
+fn archive(written: &WrittenHistory, mistakes: &mut Mistakes<'_>) -> (ArchiveSettings, HistorySettings) {
+    let WrittenHistory { to, endpoint, file_ms, rows_max, retention_ms } = written;
+    let default = if cfg!(feature = "history") { "history" } else { "none" };
+    let place = place("history", to, default, mistakes);
+    let kept = place != "none";
+    if let Some(given) = to.as_ref().filter(|_| kept && !cfg!(feature = "history")) {
+        let hint = "build it with `cargo build --release --features history`, or write \"none\"";
+        mistakes.add(given.span(), "this build keeps no history", hint);
+    }
+    let archive = ArchiveSettings {
+        to: place,
+        endpoint: endpoint.as_ref().map(|given| given.get_ref().clone()),
+        retention_ms: integer("retention_ms", retention_ms, bounds::DURATION_POSITIVE_MS, 34_560_000_000, mistakes),
+    };
+    let history = HistorySettings {
+        kept,
+        file_ms: integer("file_ms", file_ms, bounds::HISTORY_FILE_MS, 600_000, mistakes),
+        rows_max: unsigned("rows_max", rows_max, bounds::HISTORY_FILE_ROWS, 100_000, mistakes),
+    };
+    (archive, history)
 }
 
 fn checkpoints(written: &WrittenCheckpoints, mistakes: &mut Mistakes<'_>) -> CheckpointSettings {
     let WrittenCheckpoints { to, endpoint, interval_ms, keep } = written;
-    let is_known = |to: &str| !to.is_empty() && (to.starts_with("s3://") || !to.contains("://"));
-    if let Some(given) = to.as_ref().filter(|given| !is_known(given.get_ref())) {
-        let message = format!("`to` is \"{}\", which is no place for checkpoints", given.get_ref());
-        mistakes.add(given.span(), message, "write a folder, \"s3://bucket/prefix\" or \"none\"");
-    }
-    if let Some(given) = to.as_ref().filter(|given| given.get_ref().starts_with("s3://") && !cfg!(feature = "s3")) {
-        let hint = "build it with `cargo build --release --features s3`, or name a folder";
-        mistakes.add(given.span(), "this build knows no S3", hint);
-    }
     CheckpointSettings {
-        to: to.as_ref().map_or("checkpoints", |given| given.get_ref()).to_owned(),
+        to: place("checkpoints", to, "checkpoints", mistakes),
         endpoint: endpoint.as_ref().map(|given| given.get_ref().clone()),
         interval_ms: integer("interval_ms", interval_ms, bounds::CHECKPOINT_INTERVAL_MS, 60_000, mistakes),
         keep: unsigned("keep", keep, bounds::CHECKPOINTS_KEPT, 3, mistakes),

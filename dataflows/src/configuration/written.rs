@@ -39,6 +39,8 @@ pub(super) struct WrittenFile {
     pub(super) inventory: Option<IgnoredAny>,
     /// Where and how often the state is saved, so that a restart need not compute everything again.
     pub(super) checkpoints: Option<IgnoredAny>,
+    /// Where sealed minutes are kept for longer than any view keeps them.
+    pub(super) history: Option<IgnoredAny>,
     /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
     /// `dead_letters`, `source_health`, `stock`, `availability`.
     pub(super) views: Option<IgnoredAny>,
@@ -61,6 +63,27 @@ pub(super) struct WrittenCheckpoints {
     pub(super) interval_ms: Given<i64>,
     /// How many are kept; 1 to 100. Default: 3.
     pub(super) keep: Given<i64>,
+}
+
+/// History: the sealed minutes of `variant_minutes` as Parquet files, as `history.md` says. Whether there is any, and where
+/// files end, is part of what the run's outputs are and can't change at a restart; the rest can.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenHistory {
+    /// A folder, relative to the data folder; or `s3://bucket/prefix`, as for checkpoints; or `"none"`. Default:
+    /// `"history"`, in a build with the feature `history`.
+    pub(super) to: Given<String>,
+    /// The URL of an S3 store that is not Amazon's.
+    pub(super) endpoint: Given<String>,
+    /// A file ends where the time of the ticks enters another multiple of this; 60000 to 86400000. Default: 600000, which is
+    /// 10 minutes.
+    pub(super) file_ms: Given<i64>,
+    /// A file ends sooner, behind the tick in which it came to hold so many rows; 1 to 1000000. So many are held in memory.
+    /// Default: 100000.
+    pub(super) rows_max: Given<i64>,
+    /// A file is deleted once its newest minute is this far behind the time of the ticks. Default: 34560000000, which is 400
+    /// days.
+    pub(super) retention_ms: Given<i64>,
 }
 
 /// When ticks are minted, and how much disorder and silence is allowed. The last four hold for every source that does not
@@ -143,6 +166,9 @@ pub(super) struct WrittenSource {
     /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
     /// the topic while a run goes on, or between two runs, are added to it, behind all others.
     pub(super) topic: Given<String>,
+    /// How the messages of a topic are written: `"json"`, one record a message; or `"facts-batch"`, many facts a message, as
+    /// `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
+    pub(super) format: Given<String>,
     /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
     /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.
     pub(super) start: Given<String>,

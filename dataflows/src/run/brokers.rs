@@ -7,7 +7,7 @@ use std::sync::Arc;
 use connectors::kafka::cluster::{Cluster, ClusterError};
 use connectors::kafka::connection::{Connection, Mechanism, Sasl, Secret, Tls};
 use connectors::kafka::source::{TopicPartition, TopicSource};
-use operators::record::Decode;
+use operators::record::DecodeMessage;
 use operators::source::Source;
 
 use crate::configuration::{
@@ -86,7 +86,7 @@ impl Brokers {
     }
 
     /// The reader of a partition.
-    pub fn source<D: Decode>(
+    pub fn source<D: DecodeMessage>(
         &self,
         record: &TopicRecord,
         decoder: D,

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,12 +45,29 @@ pub struct Published {
     /// Changes with every tick.
     news: watch::Sender<()>,
     clock: Option<fn() -> TimeMs>,
+    history: OnceLock<AskHistory>,
 }
+
+/// Answers a question about history, by its parameters; may take its time.
+pub type AskHistory = Box<dyn Fn(&[(String, String)]) -> Response + Send + Sync>;
 
 impl Published {
     /// Publishes `views` from now on. With a `clock`, answers outlive themselves by it; without, by the ticks' own time.
     pub fn new(views: Views, bounds: HubBounds, clock: Option<fn() -> TimeMs>) -> Published {
-        Published { views: RwLock::new(views), hub: Mutex::new(Hub::new(bounds)), news: watch::Sender::new(()), clock }
+        Published {
+            views: RwLock::new(views),
+            hub: Mutex::new(Hub::new(bounds)),
+            news: watch::Sender::new(()),
+            clock,
+            history: OnceLock::new(),
+        }
+    }
+
+    /// From now on `ask` answers `/v1/history`.
+    pub fn set_history(&self, ask: AskHistory) {
+        if self.history.set(ask).is_err() {
+            tracing::warn!("history is kept twice; the first one answers");
+        }
     }
 
     /// Publishes a tick, as [`Views::apply_tick`] does, and passes it on to whoever follows.
@@ -225,6 +242,13 @@ async fn handle(
     }
     let published = shared.published;
     let request = Request { path: path.to_owned(), query, at_ms: published.clock.map(|clock| clock()) };
+    if request.path.trim_end_matches('/') == "/v1/history" && published.history.get().is_some() {
+        let asked = tokio::task::spawn_blocking(move || published.history.get().map(|ask| ask(&request.query)));
+        return match asked.await {
+            Ok(Some(response)) => respond(response),
+            _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        };
+    }
     if !path.starts_with("/v1/views/") {
         return respond(answer(&published.read(), &request));
     }

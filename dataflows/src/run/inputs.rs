@@ -10,8 +10,9 @@ use operators::time::TimeMs;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
-use crate::configuration::{FileRecord, PartitionInput, Plan, Settings, SourceInput, SourceKind};
+use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind};
 use crate::experiment::decode::EventDecoder;
+use crate::inventory::batch::BatchDecoder;
 use crate::inventory::decode::FactDecoder;
 
 /// Why what is to be read can't be found.
@@ -77,8 +78,13 @@ pub fn sources(plan: &Plan, folder: &Path, brokers: &Brokers) -> Result<Vec<Part
                 PartitionSource::Events(reader.with(decoder)?)
             }
             SourceKind::Inventory => {
-                let decoder = FactDecoder::new(catalog, tenants, source.fact_sources.clone());
-                PartitionSource::Facts(reader.with(decoder)?)
+                let decoder = |catalog, tenants| FactDecoder::new(catalog, tenants, source.fact_sources.clone());
+                PartitionSource::Facts(match (source.format, reader.input) {
+                    (Format::FactsBatch, PartitionInput::Topic(record)) => {
+                        brokers.source(record, BatchDecoder::new(catalog, tenants, source.fact_sources.clone()))?
+                    }
+                    _ => reader.with(decoder(catalog, tenants))?,
+                })
             }
         });
     }

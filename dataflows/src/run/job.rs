@@ -21,6 +21,8 @@ use operators::topology::{LaneParameters, Topology};
 use super::assist::{assist, even_if_lost, in_common, linked};
 use super::brokers::{Brokers, BrokersError};
 use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOptions, WallClock, Workers};
+#[cfg(feature = "history")]
+pub(super) use super::history::History;
 use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
@@ -187,6 +189,14 @@ pub enum RunError {
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Verify(#[from] connectors::kafka::sink::verify::VerifyError),
+    /// History.
+    #[cfg(feature = "history")]
+    #[error(transparent)]
+    History(#[from] super::history::HistoryError),
+    /// The recorded configuration keeps history, which this build can't.
+    #[cfg(not(feature = "history"))]
+    #[error("this run keeps history, for which the build needs a feature: cargo build --release --features history")]
+    NoHistory,
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -355,10 +365,11 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     }
     let store = recovery::open(&settings, run)?;
     if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
-        && store.is_of_others()?
+        && store.has_others()?
     {
         return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
     }
+    let history = open_history(&settings, &plan, run, timekeeper.durable(), options.replay_all)?;
     let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
     let chosen = match &store {
         Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
@@ -379,12 +390,17 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let timekeeper = if upper > 0 { timekeeper.resume_at(upper) } else { timekeeper };
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
+    #[cfg(feature = "history")]
+    if let Some(ask) = history.as_ref().map(History::ask) {
+        published.set_history(Box::new(move |query| ask.answer(query)));
+    }
     let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     let data_path = folder.path().to_owned();
     let watch = sinks.watch();
-    let output = Output::new(files, sinks, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let follower = history.as_ref().map(|history| history.follower(&plan));
+    let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
@@ -414,6 +430,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
+        history.iter().for_each(History::give_up);
         even_if_lost(engine.stop(), interrupted)?;
         let listen = server.address().to_string();
         server.shutdown();
@@ -441,8 +458,37 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
+    history.map_or(Ok(()), |history| history.finish(interrupted))?;
     server.shutdown();
     watch.failure().map_or(Ok(Went::Ended(ended)), Err)
+}
+
+#[cfg(feature = "history")]
+fn open_history(settings: &Settings, plan: &Plan, run: u64, log: u64, anew: bool) -> Result<Option<History>, RunError> {
+    let operation = &settings.operation;
+    Ok(History::open(&operation.archive, Path::new(&operation.data_dir), plan, run, log, anew)?)
+}
+
+#[cfg(not(feature = "history"))]
+fn open_history(_: &Settings, plan: &Plan, _: u64, _: u64, _: bool) -> Result<Option<History>, RunError> {
+    if plan.meaning.history.kept { Err(RunError::NoHistory) } else { Ok(None) }
+}
+
+/// What a build without history has instead: nothing that could ever be made.
+#[cfg(not(feature = "history"))]
+pub(super) enum History {}
+
+#[cfg(not(feature = "history"))]
+impl History {
+    pub(super) fn follower(&self, _: &Plan) -> Box<dyn super::output::Follow> {
+        match *self {}
+    }
+    pub(super) fn give_up(&self) {
+        match *self {}
+    }
+    pub(super) fn finish(self, _: &AtomicBool) -> Result<(), RunError> {
+        match self {}
+    }
 }
 
 /// Says that a run was interrupted.

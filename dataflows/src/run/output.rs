@@ -113,10 +113,19 @@ pub(super) fn sealed_through(tick: &CompleteTick, groups: &[String]) -> Vec<(Str
     groups.iter().cloned().zip(tick.mark.watermarks.iter().copied()).collect()
 }
 
-/// Files and Kafka sinks, then served views.
+/// Takes complete ticks beside the change files, and keeps progress of its own.
+pub trait Follow: Send {
+    /// Takes the next complete tick; may be slow, but only for want of room.
+    fn follow(&mut self, tick: &CompleteTick) -> Result<(), PublishError>;
+    /// As [`Publish::needed_from`].
+    fn needed_from(&self) -> Option<Tick>;
+}
+
+/// Files, Kafka sinks and history, then served views.
 pub struct Output<D> {
     files: ChangeFiles<D>,
     sinks: KafkaSinks,
+    history: Option<Box<dyn Follow>>,
     published: Arc<Published>,
     groups: Vec<String>,
     folder: DataFolder,
@@ -129,12 +138,13 @@ impl<D: Disk> Output<D> {
     pub fn new(
         files: ChangeFiles<D>,
         sinks: KafkaSinks,
+        history: Option<Box<dyn Follow>>,
         published: Arc<Published>,
         plan: &Plan,
         folder: DataFolder,
         bytes_max: u64,
     ) -> Self {
-        Output { files, sinks, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
+        Output { files, sinks, history, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
     }
 }
 
@@ -146,15 +156,14 @@ impl<D: Disk> Publish for Output<D> {
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
         self.files.write(&mut tick)?;
         self.sinks.write(&mut tick)?;
+        if let Some(history) = &mut self.history {
+            history.follow(&tick)?;
+        }
         let sealed_through = sealed_through(&tick, &self.groups);
         let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
         self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;
         self.ticks += 1;
         Ok(())
-    }
-
-    fn needed_from(&self) -> Option<Tick> {
-        self.sinks.needed_from()
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
@@ -174,5 +183,10 @@ impl<D: Disk> Publish for Output<D> {
             }
         }
         Ok(())
+    }
+
+    fn needed_from(&self) -> Option<Tick> {
+        let history = self.history.as_ref().and_then(|history| history.needed_from());
+        self.sinks.needed_from().into_iter().chain(history).min()
     }
 }

@@ -7,7 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Location, Manifest, Store, Unusable};
+use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Manifest, Store, StoreError, Unusable};
+use connectors::objects::Location;
 use operators::checkpoint::{Part, Restore};
 use operators::disk::Log;
 use operators::time::Tick;
@@ -37,7 +38,7 @@ pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunEr
         return Ok(None);
     }
     let base = Path::new(&settings.operation.data_dir);
-    let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base)?;
+    let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base).map_err(StoreError::from)?;
     Ok(Some(Store::open(&location, run)?))
 }
 

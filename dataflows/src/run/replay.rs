@@ -1,7 +1,8 @@
 //! `aisle replay`: the same run again from its two logs, every output byte compared.
 //!
 //! The configuration is the one that was recorded; the file on disk is not looked at. Outputs go to a folder of their own
-//! beside the data, are compared file by file, and are removed.
+//! beside the data, are compared file by file, and are removed. Of history, the files in the data folder are compared; those
+//! elsewhere, or deleted by retention, are not.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -18,8 +19,12 @@ use operators::timekeeper::Timekeeper;
 use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
-use super::job::{BUILD, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
-use super::output::ChangeFiles;
+use super::job::{
+    BUILD, History, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say,
+};
+use super::output::{ChangeFiles, Follow};
+#[cfg(feature = "history")]
+use crate::configuration::ArchiveSettings;
 use crate::configuration::Plan;
 
 pub mod messages;
@@ -49,6 +54,10 @@ pub enum Compared {
     Interrupted,
 }
 
+/// Where history is in a data folder, unless the configuration says otherwise.
+#[cfg(feature = "history")]
+const HISTORY: &str = "history";
+
 /// How long a line may be that is shown.
 const LINE_CHARS_MAX: usize = 400;
 
@@ -70,13 +79,15 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     let folder = replay.folder;
     let scratch = folder.join("replay");
     let mut names = Vec::new();
-    let replayed = again(replay, interrupted, |plan| {
+    let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
             std::fs::remove_dir_all(&scratch)?;
         }
-        let files = ChangeFiles::open(LocalDisk::new(&scratch), plan)?;
+        let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
-        Ok(Box::new(Again(files)))
+        let history = history_again(folder, &scratch, recorded, &mut names)?;
+        let follower = history.as_ref().map(|history| history.follower(recorded.plan));
+        Ok((Box::new(Again { files, history: follower }), history))
     })?;
     let compared = match replayed {
         Replayed::Ended { ticks } => compare(folder, &scratch, &names, ticks)?,
@@ -85,6 +96,37 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     std::fs::remove_dir_all(&scratch)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     Ok(compared)
+}
+
+/// History, if the run kept any in its data folder: written again beside the other outputs.
+#[cfg(feature = "history")]
+fn history_again(
+    folder: &Path,
+    scratch: &Path,
+    recorded: &Recorded<'_>,
+    names: &mut Vec<String>,
+) -> Result<Option<History>, RunError> {
+    let run = super::recovery::run_of(recorded.first);
+    let written = super::history::local_files(&folder.join(HISTORY), run)?;
+    names.extend(written.into_iter().map(|name| format!("{HISTORY}/{name}")));
+    let to = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
+    Ok(History::open(&to, scratch, recorded.plan, run, recorded.ticks, true)?)
+}
+
+#[cfg(not(feature = "history"))]
+fn history_again(_: &Path, _: &Path, recorded: &Recorded<'_>, _: &mut [String]) -> Result<Option<History>, RunError> {
+    let Recorded { first: _, plan: _, ticks: _ } = recorded;
+    Ok(None)
+}
+
+/// What a data folder recorded.
+struct Recorded<'a> {
+    /// The plan of its first tick.
+    first: &'a Plan,
+    /// The newest one.
+    plan: &'a Plan,
+    /// How many ticks there are.
+    ticks: u64,
 }
 
 /// How a replay ended.
@@ -98,7 +140,7 @@ enum Replayed {
 fn again(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
-    publish: impl FnOnce(&Plan) -> Result<Box<dyn Publish>, RunError>,
+    publish: impl FnOnce(&Recorded<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
 ) -> Result<Replayed, RunError> {
     let Replay { folder, inputs: inputs_folder, configuration, workers } = *replay;
     if !folder.join(REMAP_LOG).exists() {
@@ -111,7 +153,7 @@ fn again(
     let (data, _) = DataFolder::open(folder, false)?;
     let mut log = FramedLog::new(data.disk(), REMAP_LOG);
     // The newest plan has every partition, of which the earlier ticks name those that there were.
-    let Some((_, plan)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
+    let Some((first, plan)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
     let inputs_folder = match inputs_folder {
         Some(given) => given.to_owned(),
@@ -120,6 +162,7 @@ fn again(
     let options = MinterOptions::default();
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
+    let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
     let kafka_folder = configuration.map(folder_of).unwrap_or_default();
@@ -131,7 +174,7 @@ fn again(
         sources,
         &InputOptions { from: plan.first_offsets(), ..InputOptions::new(4 << 20, plan.partitions.len(), Vec::new()) },
         Some(timekeeper),
-        publish(&plan)?,
+        output,
     )?;
     let (started, mut told) = (Instant::now(), Duration::ZERO);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
@@ -142,19 +185,27 @@ fn again(
         }
     }
     let ended = engine.has_ended();
+    if !ended {
+        history.iter().for_each(History::give_up);
+    }
     engine.stop()?;
+    history.map_or(Ok(()), |history| history.finish(interrupted))?;
     Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
 }
 
 /// Writes the outputs again.
-struct Again(ChangeFiles<LocalDisk>);
+struct Again {
+    files: ChangeFiles<LocalDisk>,
+    history: Option<Box<dyn Follow>>,
+}
 
 impl Publish for Again {
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
-        Ok(self.0.write(&mut tick)?)
+        self.files.write(&mut tick)?;
+        self.history.as_mut().map_or(Ok(()), |history| history.follow(&tick))
     }
     fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(self.0.flush()?)
+        Ok(self.files.flush()?)
     }
 }
 

@@ -15,6 +15,7 @@ use super::brokers::{BrokersError, connection};
 use super::job::{RunError, folder_of, read_settings};
 use super::replay::Replay;
 use super::replay::messages::messages_of;
+use crate::configuration::KafkaSinkSettings;
 
 /// How long a partition may take to be read.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -27,7 +28,7 @@ pub struct VerifyArguments {
     /// `host:port` of some brokers, separated by commas.
     #[arg(long, required_unless_present = "configuration")]
     bootstrap: Option<String>,
-    /// A configuration whose `[kafka]` says where Kafka is; nothing else is taken of it.
+    /// A configuration that says where Kafka is, and of the sink where its progress is; nothing else is taken of it.
     #[arg(long)]
     configuration: Option<PathBuf>,
     /// The sink's progress topic, if it can't be told from the messages.
@@ -88,16 +89,25 @@ impl WrittenWith {
 
 /// What was found in a topic, as text, and whether everything holds.
 pub fn verify_sink(arguments: &VerifyArguments) -> Result<(String, bool), RunError> {
+    let settings = arguments.configuration.as_deref().map(read_settings).transpose()?;
+    // A configuration that has the sink knows where it writes its progress, and where it is.
+    let delivery = settings.as_ref().and_then(|settings| {
+        let writes = |sink: &KafkaSinkSettings| sink.views.iter().any(|view| sink.topic_of(*view) == arguments.topic);
+        let place = settings.meaning.sinks.iter().position(writes)?;
+        Some((&settings.meaning.sinks[place].name, &settings.operation.deliveries[place]))
+    });
+    let of_sink = delivery.map(|(name, delivery)| format!("{}.{name}.progress", delivery.engine));
     let question = Question {
         topic: arguments.topic.clone(),
-        progress_topic: arguments.progress.clone(),
+        progress_topic: arguments.progress.clone().or(of_sink),
         mode: arguments.mode.into(),
         patience: PATIENCE,
     };
     let connection = match (&arguments.bootstrap, &arguments.configuration) {
         (Some(bootstrap), _) => Connection::plaintext(bootstrap),
         (None, Some(path)) => {
-            let kafka = read_settings(path)?.operation.kafka;
+            let kafka = delivery.map(|(_, delivery)| delivery.kafka.clone());
+            let kafka = kafka.or_else(|| settings.as_ref().and_then(|settings| settings.operation.kafka.clone()));
             connection(&kafka.ok_or(BrokersError::Nowhere)?, &folder_of(path))?
         }
         (None, None) => return Err(BrokersError::Nowhere.into()),

@@ -52,6 +52,28 @@ impl Failure {
         Failure { status: 404, code: "not_yet_published", message: message.into() }
     }
 
+    /// The answer would be larger than answers may be.
+    pub fn too_large(message: impl Into<String>) -> Failure {
+        Failure { status: 413, code: "too_large", message: message.into() }
+    }
+
+    /// No history is kept.
+    pub fn no_history() -> Failure {
+        let message =
+            "no history is kept; `[history]` of the configuration, or the build, does not ask for it".to_owned();
+        Failure { status: 404, code: "no_history", message }
+    }
+
+    /// What history is read from can't be read now.
+    pub fn history_unavailable(message: impl Into<String>) -> Failure {
+        Failure { status: 503, code: "history_unavailable", message: message.into() }
+    }
+
+    /// A file of history is not as it was written.
+    pub fn history_damaged(message: impl Into<String>) -> Failure {
+        Failure { status: 500, code: "history_damaged", message: message.into() }
+    }
+
     pub(crate) fn starting() -> Failure {
         let message = "no tick is published yet; try again in a moment".to_owned();
         Failure { status: 503, code: "starting", message }
@@ -60,7 +82,7 @@ impl Failure {
     pub(crate) fn unknown_path(path: &str) -> Failure {
         let message = format!(
             "there is nothing at {path:?}; there are /healthz, /v1/views, /v1/views/{{view}}, \
-             /v1/views/{{view}}/changes and /v1/availability"
+             /v1/views/{{view}}/changes, /v1/availability and /v1/history"
         );
         Failure { status: 404, code: "unknown_path", message }
     }

@@ -86,7 +86,7 @@ fn topics_hold_what_the_change_files_hold_and_replay_derives_the_same_messages()
     succeeds(&place.run_once(&["--workers", "2"]));
     assert_same(&place, &bootstrap, &engine, Mode::Transactional);
     let topic = format!("{engine}.session_minutes");
-    let verified = place.aisle(&["verify-sink", &topic, "--bootstrap", &bootstrap]);
+    let verified = place.aisle(&["verify-sink", &topic, "--configuration", "aisle.toml"]);
     succeeds(&verified);
     assert!(told(&verified).contains("every message is there once"), "{}", told(&verified));
     let against = ["replay", "aisle-data", "--sink", "main", "--bootstrap", &bootstrap, "--engine", &engine];

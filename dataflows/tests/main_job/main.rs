@@ -4,6 +4,9 @@
 
 mod bad_input;
 mod cluster;
+#[cfg(feature = "history")]
+mod history;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod place;
 mod samples;

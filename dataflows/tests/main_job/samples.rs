@@ -72,6 +72,8 @@ fn everything_that_the_main_job_counts_occurs_in_the_samples() {
         let changes = |diff: &str| changes.matches(&format!("\"diff\":{diff},")).count();
         assert!(changes("1") > 0 && changes("-1") == 0, "{view} shows at the end what came into it");
     }
+    #[cfg(feature = "history")]
+    crate::history::holds_what_was_sealed(&folder.path().join("aisle-data"));
 }
 
 /// They are part of the repository, so they stay small.

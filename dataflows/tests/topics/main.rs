@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use broker::{Broker, eventually, unique, write_all};
+use broker::{Broker, eventually, unique, write, write_all};
+use dataflows::inventory::batch::BatchWriter;
+use dataflows::inventory::statement::{KINDS, Statement};
 use place::{CONFIGURATION, Place, Running, outputs, refuses, succeeds, told};
 use serde_json::Value;
 
@@ -134,6 +136,62 @@ fn topics_give_the_views_that_the_same_records_give_from_files() {
     let dead = count(&health(&topics, "facts/0").unwrap(), "dead_letters");
     succeeds(&topics.run_once(&["--workers", "1"]));
     assert_eq!(count(&health(&topics, "facts/0").unwrap(), "dead_letters"), dead + 1);
+    succeeds(&topics.aisle(&["replay", "aisle-data", "--configuration", "aisle.toml"]));
+}
+
+/// The facts of a text of lines, in messages of up to seven, and then a message that is none.
+fn batches(text: &str) -> Vec<Vec<u8>> {
+    let mut writer = BatchWriter::default();
+    let mut messages = Vec::new();
+    for line in text.lines() {
+        let fact: Value = serde_json::from_str(line).unwrap();
+        let kind = KINDS.iter().find(|(name, _)| fact["kind"] == *name).unwrap().1;
+        assert!(writer.push(&Statement {
+            tenant: fact["tenant"].as_str(),
+            id: fact["id"].as_str(),
+            node: fact["node"].as_str(),
+            sku: fact["sku"].as_str(),
+            quantity: fact["quantity"].as_i64(),
+            event_time_ms: fact["event_time_ms"].as_i64(),
+            source: fact["source"].as_str(),
+            ..Statement::of(kind)
+        }));
+        if writer.facts() == 7 {
+            messages.extend(writer.finish());
+        }
+    }
+    messages.extend(writer.finish());
+    messages.push(b"no batch at all".to_vec());
+    messages
+}
+
+#[test]
+fn batches_of_facts_give_the_views_that_the_same_facts_give_as_lines() {
+    let broker = Broker::shared();
+    let (events, facts) = (broker.topic("events", 1, &[]), broker.topic("facts", 1, &[]));
+    let (files, topics) = (Place::new(), Place::new());
+    let writer = broker.writer();
+    let text = made_recent(&fs::read_to_string(files.path("facts.ndjson")).unwrap());
+    batches(&text).iter().for_each(|message| write(&writer, &facts, 0, Some(message)));
+    write_all(&writer, &events, 0, &["{}"]);
+    fs::write(files.path("facts.ndjson"), &text).unwrap();
+    let configuration = of_topics(&broker.bootstrap, &events, &facts)
+        .replace("kind = \"inventory\"\n", "kind = \"inventory\"\nformat = \"facts-batch\"\n");
+    fs::write(topics.path("aisle.toml"), configuration).unwrap();
+    succeeds(&files.run_once(&["--workers", "2"]));
+    succeeds(&topics.run_once(&["--workers", "2"]));
+    for view in ["stock", "availability"] {
+        let (expected, found) = (rows(&files, view), rows(&topics, view));
+        assert!(!expected.is_empty(), "{view}");
+        assert_eq!(found, expected, "{view}");
+    }
+    let (expected, found) = (health(&files, "facts/0").unwrap(), health(&topics, "facts/0").unwrap());
+    assert_eq!(count(&found, "on_time"), count(&expected, "on_time"));
+    assert_eq!(
+        count(&found, "dead_letters"),
+        count(&expected, "dead_letters") + 1,
+        "what is no batch is one dead letter"
+    );
     succeeds(&topics.aisle(&["replay", "aisle-data", "--configuration", "aisle.toml"]));
 }
 

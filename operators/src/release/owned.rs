@@ -20,7 +20,7 @@ use crate::watermark::{Counts, Report, Watermarks};
 /// What a checkpoint holds of a partition.
 #[derive(Deserialize)]
 enum Saved {
-    Head { bound: u64, status: Status, judge: Judge },
+    Head { bound: u64, status: Status, judge: Box<Judge> },
     Identities { group: GroupId, coded: Vec<u8> },
 }
 
@@ -156,7 +156,7 @@ impl<R: Record> Owned<R> {
     fn restore(&mut self, mut bytes: &[u8]) {
         match decode(&mut bytes) {
             Saved::Head { bound, status, judge } => {
-                (self.bound, self.reached, self.status, self.judge) = (bound, bound, status, judge);
+                (self.bound, self.reached, self.status, self.judge) = (bound, bound, status, *judge);
             }
             Saved::Identities { group, coded } => {
                 let of_group = self.identities.iter_mut().find(|(known, _)| *known == group);

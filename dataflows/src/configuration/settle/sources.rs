@@ -9,7 +9,7 @@ use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
 use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
 use super::super::section::{Section, WrittenSections};
-use super::super::settings::{SourceFiles, SourceInput, SourceKind, SourceSettings};
+use super::super::settings::{Format, SourceFiles, SourceInput, SourceKind, SourceSettings};
 use super::super::written::WrittenSource;
 use super::Times;
 use super::kafka::topic_of;
@@ -99,6 +99,14 @@ fn source(
     section.required("kind", &written.kind, mistakes);
     let kinds = [("experiment", SourceKind::Experiment), ("inventory", SourceKind::Inventory)];
     let kind = choice("kind", &written.kind, &kinds, mistakes);
+    let formats = [("json", Format::Json), ("facts-batch", Format::FactsBatch)];
+    let format = choice("format", &written.format, &formats, mistakes).unwrap_or(Format::Json);
+    if let (Format::FactsBatch, Some(given)) = (format, &written.format)
+        && (written.topic.is_none() || kind == Some(SourceKind::Experiment))
+    {
+        let hint = "write `topic = …` and `kind = \"inventory\"`, or leave `format` out";
+        mistakes.add(given.span(), "batches of facts come from a topic of kind \"inventory\"", hint);
+    }
     let fact_sources = names_of(section, "fact_sources", &written.fact_sources, mistakes);
     if let (Some(given), Some(SourceKind::Experiment)) = (&written.fact_sources, kind) {
         let hint = "leave it out, or write `kind = \"inventory\"`";
@@ -109,6 +117,7 @@ fn source(
     SourceSettings {
         name: written.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default(),
         kind: kind.unwrap_or(SourceKind::Experiment),
+        format,
         tenants: tenants.unwrap_or_default().iter().map(Name::from).collect(),
         fact_sources,
         weight: unsigned("weight", &written.weight, SOURCE_WEIGHT, 1, mistakes),

@@ -9,9 +9,10 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 15] = [
+const HEADINGS: [(&str, &str); 16] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
+    ("WrittenHistory", "`[history]`"),
     ("WrittenTime", "`[time]`"),
     ("WrittenKafka", "`[kafka]`"),
     ("WrittenKafkaTls", "`[kafka.tls]`"),
@@ -70,6 +71,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenSessions>();
     named::<WrittenInventory>();
     named::<WrittenCheckpoints>();
+    named::<WrittenHistory>();
     named::<WrittenView>();
     named::<WrittenSink>();
 }

@@ -52,6 +52,9 @@ pub enum PublishError {
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    /// History can't go on.
+    #[error("{0}")]
+    History(String),
     /// The data folder is full.
     #[error("{0}")]
     Full(String),

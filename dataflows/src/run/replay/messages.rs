@@ -23,7 +23,8 @@ pub fn messages_of(
 ) -> Result<Option<SinkMessages>, RunError> {
     let folder = replay.folder;
     let gathered = Arc::new(Mutex::new(SinkMessages::new()));
-    let replayed = again(replay, interrupted, |plan| {
+    let replayed = again(replay, interrupted, |recorded| {
+        let plan = recorded.plan;
         let settings = plan.meaning.sinks.iter().find(|settings| settings.name == sink);
         let Some(settings) = settings else {
             let known: Vec<&str> = plan.meaning.sinks.iter().map(|settings| settings.name.as_str()).collect();
@@ -35,7 +36,7 @@ pub fn messages_of(
         for (topic, shards) in encoder.topics() {
             (0..shards).for_each(|shard| drop(lock(&gathered).insert((topic.to_owned(), shard), Vec::new())));
         }
-        Ok(Box::new(Gather { encoder, gathered: Arc::clone(&gathered) }))
+        Ok((Box::new(Gather { encoder, gathered: Arc::clone(&gathered) }), None))
     })?;
     let gathered = std::mem::take(&mut *lock(&gathered));
     Ok((replayed != Replayed::Interrupted).then_some(gathered))

@@ -189,7 +189,8 @@ impl Simulation {
             }
             None => timekeeper,
         };
-        let from = |number: usize| saved.as_ref().map_or(0, |saved| saved.position.next[number]);
+        let from =
+            |number: usize| saved.as_ref().map_or(0, |saved| saved.position.next.get(number).copied().unwrap_or(0));
         let readers: Vec<Reader> =
             (0..self.history.records.len()).map(|number| Reader::new(&self.history, number, from(number))).collect();
         let feeds: Vec<AnyFeed> = readers.iter().map(Reader::feed).collect();

@@ -1,0 +1,224 @@
+//! Objects in a store: a local folder, or S3 and whatever speaks like it (feature `s3`).
+//!
+//! An object is there whole or not at all, and is never changed once it is there: [`Objects::create`] refuses a name that
+//! exists. That is what exactly-once writing and the election of one writer are made of. Every call waits for its answer,
+//! in a runtime that is bound to the calling thread; none may be made, and no store dropped, within another runtime.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::runtime::Runtime;
+
+/// Where objects are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In a folder, which is made if there is none.
+    Folder(std::path::PathBuf),
+    /// Below a prefix of a bucket.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix; may be empty.
+        prefix: String,
+        /// Where the store is, unless it is Amazon's.
+        endpoint: Option<String>,
+    },
+}
+
+impl Location {
+    /// From `s3://bucket/prefix`, or the path of a folder relative to `base`.
+    pub fn parse(text: &str, endpoint: Option<String>, base: &FilePath) -> Result<Location, ObjectsError> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() {
+                return Err(ObjectsError::Location { text: text.to_owned(), what: "it names no bucket" });
+            }
+            let prefix = prefix.trim_matches('/').to_owned();
+            return Ok(Location::S3 { bucket: bucket.to_owned(), prefix, endpoint });
+        }
+        if text.contains("://") {
+            let what = "only folders and s3://bucket/prefix are known";
+            return Err(ObjectsError::Location { text: text.to_owned(), what });
+        }
+        Ok(Location::Folder(base.join(text)))
+    }
+}
+
+/// What a store could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectsError {
+    /// The location is none.
+    #[error("{text:?} is no place for objects: {what}")]
+    Location {
+        /// As it was given.
+        text: String,
+        /// Why.
+        what: &'static str,
+    },
+    /// This build lacks what the location needs.
+    #[error("{shown} needs a build with the feature `s3`: cargo build --release --features s3")]
+    Feature {
+        /// The location.
+        shown: String,
+    },
+    /// The store refused or can't be reached; nothing is lost by trying later.
+    #[error("could not {doing} {shown}/{object}")]
+    Refused {
+        /// What was tried.
+        doing: &'static str,
+        /// The store.
+        shown: String,
+        /// The object.
+        object: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// The folder can't be made.
+    #[error("could not make the folder {shown}")]
+    Folder {
+        /// The folder.
+        shown: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ObjectsError {
+    /// Whether the object is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ObjectsError::Refused { source: object_store::Error::NotFound { .. }, .. })
+    }
+}
+
+/// The objects below one folder of a store.
+pub struct Objects {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    runtime: Runtime,
+    shown: String,
+}
+
+impl Objects {
+    /// Opens a store; all that is read and written lies below `folder`. Credentials for S3 come from the usual variables
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`).
+    pub fn open(location: &Location, below: &str) -> Result<Objects, ObjectsError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| ObjectsError::Folder { shown: "of the runtime".to_owned(), source })?;
+        match location {
+            Location::Folder(folder) => {
+                let shown = folder.display().to_string();
+                let failed = |source| ObjectsError::Folder { shown: shown.clone(), source };
+                std::fs::create_dir_all(folder).map_err(failed)?;
+                let objects = LocalFileSystem::new_with_prefix(folder).map_err(|source| ObjectsError::Refused {
+                    doing: "open",
+                    shown: shown.clone(),
+                    object: String::new(),
+                    source,
+                })?;
+                let objects = Arc::new(objects.with_fsync(true));
+                Ok(Objects { objects, prefix: Path::from(below), runtime, shown })
+            }
+            Location::S3 { bucket, prefix, endpoint } => {
+                let shown = format!("s3://{bucket}/{prefix}");
+                let objects = bucket_store(bucket, endpoint.as_deref(), &shown)?;
+                Ok(Objects { objects, prefix: Path::from(format!("{prefix}/{below}")), runtime, shown })
+            }
+        }
+    }
+
+    /// What a person calls the store.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Whether any of the folders beside this one has objects in a folder of that name.
+    pub fn others_have(&self, folder: &str) -> Result<bool, ObjectsError> {
+        let below = |path: &Path| self.runtime.block_on(self.objects.list_with_delimiter(Some(path)));
+        let parent = self.prefix.parent().unwrap_or_default();
+        let others = below(&parent).map_err(self.refused("list", ""))?.common_prefixes;
+        for other in others.into_iter().filter(|other| *other != self.prefix) {
+            let inner = Path::from(format!("{other}/{folder}"));
+            if !below(&inner).map_err(self.refused("list", ""))?.objects.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn path(&self, object: &str) -> Path {
+        Path::from(format!("{}/{object}", self.prefix))
+    }
+
+    fn refused(&self, doing: &'static str, object: &str) -> impl FnOnce(object_store::Error) -> ObjectsError {
+        let (shown, object) = (self.shown.clone(), object.to_owned());
+        move |source| ObjectsError::Refused { doing, shown, object, source }
+    }
+
+    /// Writes a new object, durably; says whether it was new. An object that is there already stays as it is.
+    pub fn create(&self, object: &str, bytes: Vec<u8>) -> Result<bool, ObjectsError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let path = self.path(object);
+        match self.runtime.block_on(self.objects.put_opts(&path, PutPayload::from(bytes), options)) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(self.refused("write", object)(error)),
+        }
+    }
+
+    /// All bytes of an object.
+    pub fn get(&self, object: &str) -> Result<Vec<u8>, ObjectsError> {
+        let path = self.path(object);
+        let got = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await });
+        got.map(|bytes| bytes.to_vec()).map_err(self.refused("read", object))
+    }
+
+    /// The names below a folder, ascending.
+    pub fn list(&self, folder: &str) -> Result<Vec<String>, ObjectsError> {
+        Ok(self.list_sized(folder)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The names below a folder, ascending, and how many bytes each object has.
+    pub fn list_sized(&self, folder: &str) -> Result<Vec<(String, u64)>, ObjectsError> {
+        let path = self.path(folder);
+        let listed = self.objects.list(Some(&path)).map_ok(|meta| (meta.location, meta.size));
+        let listed = self.runtime.block_on(listed.try_collect::<Vec<(Path, u64)>>());
+        let listed = listed.map_err(self.refused("list", folder))?;
+        let below = format!("{path}/");
+        let name_of = |path: &Path| Some(path.as_ref().strip_prefix(&below)?.to_owned());
+        let mut names: Vec<(String, u64)> =
+            listed.iter().filter_map(|(path, bytes)| Some((name_of(path)?, *bytes))).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Deletes an object; one that is not there is deleted already.
+    pub fn delete(&self, object: &str) -> Result<(), ObjectsError> {
+        let path = self.path(object);
+        match self.runtime.block_on(self.objects.delete(&path)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.refused("delete", object)(error)),
+        }
+    }
+}
+
+#[cfg(feature = "s3")]
+fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
+    let mut builder = object_store::aws::AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_conditional_put(object_store::aws::S3ConditionalPut::ETagMatch);
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+    }
+    let refused =
+        |source| ObjectsError::Refused { doing: "open", shown: shown.to_owned(), object: String::new(), source };
+    Ok(Arc::new(builder.build().map_err(refused)?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket_store(_: &str, _: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
+    Err(ObjectsError::Feature { shown: shown.to_owned() })
+}
