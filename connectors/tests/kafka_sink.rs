@@ -246,7 +246,7 @@ fn the_verifier_finds_what_is_wrong() {
 /// The broker goes away for a while: the outbox fills, the sink stalls, and recovers by itself.
 #[test]
 fn an_outage_fills_the_outbox_and_passes() {
-    let broker = Broker::own(19_492);
+    let broker = Broker::own();
     let place = Place::new(&broker);
     let options = place.options(|options| {
         options.outbox_bytes = 4_000;
@@ -284,13 +284,12 @@ fn an_outage_fills_the_outbox_and_passes() {
     place.drain(&sink);
     drop(sink);
     assert_eq!(place.verified(Mode::Transactional), place.expected(60));
-    broker.stop();
 }
 
 /// With `detach` the run goes on; the next start goes on where taking ended.
 #[test]
 fn a_detached_sink_takes_nothing_until_the_next_start() {
-    let broker = Broker::own(19_592);
+    let broker = Broker::own();
     let place = Place::new(&broker);
     let options = place.options(|options| {
         (options.outbox_bytes, options.when_full) = (2_000, WhenFull::Detach);
@@ -316,5 +315,4 @@ fn a_detached_sink_takes_nothing_until_the_next_start() {
     }
     drop(sink);
     assert_eq!(place.verified(Mode::Transactional), place.expected(40));
-    broker.stop();
 }

@@ -1,7 +1,9 @@
 //! A real broker, started by `scripts/kafka.sh`, and what a test does to it.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use connectors::kafka::connection::Connection;
@@ -28,9 +30,15 @@ impl Broker {
         SHARED.get_or_init(|| Broker { bootstrap: script(None, &["start"]), port: None })
     }
 
-    /// One of the test's own, which it may kill.
-    pub(crate) fn own(port: u16) -> Broker {
-        script(Some(port), &["stop"]);
+    /// One of the test's own, which it may kill, at ports that nobody has. It is removed when this is dropped.
+    pub(crate) fn own() -> Broker {
+        // Of two runs of the tests at one time, neither may stop the other's: each begins to look somewhere else.
+        static LOOKED: AtomicU16 = AtomicU16::new(0);
+        let first = 20_000 + (std::process::id() % 250) as u16 * 40;
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let mut ports = std::iter::repeat_with(|| first + 40 * LOOKED.fetch_add(1, Ordering::Relaxed));
+        // Controllers listen 20 ports above.
+        let port = ports.find(|port| is_free(*port) && is_free(port + 20)).unwrap();
         Broker { bootstrap: script(Some(port), &["start"]), port: Some(port) }
     }
 
@@ -40,10 +48,6 @@ impl Broker {
 
     pub(crate) fn restart(&self) {
         script(self.port, &["start"]);
-    }
-
-    pub(crate) fn stop(&self) {
-        script(self.port, &["stop"]);
     }
 
     pub(crate) fn connection(&self) -> Connection {
@@ -130,6 +134,14 @@ impl Broker {
         let mut newest = None;
         visit(self, &options.progress_topic(), shard, "read_committed", |payload| newest = Some(payload.to_vec()));
         serde_json::from_slice(&newest.unwrap()).unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.port.is_some() {
+            script(self.port, &["stop"]);
+        }
     }
 }
 
