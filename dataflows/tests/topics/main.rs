@@ -26,10 +26,10 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
-/// The same records, some hours old: what a clock would find too old to be kept is nothing to compare.
-fn made_recent(text: &str) -> String {
+/// The same records, some hours old: what a clock would find too old to be kept is nothing to compare. Every text of a
+/// test is given the same `begin_ms`, or what is a duplicate in another partition would become a conflict.
+fn made_recent(text: &str, begin_ms: i64) -> String {
     const BEGIN_MS: i64 = 1_736_000_000_000;
-    let begin_ms = now_ms() - 6 * HOUR_MS;
     let mut parts = text.split("\"event_time_ms\":");
     let mut recent = parts.next().unwrap().to_owned();
     for part in parts {
@@ -91,10 +91,11 @@ fn topics_give_the_views_that_the_same_records_give_from_files() {
     let (events, facts) = (broker.topic("events", 2, &[]), broker.topic("facts", 1, &[]));
     let (files, topics) = (Place::new(), Place::new());
     let writer = broker.writer();
+    let begin_ms = now_ms() - 6 * HOUR_MS;
     for (name, topic, partition) in
         [("events-0.ndjson", &events, 0), ("events-1.ndjson", &events, 1), ("facts.ndjson", &facts, 0)]
     {
-        let text = made_recent(&fs::read_to_string(files.path(name)).unwrap());
+        let text = made_recent(&fs::read_to_string(files.path(name)).unwrap(), begin_ms);
         write_all(&writer, topic, partition, &lines(&text));
         fs::write(files.path(name), text).unwrap();
         fs::remove_file(topics.path(name)).unwrap();
@@ -171,7 +172,7 @@ fn batches_of_facts_give_the_views_that_the_same_facts_give_as_lines() {
     let (events, facts) = (broker.topic("events", 1, &[]), broker.topic("facts", 1, &[]));
     let (files, topics) = (Place::new(), Place::new());
     let writer = broker.writer();
-    let text = made_recent(&fs::read_to_string(files.path("facts.ndjson")).unwrap());
+    let text = made_recent(&fs::read_to_string(files.path("facts.ndjson")).unwrap(), now_ms() - 6 * HOUR_MS);
     batches(&text).iter().for_each(|message| write(&writer, &facts, 0, Some(message)));
     write_all(&writer, &events, 0, &["{}"]);
     fs::write(files.path("facts.ndjson"), &text).unwrap();
