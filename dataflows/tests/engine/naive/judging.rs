@@ -63,27 +63,35 @@ impl Model<'_> {
             Ok(decoded) => decoded,
             Err((code, detail, raw)) => return self.bury(number, offset, line, code, detail, raw),
         };
-        let clock_ms = if described.live { self.now_ms } else { self.parameters.start_ms };
+        let clock_ms = match described.re_enters {
+            Some(_) => self.now_ms.max(self.parameters.start_ms),
+            None if described.live => self.now_ms,
+            None => self.parameters.start_ms,
+        };
         let last_ms = later(clock_ms, parameters.skew_max_ms);
         if header.event_time_ms > last_ms {
             let detail = format!("event time {} is later than {last_ms}, the last that may be", header.event_time_ms);
             return self.bury(number, offset, line, "future", &detail, &[]);
         }
 
-        let place = partition.lane(header.group, header.lane);
-        let lane = &mut partition.lanes[place];
-        let bound_ms = earlier(lane.greatest_ms, parameters.lateness_ms).max(lane.floor_ms);
-        let late = header.event_time_ms < bound_ms;
-        lane.greatest_ms = lane.greatest_ms.max(header.event_time_ms);
-        lane.speaks = true;
-        partition.spoken.push(place);
-
         let watermark_ms = self.watermarks[header.group.0 as usize];
+        let late = match described.re_enters {
+            Some(_) => header.event_time_ms < watermark_ms,
+            None => {
+                let place = partition.lane(header.group, header.lane);
+                let lane = &mut partition.lanes[place];
+                let bound_ms = earlier(lane.greatest_ms, parameters.lateness_ms).max(lane.floor_ms);
+                lane.greatest_ms = lane.greatest_ms.max(header.event_time_ms);
+                lane.speaks = true;
+                partition.spoken.push(place);
+                header.event_time_ms < bound_ms
+            }
+        };
         assert!(late || header.event_time_ms >= watermark_ms, "a record on time is never behind its watermark");
         let facts = described.release == FACTS;
         let horizon_ms = if facts { parameters.dedup_horizon_ms } else { 0 };
         let scope = match described.identity_fixes_partition {
-            true => Scope::Partition(number),
+            true => Scope::Partition(described.re_enters.map_or(number, |of| of.0 as usize)),
             false => Scope::Release(described.release.0),
         };
         let memory = self.memories.entry(scope).or_default();
