@@ -284,7 +284,8 @@ impl<R: Record> Owned<R> {
             }
             timeliness => timeliness == Timeliness::Late,
         };
-        let watermark_ms = watermarks.group(header.group);
+        // What enters again when every source has ended is as old as it was, not older than everything.
+        let watermark_ms = watermarks.reached_by(header.group);
         let absent_before_ms = absent_before(watermark_ms, &self.allowed());
         if !self.identity_fixes_partition {
             let raw = self.at_hand().raw(place, offset, length);
@@ -358,7 +359,7 @@ impl<R: Record> Owned<R> {
     pub(super) fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
         let allowed = self.allowed();
         for (group, identities) in &mut self.identities {
-            identities.sweep(absent_before(watermarks.group(*group), &allowed));
+            identities.sweep(absent_before(watermarks.reached_by(*group), &allowed));
         }
         let (spoken, behind_ms) = self.judge.end_tick();
         let counts = std::mem::take(&mut self.counts);

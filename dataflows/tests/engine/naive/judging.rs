@@ -87,6 +87,7 @@ impl Model<'_> {
                 header.event_time_ms < bound_ms
             }
         };
+        let reached_ms = self.finite_watermarks[header.group.0 as usize];
         assert!(late || header.event_time_ms >= watermark_ms, "a record on time is never behind its watermark");
         let facts = described.release == FACTS;
         let horizon_ms = if facts { parameters.dedup_horizon_ms } else { 0 };
@@ -95,7 +96,7 @@ impl Model<'_> {
             false => Scope::Release(described.release.0),
         };
         let memory = self.memories.entry(scope).or_default();
-        let verdict = memory.verdict(header, late, facts, earlier(watermark_ms, horizon_ms));
+        let verdict = memory.verdict(header, late, facts, earlier(reached_ms, horizon_ms));
 
         let counts = &mut self.partitions[number].counts;
         match verdict {
@@ -116,7 +117,7 @@ impl Model<'_> {
             (Record::Event(event), Verdict::OnTime) => self.accept_event(number, event),
             (Record::Event(event), _) => self.set_aside(number, offset, event),
             (Record::Fact(fact), _) => {
-                let doubt_ms = (verdict == Verdict::TooOld).then_some(watermark_ms);
+                let doubt_ms = (verdict == Verdict::TooOld).then_some(reached_ms);
                 self.facts.push(AcceptedFact { fact: fact.clone(), doubt_ms });
             }
         }
