@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of each partition may lie fetched, as in a run of four partitions.
 const QUEUE_BYTES: u64 = 16 << 20;
 
+/// How often messages are appended: what was due since is appended at once, as a sender with many messages does.
+const APPEND_EVERY: Duration = Duration::from_millis(5);
+
 /// What is read at once.
 const POLL_BYTES: usize = 64 << 10;
 
@@ -68,7 +71,7 @@ type Writer = ThreadedProducer<DefaultProducerContext>;
 
 fn writer(bootstrap: &str) -> Result<Writer, KafkaError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("linger.ms", "5").set("compression.type", "none");
+    config.set("bootstrap.servers", bootstrap).set("linger.ms", "1").set("compression.type", "none");
     config.set("enable.idempotence", "true").create()
 }
 
@@ -237,7 +240,7 @@ pub(crate) fn append_at(
             }
             match due_next {
                 None => return writer.flush(PATIENCE),
-                Some(at) => std::thread::sleep(at.saturating_duration_since(Instant::now())),
+                Some(at) => std::thread::sleep(at.saturating_duration_since(Instant::now()).max(APPEND_EVERY)),
             }
         }
     };
