@@ -101,13 +101,15 @@ pub trait DecodeMessage: Send + 'static {
     fn decode_message(&mut self, message: &[u8], give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>));
 
     /// What somebody outside has to be asked before this message can be decoded, if anything: the bytes of a question,
-    /// such as a schema's id. Whoever drives the decoder asks, records the answer in the remap log, and tells it; after a
-    /// restart it tells what was recorded and asks nobody.
+    /// such as a schema's id, at most [`QUESTION_BYTES_MAX`](crate::answers::QUESTION_BYTES_MAX) of them. Whoever drives the
+    /// decoder asks, sees to it that the answer gets into the remap log, and tells it; what is recorded it tells and asks
+    /// nobody. The same bytes have the same answer for every decoder of a run.
     fn question(&self, _message: &[u8]) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes the answer to a question; `None` says that there is none, for ever.
+    /// Takes the answer to a question; `None` says that there is none, for ever. An empty one may stand for one that was too
+    /// long.
     fn answered(&mut self, _question: &[u8], _answer: Option<&[u8]>) {}
 }
 
