@@ -9,6 +9,7 @@ mod compatible;
 mod kafka;
 mod mistake;
 mod plan;
+mod registry;
 mod section;
 mod settings;
 mod settle;
@@ -23,6 +24,7 @@ pub use kafka::{
 };
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
+pub use registry::RegistrySettings;
 pub use settings::{
     ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
     Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation,

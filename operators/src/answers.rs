@@ -42,15 +42,16 @@ pub trait Ask: Send + Sync {
     fn ask(&self, question: &[u8]) -> io::Result<Option<Vec<u8>>>;
 }
 
-/// Who answers what no book knows.
+/// Who is asked by one partition's reader what no book knows.
 #[derive(Clone)]
 pub enum Asked {
     /// Somebody outside.
     Outside(Arc<dyn Ask>),
-    /// Nobody: what is recorded is only repeated.
+    /// Nobody, since what is recorded is only repeated: the records below this offset were bound, so that what they needed is
+    /// recorded; behind them there may be others, which nobody waits for.
     Nobody {
-        /// By partition: the records below this offset were bound, and all that they needed is recorded.
-        bound: Arc<[u64]>,
+        /// The first offset that was not bound.
+        bound: u64,
     },
 }
 

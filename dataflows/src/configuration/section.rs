@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
-    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant,
-    WrittenTime, WrittenVariant, WrittenView,
+    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenRegistry, WrittenSessions, WrittenSink, WrittenSource,
+    WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -55,6 +55,7 @@ pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
     pub(super) kafka: Option<WrittenKafkaSections>,
+    pub(super) registry: Option<Section<WrittenRegistry>>,
     /// Whether there is anything under that name, be it wrong.
     pub(super) sources_given: bool,
     pub(super) sources: Vec<Section<WrittenSource>>,
@@ -91,6 +92,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
     let kafka = kafka(&mut root, mistakes);
+    let registry = registry(&mut root, mistakes);
     let sources =
         several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sources = sources.collect();
@@ -112,6 +114,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         file,
         time,
         kafka,
+        registry,
         sources_given,
         sources,
         tenants,
@@ -133,6 +136,11 @@ fn kafka(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<WrittenK
     let tls = tls.map(|(span, table)| section(table, span, mistakes));
     let sasl = sasl.map(|(span, table)| section(table, span, mistakes));
     Some(WrittenKafkaSections { kafka: section(table, span, mistakes), tls, sasl })
+}
+
+fn registry(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<Section<WrittenRegistry>> {
+    let (span, table) = table_of(root.remove("registry")?, "registry", mistakes)?;
+    Some(section(table, span, mistakes))
 }
 
 fn experiment(

@@ -13,6 +13,7 @@ use operators::topology::{LaneParameters, ReleaseId};
 
 use super::kafka::{KafkaSettings, SourceTopic};
 use super::plan::FileRecord;
+use super::registry::RegistrySettings;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
 use crate::views::View;
@@ -61,6 +62,8 @@ pub struct Operation {
     pub in_flight: usize,
     /// How Kafka is reached.
     pub kafka: Option<KafkaSettings>,
+    /// How the schema registry is reached.
+    pub registry: Option<RegistrySettings>,
     /// How far back views can be read, of every view.
     pub history: BTreeMap<View, History>,
     /// Where checkpoints go.
@@ -267,6 +270,8 @@ pub enum Format {
     Json,
     /// Many facts a message, as `docs/facts-batch.md` says.
     FactsBatch,
+    /// One Avro record a message, with the id of its schema in a registry.
+    Avro,
 }
 
 impl SourceSettings {

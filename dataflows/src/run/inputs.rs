@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
-use operators::record::Decode;
+use operators::record::{Decode, DecodeMessage};
 use operators::source::Source;
 use operators::time::TimeMs;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
+use super::inquiry::Inquiry;
 use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind};
-use crate::experiment::decode::EventDecoder;
+use crate::experiment::decode::{AvroEventDecoder, EventDecoder};
 use crate::inventory::batch::BatchDecoder;
-use crate::inventory::decode::FactDecoder;
+use crate::inventory::decode::{AvroFactDecoder, FactDecoder};
 
 /// Why what is to be read can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum InputsError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// A plan that no configuration makes.
+    #[error("the recorded configuration has files in partition {partition}, whose format is one of messages")]
+    NoMessages {
+        /// The partition.
+        partition: String,
+    },
 }
 
 /// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
@@ -63,27 +70,38 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
-pub fn sources(plan: &Plan, folder: &Path, brokers: &Brokers) -> Result<Vec<PartitionSource>, InputsError> {
+/// Questions of their decoders go to `inquiry`.
+pub fn sources(
+    plan: &Plan,
+    folder: &Path,
+    brokers: &Brokers,
+    inquiry: &Inquiry,
+) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
-    for (partition, wiring) in plan.partitions.iter().zip(&plan.topology.partitions) {
+    for (number, (partition, wiring)) in plan.partitions.iter().zip(&plan.topology.partitions).enumerate() {
         let source = plan.source_of(partition);
         let tenants = plan.meaning.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let reader = Reader { input: &partition.input, name: &wiring.name, folder, brokers };
+        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
                 let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(reader.with(decoder)?)
+                PartitionSource::Events(match source.format {
+                    Format::Avro => reader.of_messages(AvroEventDecoder::new(decoder))?,
+                    Format::Json | Format::FactsBatch => reader.of_records(decoder)?,
+                })
             }
             SourceKind::Inventory => {
-                let decoder = |catalog, tenants| FactDecoder::new(catalog, tenants, source.fact_sources.clone());
-                PartitionSource::Facts(match (source.format, reader.input) {
-                    (Format::FactsBatch, PartitionInput::Topic(record)) => {
-                        brokers.source(record, BatchDecoder::new(catalog, tenants, source.fact_sources.clone()))?
+                let fact_sources = source.fact_sources.clone();
+                PartitionSource::Facts(match source.format {
+                    Format::FactsBatch => reader.of_messages(BatchDecoder::new(catalog, tenants, fact_sources))?,
+                    Format::Avro => {
+                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
+                        reader.of_messages(AvroFactDecoder::new(decoder))?
                     }
-                    _ => reader.with(decoder(catalog, tenants))?,
+                    Format::Json => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
                 })
             }
         });
@@ -95,15 +113,26 @@ pub fn sources(plan: &Plan, folder: &Path, brokers: &Brokers) -> Result<Vec<Part
 struct Reader<'a> {
     input: &'a PartitionInput,
     name: &'a str,
+    number: usize,
     folder: &'a Path,
     brokers: &'a Brokers,
+    inquiry: &'a Inquiry,
 }
 
 impl Reader<'_> {
-    fn with<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+    /// Of what only messages hold.
+    fn of_messages<D: DecodeMessage>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        match self.input {
+            PartitionInput::Topic(record) => Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?),
+            PartitionInput::Files(_) => Err(InputsError::NoMessages { partition: self.name.to_owned() }),
+        }
+    }
+
+    /// Of what lines hold, or messages.
+    fn of_records<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
         let files = match self.input {
             PartitionInput::Files(files) => files,
-            PartitionInput::Topic(record) => return Ok(self.brokers.source(record, decoder)?),
+            PartitionInput::Topic(_) => return self.of_messages(decoder),
         };
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in files {
@@ -150,7 +179,7 @@ mod tests {
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
-        let sources = sources(&plan, folder.path(), &Brokers::default()).unwrap();
+        let sources = sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

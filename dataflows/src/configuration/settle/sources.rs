@@ -45,7 +45,7 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, built: Built, mis
             }
         }
         inputs.push(input_of(section, sections.kafka.is_some(), built, mistakes));
-        sources.push(source(section, own, times, mistakes));
+        sources.push(source(section, own, times, sections.registry.is_some(), mistakes));
     }
     let first = sections.sources.first().map(|source| source.span.clone());
     match first {
@@ -93,19 +93,29 @@ fn source(
     section: &Section<WrittenSource>,
     tenants: Option<Vec<String>>,
     times: Times,
+    registry_is_given: bool,
     mistakes: &mut Mistakes<'_>,
 ) -> SourceSettings {
     let written = &section.written;
     section.required("kind", &written.kind, mistakes);
     let kinds = [("experiment", SourceKind::Experiment), ("inventory", SourceKind::Inventory)];
     let kind = choice("kind", &written.kind, &kinds, mistakes);
-    let formats = [("json", Format::Json), ("facts-batch", Format::FactsBatch)];
+    let formats = [("json", Format::Json), ("avro", Format::Avro), ("facts-batch", Format::FactsBatch)];
     let format = choice("format", &written.format, &formats, mistakes).unwrap_or(Format::Json);
     if let (Format::FactsBatch, Some(given)) = (format, &written.format)
         && (written.topic.is_none() || kind == Some(SourceKind::Experiment))
     {
         let hint = "write `topic = …` and `kind = \"inventory\"`, or leave `format` out";
         mistakes.add(given.span(), "batches of facts come from a topic of kind \"inventory\"", hint);
+    }
+    if let (Format::Avro, Some(given)) = (format, &written.format) {
+        if written.topic.is_none() {
+            let hint = "write `topic = …`, or leave `format` out";
+            mistakes.add(given.span(), "only the messages of a topic are Avro", hint);
+        } else if !registry_is_given {
+            let hint = "add a section `[registry]` with `url = \"http://host:port\"`";
+            mistakes.add(given.span(), "messages are Avro, but nothing says where their schemas are", hint);
+        }
     }
     let fact_sources = names_of(section, "fact_sources", &written.fact_sources, mistakes);
     if let (Some(given), Some(SourceKind::Experiment)) = (&written.fact_sources, kind) {
