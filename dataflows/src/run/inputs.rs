@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use connectors::command_log::{CommandSource, Commands};
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
 use operators::record::{Decode, DecodeMessage};
 use operators::source::Source;
@@ -11,10 +12,12 @@ use operators::time::TimeMs;
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
 use super::inquiry::Inquiry;
-use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind};
+use super::re_entry::COMMAND_LOG;
+use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, TopicRecord};
 use crate::experiment::decode::{AvroEventDecoder, EventDecoder};
 use crate::inventory::batch::BatchDecoder;
 use crate::inventory::decode::{AvroFactDecoder, FactDecoder};
+use crate::re_entry::ReEntryDecoder;
 
 /// Why what is to be read can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +28,6 @@ pub enum InputsError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
-    /// A plan that no configuration makes.
-    #[error("the recorded configuration has files in partition {partition}, whose format is one of messages")]
-    NoMessages {
-        /// The partition.
-        partition: String,
-    },
 }
 
 /// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
@@ -76,6 +73,7 @@ pub fn sources(
     folder: &Path,
     brokers: &Brokers,
     inquiry: &Inquiry,
+    commands: &Commands,
 ) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
@@ -83,25 +81,29 @@ pub fn sources(
         let source = plan.source_of(partition);
         let tenants = plan.meaning.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry };
+        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry, commands };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
                 let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(match source.format {
-                    Format::Avro => reader.of_messages(AvroEventDecoder::new(decoder))?,
-                    Format::Json | Format::FactsBatch => reader.of_records(decoder)?,
+                PartitionSource::Events(match (source.format, reader.input) {
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        reader.of_messages(record, AvroEventDecoder::new(decoder))?
+                    }
+                    _ => reader.of_records(decoder)?,
                 })
             }
             SourceKind::Inventory => {
                 let fact_sources = source.fact_sources.clone();
-                PartitionSource::Facts(match source.format {
-                    Format::FactsBatch => reader.of_messages(BatchDecoder::new(catalog, tenants, fact_sources))?,
-                    Format::Avro => {
-                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
-                        reader.of_messages(AvroFactDecoder::new(decoder))?
+                PartitionSource::Facts(match (source.format, reader.input) {
+                    (Format::FactsBatch, PartitionInput::Topic(record)) => {
+                        reader.of_messages(record, BatchDecoder::new(catalog, tenants, fact_sources))?
                     }
-                    Format::Json => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
+                        reader.of_messages(record, AvroFactDecoder::new(decoder))?
+                    }
+                    _ => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
                 })
             }
         });
@@ -117,22 +119,28 @@ struct Reader<'a> {
     folder: &'a Path,
     brokers: &'a Brokers,
     inquiry: &'a Inquiry,
+    commands: &'a Commands,
 }
 
 impl Reader<'_> {
-    /// Of what only messages hold.
-    fn of_messages<D: DecodeMessage>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
-        match self.input {
-            PartitionInput::Topic(record) => Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?),
-            PartitionInput::Files(_) => Err(InputsError::NoMessages { partition: self.name.to_owned() }),
-        }
+    /// Of the messages of a topic.
+    fn of_messages<D: DecodeMessage>(
+        &self,
+        record: &TopicRecord,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
     }
 
-    /// Of what lines hold, or messages.
+    /// Of JSON, whoever brings it: lines, messages, or records that enter again.
     fn of_records<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
         let files = match self.input {
             PartitionInput::Files(files) => files,
-            PartitionInput::Topic(_) => return self.of_messages(decoder),
+            PartitionInput::Topic(record) => return self.of_messages(record, decoder),
+            PartitionInput::ReEntry { .. } => {
+                let decoder = ReEntryDecoder::new(self.name, decoder);
+                return Ok(Box::new(CommandSource::new(self.commands.clone(), COMMAND_LOG, decoder)));
+            }
         };
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in files {
@@ -179,7 +187,8 @@ mod tests {
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
-        let sources = sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default()).unwrap();
+        let sources =
+            sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }
