@@ -6,6 +6,7 @@
 
 pub mod bounds;
 mod compatible;
+mod csv;
 mod kafka;
 mod mistake;
 mod plan;
@@ -18,6 +19,7 @@ mod written;
 use std::path::PathBuf;
 
 pub use compatible::{Change, compatible};
+pub use csv::{Column, CsvSettings, TimeFormat};
 pub use kafka::{
     Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PasswordPlace, SaslMechanism, SourceTopic, TopicRecord,
     TopicStart,

@@ -65,7 +65,10 @@ impl Rejection {
 pub trait Decode: Send + 'static {
     /// What it decodes to.
     type Record: Record;
-    /// Decodes one line, without its line ending.
+    /// Another file begins, whose first row says what the columns are; it is no record. Called only of files of rows, with
+    /// none where there is no such row.
+    fn begin_rows(&mut self, _header: Option<&[u8]>) {}
+    /// Decodes one line or row, without its line ending.
     fn decode(&mut self, line: &[u8]) -> Result<(Header, Self::Record), Rejection>;
 }
 

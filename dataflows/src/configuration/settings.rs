@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
+use super::csv::CsvSettings;
 use super::kafka::{KafkaSettings, SourceTopic};
 use super::plan::FileRecord;
 use super::registry::RegistrySettings;
@@ -244,6 +245,9 @@ pub struct SourceSettings {
     pub kind: SourceKind,
     /// How they are written.
     pub format: Format,
+    /// Which columns their fields are, of CSV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvSettings>,
     /// The tenants whose records it may have; all, where it names none.
     pub tenants: Vec<Name>,
     /// The fact sources whose facts it may have; `None` is any.
@@ -272,6 +276,8 @@ pub enum Format {
     FactsBatch,
     /// One Avro record a message, with the id of its schema in a registry.
     Avro,
+    /// One row of cells a record.
+    Csv,
 }
 
 impl SourceSettings {

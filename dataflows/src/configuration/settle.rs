@@ -3,6 +3,7 @@
 //! Each function reports what is wrong and goes on with a stand-in, so that all mistakes are found. What comes out counts
 //! only if there were none.
 
+mod columns;
 mod experiments;
 mod kafka;
 mod registry;

@@ -183,10 +183,18 @@ pub(super) struct WrittenSource {
     /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
     /// the topic while a run goes on, or between two runs, are added to it, behind all others.
     pub(super) topic: Given<String>,
-    /// How the messages of a topic are written: `"json"`, one record a message; `"avro"`, the same with the id of its schema,
-    /// which is in the registry of `[registry]`, as `events.md` says; or `"facts-batch"`, many facts a message, as
-    /// `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
+    /// How its records are written: `"json"`, one a line or message; `"csv"`, one a row of a file, as `csv.md` says; `"avro"`,
+    /// one a message with the id of its schema, which is in the registry of `[registry]`, as `events.md` says; or
+    /// `"facts-batch"`, many facts a message, as `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
     pub(super) format: Given<String>,
+    /// Only of CSV, and required there: a section `[sources.columns]`, which says of each field the name of its column, or
+    /// `{ value = … }` for what is the same in every row; `csv.md` has examples.
+    pub(super) columns: Option<IgnoredAny>,
+    /// Only of CSV: what stands between two cells, one ASCII character. Default: `","`.
+    pub(super) delimiter: Given<String>,
+    /// Only of CSV: how times are written: `"ms"` or `"s"` since 1970-01-01 UTC, `"rfc3339"`, or a pattern in UTC such as
+    /// `"%Y-%m-%d %H:%M:%S"`. Default: `"ms"`.
+    pub(super) time_format: Given<String>,
     /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
     /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.
     pub(super) start: Given<String>,

@@ -13,10 +13,13 @@ use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
 use super::inquiry::Inquiry;
 use super::re_entry::COMMAND_LOG;
-use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, TopicRecord};
-use crate::experiment::decode::{AvroEventDecoder, EventDecoder};
+use crate::configuration::{
+    CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
+    TopicRecord,
+};
+use crate::experiment::decode::{AvroEventDecoder, CsvEventDecoder, EventDecoder};
 use crate::inventory::batch::BatchDecoder;
-use crate::inventory::decode::{AvroFactDecoder, FactDecoder};
+use crate::inventory::decode::{AvroFactDecoder, CsvFactDecoder, FactDecoder};
 use crate::re_entry::ReEntryDecoder;
 
 /// Why what is to be read can't be found.
@@ -28,6 +31,12 @@ pub enum InputsError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// A record that no configuration makes.
+    #[error("the recorded configuration does not say which columns the fields of source \"{source_name}\" are")]
+    NoColumns {
+        /// The source.
+        source_name: String,
+    },
 }
 
 /// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
@@ -90,6 +99,10 @@ pub fn sources(
                     (Format::Avro, PartitionInput::Topic(record)) => {
                         reader.of_messages(record, AvroEventDecoder::new(decoder))?
                     }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let csv = csv_of(source)?;
+                        reader.of_rows(files, csv.delimiter, CsvEventDecoder::new(decoder, csv))?
+                    }
                     _ => reader.of_records(decoder)?,
                 })
             }
@@ -103,12 +116,21 @@ pub fn sources(
                         let decoder = FactDecoder::new(catalog, tenants, fact_sources);
                         reader.of_messages(record, AvroFactDecoder::new(decoder))?
                     }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let (csv, decoder) = (csv_of(source)?, FactDecoder::new(catalog, tenants, fact_sources));
+                        reader.of_rows(files, csv.delimiter, CsvFactDecoder::new(decoder, csv))?
+                    }
                     _ => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
                 })
             }
         });
     }
     Ok(sources)
+}
+
+/// The mapping of a source of CSV, which a checked configuration has.
+fn csv_of(source: &SourceSettings) -> Result<CsvSettings, InputsError> {
+    source.csv.clone().ok_or_else(|| InputsError::NoColumns { source_name: source.name.clone() })
 }
 
 /// A partition that is about to be read.
@@ -132,6 +154,16 @@ impl Reader<'_> {
         Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
     }
 
+    /// Of the rows of files.
+    fn of_rows<D: Decode>(
+        &self,
+        files: &[FileRecord],
+        delimiter: u8,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(Box::new(self.files(files, decoder)?.of_rows(delimiter)))
+    }
+
     /// Of JSON, whoever brings it: lines, messages, or records that enter again.
     fn of_records<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
         let files = match self.input {
@@ -142,12 +174,16 @@ impl Reader<'_> {
                 return Ok(Box::new(CommandSource::new(self.commands.clone(), COMMAND_LOG, decoder)));
             }
         };
+        Ok(Box::new(self.files(files, decoder)?))
+    }
+
+    fn files<D: Decode>(&self, files: &[FileRecord], decoder: D) -> Result<FileSource<D>, InputsError> {
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in files {
             specs.push(FileSpec::recorded(self.folder.join(path), *size_bytes, sha256.clone())?);
         }
         let shown_as = files.iter().map(|file| file.path.clone());
-        Ok(Box::new(FileSource::new(self.name, specs, decoder).shown_as(shown_as)))
+        Ok(FileSource::new(self.name, specs, decoder).shown_as(shown_as))
     }
 }
 

@@ -125,6 +125,9 @@ pub enum RunError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// Inputs and what was recorded of them.
+    #[error(transparent)]
+    Inputs(InputsError),
     /// Who has to be asked.
     #[error(transparent)]
     Inquiry(#[from] InquiryError),
@@ -233,6 +236,7 @@ impl From<InputsError> for RunError {
         match error {
             InputsError::Files(error) => error.into(),
             InputsError::Brokers(error) => error.into(),
+            error @ InputsError::NoColumns { .. } => RunError::Inputs(error),
         }
     }
 }
