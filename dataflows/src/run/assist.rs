@@ -14,21 +14,21 @@ use super::engine::{Begins, Cluster, CompleteTick, Engine, EngineError, Links, P
 use super::inquiry::Inquiry;
 use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
 use super::{inputs, recovery};
-use crate::configuration::{Plan, Settings};
+use crate::configuration::{PartitionInput, Plan, Settings};
 
 /// What a process of a cluster does that is not the first: it works until the first one ends the run.
 pub(super) fn assist(
     options: &RunOptions,
     settings: &Settings,
-    plan: &Plan,
+    brokers: &Brokers,
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
-    let brokers = Brokers::default();
-    let folder = folder_of(&options.configuration);
-    let sources = inputs::sources(plan, &folder, &brokers, &Inquiry::default(), &Commands::default())?;
     let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
-    let begins = links.as_ref().map(|links| links.begins).unwrap_or_default();
+    let begins = links.as_ref().map(|links| links.begins.clone()).unwrap_or_default();
+    let plan = &Plan::from_canonical(&begins.plan)?;
+    let folder = folder_of(&options.configuration);
+    let sources = inputs::sources(plan, &folder, brokers, &Inquiry::default(), &Commands::default())?;
     let store = recovery::open(settings, begins.run)?;
     let chosen = match &store {
         Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper)?,
@@ -75,9 +75,14 @@ pub(super) fn linked(
 
 /// What the processes of a cluster must have in common: everything that decides outputs, and how shards are divided.
 pub(super) fn in_common(wanted: &Plan, workers: &Workers) -> [u8; 32] {
-    // When a process started is its own affair.
+    // When a process started, and how much a topic held by then, is its own affair: process 0 tells what is recorded.
     let mut plan = wanted.clone();
     plan.parameters.start_ms = 0;
+    for partition in &mut plan.partitions {
+        if let PartitionInput::Topic(record) = &mut partition.input {
+            record.first_offset = 0;
+        }
+    }
     let Workers { threads, addresses, .. } = workers;
     Sha256::digest(format!("{BUILD} {threads} {} {}", addresses.len(), plan.canonical())).into()
 }

@@ -131,9 +131,12 @@ pub enum RunError {
     /// Who has to be asked.
     #[error(transparent)]
     Inquiry(#[from] InquiryError),
-    /// Topics are read by one process so far.
-    #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
-    TopicsInCluster,
+    /// What one process learns of a registry the others don't.
+    #[error(
+        "a cluster of several processes can't read `format = \"avro\"` yet, since what one of them learns of the registry the \
+         others don't; run one process, with more --workers"
+    )]
+    AvroInCluster,
     /// Dead letters enter again in one process so far.
     #[error(
         "{} holds commands, which a cluster of several processes can't read yet; run one process, with more --workers",
@@ -339,15 +342,15 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
     let registry = inquiry::registry(&settings, &inputs_folder, begins)?;
     let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
-    if options.workers.addresses.len() > 1 && wanted.topology.partitions.iter().any(|partition| partition.live) {
-        return Err(RunError::TopicsInCluster);
+    if options.workers.addresses.len() > 1 && registry.is_some() {
+        return Err(RunError::AvroInCluster);
     }
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &wanted, cluster, interrupted).map(Went::Ended);
+        return assist(options, &settings, &brokers, cluster, interrupted).map(Went::Ended);
     }
 
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
@@ -437,7 +440,10 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
+    let is_cluster = cluster.is_some();
+    let Some(links) = linked(cluster, Begins { run, upper, plan: plan.canonical() }, interrupted)? else {
+        return Ok(Went::Ended(stopped()));
+    };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
     let graph = graph_plan(&plan);
@@ -454,10 +460,16 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
-    let mut grown = None;
+    let (mut grown, mut told_growth) = (None, false);
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
         let topic = brokers.grown(&plan);
         grown = topic.map(|(topic, partitions)| format!("topic {topic} has {partitions} partitions now"));
+        if is_cluster && let Some(grown) = grown.take() {
+            // The other processes can't be made to begin anew from here.
+            if !std::mem::replace(&mut told_growth, true) {
+                say(&format!("{grown}; start every process again to read them"));
+            }
+        }
         if grown.is_none() && commands.end() > 0 && !plan.has_re_entry() {
             grown = Some("dead letters enter again for the first time".to_owned());
         }

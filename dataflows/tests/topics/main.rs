@@ -5,6 +5,7 @@
 mod avro;
 #[path = "../../../connectors/tests/kafka/broker.rs"]
 mod broker;
+mod cluster;
 #[path = "../main_job/place.rs"]
 mod place;
 #[path = "../../../connectors/tests/schemas/registry.rs"]
