@@ -69,7 +69,7 @@ mod tests {
         let end = |text: &str| row_end(text.as_bytes(), b',');
         assert_eq!(end("a,b\nc"), Some(3));
         assert_eq!(end("\"a\nb\",c\nd"), Some(7));
-        assert_eq!(end("\"a\"\"\n\"\nd"), Some(7));
+        assert_eq!(end("\"a\"\"\n\"\nd"), Some(6));
         assert_eq!(end("5\" pipe,b\nc"), Some(9), "a quote within a field is text");
         assert_eq!(end("a,\"b\nc"), None, "the quote is open");
         assert_eq!(end("a,b"), None);
