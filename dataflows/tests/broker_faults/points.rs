@@ -1,0 +1,55 @@
+//! `kill -9` at every named point of the Kafka sink and of its outbox.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Instant;
+
+use crate::broker::Broker;
+use crate::oracle::judge;
+use crate::place::told;
+use crate::rig::{Rig, Turn};
+use crate::table::row;
+
+/// Where the process is killed, and at which passages.
+const POINTS: [(&str, &[u64]); 12] = [
+    ("sink.fenced", &[1, 3]),
+    ("sink.begun", &[4, 9]),
+    ("sink.produced", &[4, 9]),
+    ("sink.acknowledged", &[4, 9]),
+    ("sink.committed", &[4, 9]),
+    ("create outbox", &[1, 2]),
+    ("append outbox", &[1, 20]),
+    ("torn outbox", &[1, 20]),
+    ("sync outbox", &[1, 8]),
+    ("synced outbox", &[1, 8]),
+    ("trim outbox", &[1]),
+    ("trimmed outbox", &[1]),
+];
+
+fn killed_at(broker: &Broker, point: &str, passage: u64) {
+    let began = Instant::now();
+    let mut rig = Rig::new(broker);
+    rig.produce(600);
+    let fault = format!("{point}:{passage}");
+    let killed = rig.run_once(Some(&fault), "2");
+    assert_eq!(killed.status.signal(), Some(9), "{fault}: it was not killed: {}", told(&killed));
+    let line = format!("fault: {point}, passage {passage}");
+    assert!(told(&killed).contains(&line), "{fault}: {}", told(&killed));
+    rig.drain();
+    row(&format!("kill -9 at \"{point}\", passage {passage}"), &format!("told: {line}"), &judge(&rig), began.elapsed());
+}
+
+#[test]
+fn killed_at_every_point_of_a_transaction_and_of_the_outbox() {
+    let turn = Turn::take();
+    for (point, passages) in POINTS {
+        killed_at(&turn.broker, point, passages[0]);
+    }
+}
+
+#[test]
+fn long_killed_at_later_passages() {
+    let turn = Turn::take();
+    for (point, passages) in POINTS {
+        passages[1..].iter().for_each(|passage| killed_at(&turn.broker, point, *passage));
+    }
+}
