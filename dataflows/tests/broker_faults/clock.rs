@@ -15,8 +15,13 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Compiles the clock that can be moved.
 fn library(place: &Place) -> PathBuf {
-    let (source, library) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker_faults/clock.c"), place.path("clock.so"));
-    let output = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).output();
+    let (source, library) =
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker_faults/clock.c"), place.path("clock.so"));
+    let output = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(source)
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     library
@@ -56,5 +61,10 @@ fn a_clock_that_is_put_forward_and_back() {
     rig.finish(running);
     let mut verdict = judge(&rig);
     verdict.wrong += rig.count("events/0", "late") + rig.count("events/1", "late");
-    row("clock of aisle put forward by 3 h, back by 6 h, forward, back", "the run's own time moved, and never back", &verdict, turn.began.elapsed());
+    row(
+        "clock of aisle put forward by 3 h, back by 6 h, forward, back",
+        "the run's own time moved, and never back",
+        &verdict,
+        turn.began.elapsed(),
+    );
 }

@@ -9,14 +9,19 @@
 //! Needs the feature `faults`; `scripts/faults.sh` runs it and prints the table. Tests whose names begin with `long` take
 //! the most time. All of them disturb one broker, so they take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
-#![allow(dead_code, unreachable_pub, reason = "broker, place and the model are shared with tests that need more of them")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "broker, place and the model are shared with tests that need more of them"
+)]
 
 #[path = "../../../connectors/tests/kafka/broker.rs"]
 mod broker;
-#[path = "../engine/history.rs"]
-mod history;
-#[path = "../engine/naive.rs"]
-mod naive;
+#[path = "../engine"]
+mod engine {
+    pub mod history;
+    pub mod naive;
+}
 #[path = "../main_job/place.rs"]
 mod place;
 #[path = "../faults/table.rs"]
@@ -30,3 +35,5 @@ mod points;
 mod processes;
 mod records;
 mod rig;
+
+use engine::{history, naive};

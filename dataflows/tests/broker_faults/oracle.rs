@@ -43,7 +43,12 @@ pub(crate) fn judge(rig: &Rig) -> Verdict {
     for view in View::ALL {
         let none = Rows::new();
         let expected = model.get(view.name()).unwrap_or(&none);
-        compare(&format!("change files of {}", view.name()), files.get(view.name()).unwrap_or(&none), expected, &mut verdict);
+        compare(
+            &format!("change files of {}", view.name()),
+            files.get(view.name()).unwrap_or(&none),
+            expected,
+            &mut verdict,
+        );
         if SINK_VIEWS.iter().any(|(name, _)| *name == view.name()) {
             let found = rows_of_topic(rig, view.name(), &mut verdict);
             compare(&format!("the topic of {}", view.name()), &found, expected, &mut verdict);
@@ -123,7 +128,10 @@ fn rows_of_files(place: &Place) -> BTreeMap<String, Rows> {
     for (path, bytes) in outputs(&place.path("aisle-data")) {
         let view = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
         let rows = views.entry(view.clone()).or_default();
-        bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"tick\":")).for_each(|line| add(rows, &view, line));
+        bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| line.starts_with(b"{\"tick\":"))
+            .for_each(|line| add(rows, &view, line));
     }
     views.values_mut().for_each(|rows| rows.retain(|_, copies| *copies != 0));
     views
@@ -152,7 +160,10 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     let (first, plan) = job::recorded_plans(&mut log).unwrap().unwrap();
     let bindings = read_bindings(&mut log, &first.topology).unwrap();
     let mut ends = vec![0; plan.partitions.len()];
-    bindings.iter().flat_map(|binding| &binding.advances).for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
+    bindings
+        .iter()
+        .flat_map(|binding| &binding.advances)
+        .for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
 
     let brokers = Brokers::of_plan(&plan, settings.operation.kafka.as_ref(), &place.path("")).unwrap();
     let sources = inputs::sources(&plan, &place.path(""), &brokers).unwrap();

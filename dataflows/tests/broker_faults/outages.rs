@@ -26,7 +26,12 @@ fn a_broker_killed_while_records_flow() {
     rig.reads_everything();
     let said = rig.finish(running);
     assert!(said.contains("can be read again"), "{said}");
-    row("broker killed -9 under load, restarted", "told by the run: can't be read now, can be read again", &judge(&rig), turn.began.elapsed());
+    row(
+        "broker killed -9 under load, restarted",
+        "told by the run: can't be read now, can be read again",
+        &judge(&rig),
+        turn.began.elapsed(),
+    );
 }
 
 /// The sink's topics are on the broker that goes away, too: what is complete lies in the outbox meanwhile.
@@ -37,9 +42,11 @@ fn a_broker_away_for_longer_than_the_idle_time() {
     let mut rig = Rig::with(&turn.broker, "lateness_ms = 1000\nhold_ms = 2000\nidle_ms = 2000", "");
     let mut running = rig.start();
     let writer = steady_writer(&rig.bootstrap);
-    let mut send = |rig: &mut Rig, id: &str, at_ms: i64| {
+    let send = |rig: &mut Rig, id: &str, at_ms: i64| {
         for partition in 0..2 {
-            let event = format!(r#"{{"tenant":"north","id":"{id}-{partition}","session":"s","kind":"view","event_time_ms":{at_ms}}}"#);
+            let event = format!(
+                r#"{{"tenant":"north","id":"{id}-{partition}","session":"s","kind":"view","event_time_ms":{at_ms}}}"#
+            );
             write(&writer, &rig.events, partition, Some(event.as_bytes()));
         }
         rig.produced += 2;
@@ -89,7 +96,12 @@ fn a_broker_frozen_and_thawed() {
     rig.end_flow(flow);
     rig.reads_everything();
     rig.finish(running);
-    row("broker frozen (SIGSTOP), thawed", "process state T; told by the run: can't be read now", &judge(&rig), turn.began.elapsed());
+    row(
+        "broker frozen (SIGSTOP), thawed",
+        "process state T; told by the run: can't be read now",
+        &judge(&rig),
+        turn.began.elapsed(),
+    );
 }
 
 #[test]
@@ -111,5 +123,10 @@ fn long_three_nodes_restarted_one_after_another() {
     let verdict = judge(&rig);
     let took = turn.began.elapsed();
     turn.broker.stop();
-    row("three nodes restarted one after another", &format!("new processes of nodes {}", fired.join(", ")), &verdict, took);
+    row(
+        "three nodes restarted one after another",
+        &format!("new processes of nodes {}", fired.join(", ")),
+        &verdict,
+        took,
+    );
 }

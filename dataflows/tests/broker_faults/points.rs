@@ -1,5 +1,6 @@
 //! `kill -9` at every named point of the Kafka sink and of its outbox.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
@@ -52,4 +53,25 @@ fn long_killed_at_later_passages() {
     for (point, passages) in POINTS {
         passages[1..].iter().for_each(|passage| killed_at(&turn.broker, point, *passage));
     }
+}
+
+/// A flipped bit in what was complete and not sent yet: it is noticed, and derived again from the logs.
+#[test]
+fn a_flipped_bit_in_a_segment_of_the_outbox() {
+    let turn = Turn::take();
+    let mut rig = Rig::new(&turn.broker);
+    rig.produce(600);
+    let killed = rig.run_once(Some("sink.acknowledged:6"), "2");
+    assert_eq!(killed.status.signal(), Some(9), "{}", told(&killed));
+    let folder = rig.place.path("aisle-data/outbox/main");
+    let segments = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 4;
+    fs::write(&segment, bytes).unwrap();
+    let said = rig.drain();
+    let line = "the outbox is not as it was left";
+    assert!(said.contains(line), "{said}");
+    row("a flipped bit in a segment of the outbox", &format!("told: {line}"), &judge(&rig), turn.began.elapsed());
 }

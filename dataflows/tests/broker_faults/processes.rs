@@ -26,7 +26,12 @@ fn everything_killed_at_once() {
     running.signal("TERM");
     running.wait_for("stopped");
     rig.finish(running);
-    row("kill -9 of aisle and broker at once", "ended by signal 9; broker's process gone", &judge(&rig), turn.began.elapsed());
+    row(
+        "kill -9 of aisle and broker at once",
+        "ended by signal 9; broker's process gone",
+        &judge(&rig),
+        turn.began.elapsed(),
+    );
 }
 
 #[test]
@@ -50,6 +55,12 @@ fn a_process_frozen_for_longer_than_its_transactions_live() {
     rig.end_flow(flow);
     rig.reads_everything();
     let said = rig.finish(running);
-    let went_on = if said.contains("sending is interrupted") { "a transaction had died, sending went on" } else { "went on" };
-    row("aisle frozen (SIGSTOP) 9 s, transactions live 5 s", &format!("process state T; {went_on}"), &judge(&rig), turn.began.elapsed());
+    let went_on =
+        if said.contains("sending is interrupted") { "a transaction had died, sending went on" } else { "went on" };
+    row(
+        "aisle frozen (SIGSTOP) 9 s, transactions live 5 s",
+        &format!("process state T; {went_on}"),
+        &judge(&rig),
+        turn.began.elapsed(),
+    );
 }

@@ -71,7 +71,12 @@ fn a_transaction_of_a_producer_that_hangs() {
 fn poison_duplicates_and_disorder_in_one_run() {
     const LARGE_BYTES: usize = 10 << 20;
     let turn = Turn::take();
-    let mut rig = Rig::of(&turn.broker, "lateness_ms = 60000\nhold_ms = 86400000\nidle_ms = 86400000", "", &[("max.message.bytes", "12000000")]);
+    let mut rig = Rig::of(
+        &turn.broker,
+        "lateness_ms = 60000\nhold_ms = 86400000\nidle_ms = 86400000",
+        "",
+        &[("max.message.bytes", "12000000")],
+    );
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &rig.bootstrap).set("enable.idempotence", "true");
     let writer: Writer = config.set("message.max.bytes", "12000000").create().unwrap();
