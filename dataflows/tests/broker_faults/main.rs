@@ -27,6 +27,7 @@ mod place;
 #[path = "../faults/table.rs"]
 mod table;
 
+mod blind;
 mod clock;
 mod disks;
 mod oracle;

@@ -79,7 +79,9 @@ fn against_the_logs(rig: &Rig, verdict: &mut Verdict) {
     let arguments = ["replay", "aisle-data", "--sink", "main", "--configuration", "aisle.toml"];
     let replayed = rig.place.aisle(&arguments);
     let text = told(&replayed);
-    let counts: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    // The other lines are of its progress.
+    let line = text.lines().find(|line| line.contains("messages of sink")).unwrap_or_default();
+    let counts: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match (replayed.status.code(), counts.as_slice()) {
         (Some(0), [there, all]) => {
             verdict.lost += all.saturating_sub(*there);

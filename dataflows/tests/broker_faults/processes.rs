@@ -2,7 +2,7 @@
 
 use crate::broker::eventually;
 use crate::oracle::judge;
-use crate::rig::{Rig, Turn};
+use crate::rig::{PATIENT, Rig, SHORT_TRANSACTIONS, Turn};
 use crate::table::row;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn everything_killed_at_once() {
 #[test]
 fn a_process_frozen_for_longer_than_its_transactions_live() {
     let turn = Turn::take();
-    let mut rig = Rig::new(&turn.broker);
+    let mut rig = Rig::with(&turn.broker, PATIENT, SHORT_TRANSACTIONS);
     let flow = rig.flow();
     let running = rig.start();
     rig.reads(300);

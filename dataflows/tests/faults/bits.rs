@@ -59,7 +59,12 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_used() {
         let said = told(&again);
         assert!(said.contains("WARNING: the checkpoint of tick") && said.contains("restored as of"), "{kind}: {said}");
         let fault = format!("a flipped bit in a checkpoint's {name}");
-        row(&fault, "told: a checkpoint is damaged, and the one before it used", &verdict(&place, &undisturbed), began.elapsed());
+        row(
+            &fault,
+            "told: a checkpoint is damaged, and the one before it used",
+            &verdict(&place, &undisturbed),
+            began.elapsed(),
+        );
     }
 }
 
@@ -116,7 +121,9 @@ fn a_damaged_output_is_found_by_a_replay() {
     let undisturbed = place_with_checkpoints();
     succeeds(&run(&undisturbed, None, "2"));
     let undisturbed = rows_of(&undisturbed.path("aisle-data"));
-    for (folder, words, name) in [("sinks", "session_minutes/shard-0", "a change file"), ("history", ".parquet", "a file of history")] {
+    for (folder, words, name) in
+        [("sinks", "session_minutes/shard-0", "a change file"), ("history", ".parquet", "a file of history")]
+    {
         let began = Instant::now();
         let place = half_done();
         let path = newest_in(&place, folder, words);

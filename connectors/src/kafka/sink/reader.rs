@@ -85,9 +85,13 @@ impl Reader {
         let stable = || self.committed.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed);
         let high = if upto == Upto::End { high } else { stable()?.1 };
         // The stable end reaches `high` once every transaction before it has ended.
-        while stable()?.1 < high {
+        loop {
+            let offset = stable()?.1;
+            if offset >= high {
+                break;
+            }
             if Instant::now() > deadline {
-                return Err(late());
+                return Err(KafkaSinkError::OpenTransaction { topic: topic.to_owned(), partition, offset });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
