@@ -83,6 +83,7 @@ fn topology(catalog: &Catalog) -> Topology {
         groups: (0..TENANTS).map(|tenant| (catalog.event_group(tenant), Lanes::Closed(vec![0]))).collect(),
         identity_fixes_partition: true,
         live: false,
+        re_enters: None,
         weight: 1,
     };
     Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups: groups.collect() }

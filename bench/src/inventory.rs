@@ -50,6 +50,7 @@ fn setup() -> Setup {
         groups: vec![(catalog.fact_group(0), Lanes::Closed(FACT_SOURCES.map(fact_lane).to_vec()))],
         identity_fixes_partition: true,
         live: false,
+        re_enters: None,
         weight: 1,
     };
     let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();

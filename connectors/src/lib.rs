@@ -2,6 +2,7 @@
 
 pub mod change_file;
 pub mod checkpoint_store;
+pub mod command_log;
 pub mod data_folder;
 pub mod fault;
 pub mod files;

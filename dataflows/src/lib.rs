@@ -15,6 +15,7 @@ pub mod limits;
 pub mod messages;
 pub mod names;
 pub mod publish;
+pub mod re_entry;
 #[cfg(feature = "run")]
 pub mod run;
 pub mod sealing;

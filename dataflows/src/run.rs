@@ -4,6 +4,7 @@ mod assist;
 #[cfg_attr(not(feature = "kafka"), path = "run/without_brokers.rs")]
 pub mod brokers;
 pub mod command;
+pub mod dead_letters;
 pub mod drawing;
 pub mod encoder;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod inputs;
 pub mod job;
 pub mod output;
 pub mod progress;
+pub mod re_entry;
 mod recovery;
 pub mod replay;
 #[cfg(feature = "kafka")]

@@ -174,6 +174,7 @@ mod tests {
             groups: vec![],
             identity_fixes_partition: true,
             live: false,
+            re_enters: None,
             weight: 1,
         };
         Topology { partitions: vec![partition; partitions], groups: vec![] }

@@ -118,20 +118,18 @@ impl Minter {
         self.held[partition.0 as usize].bound
     }
 
-    /// Whether every partition has ended, so that only empty ticks can follow.
+    /// Whether every partition has ended, so that only empty ticks can follow. Of what people may let in again at any time
+    /// all that there was when it was last asked has to be bound.
     pub fn all_ended(&self) -> bool {
-        self.held.iter().all(|held| held.status == Some(Status::Ended))
+        self.held.iter().zip(&self.topology.partitions).all(|(held, partition)| match partition.re_enters {
+            None => held.status == Some(Status::Ended),
+            Some(_) => held.is_read() && held.granules.is_empty(),
+        })
     }
 
     /// Whether the last binding of this run says of every partition that it has ended or that there was no more to read.
     pub fn all_read(&self) -> bool {
-        let read = |held: &Held| match held.status {
-            Some(Status::Ended) => true,
-            // What an earlier run recorded is no evidence now.
-            Some(Status::CaughtUp | Status::Idle) => held.evidence.is_some(),
-            Some(Status::Behind) | None => false,
-        };
-        self.minted_wall_ms.is_some() && self.held.iter().all(read)
+        self.minted_wall_ms.is_some() && self.held.iter().all(Held::is_read)
     }
 
     /// Takes note of a binding of an earlier run, which is replayed as it was written.
@@ -152,9 +150,10 @@ impl Minter {
     /// Takes note of what a reader holds.
     pub fn hold(&mut self, partition: PartitionId, holding: Holding, wall_ms: TimeMs) {
         let held = &mut self.held[partition.0 as usize];
+        let is_source = self.topology.partitions[partition.0 as usize].re_enters.is_none();
         match holding {
             Holding::Records { end_offset, bytes, least_ms, greatest_ms } => {
-                if greatest_ms != MINUS_INFINITY {
+                if is_source && greatest_ms != MINUS_INFINITY {
                     held.first_event_ms.get_or_insert(least_ms);
                 }
                 // What takes up offsets without being a record, such as the mark of a transaction's end, is no speech.
@@ -243,11 +242,22 @@ impl Minter {
 
     /// Whether readers hold all that there will ever be: then there is nothing to wait for.
     fn all_held(&self) -> bool {
-        self.options.speed.is_none() && self.held.iter().all(|held| held.ended_at.is_some())
+        self.options.speed.is_none() && self.sources().all(|held| held.ended_at.is_some())
+    }
+
+    /// The partitions that the outside writes to; those of records that enter again say nothing of time.
+    fn sources(&self) -> impl Iterator<Item = &Held> {
+        let both = self.held.iter().zip(&self.topology.partitions);
+        both.filter(|(_, partition)| partition.re_enters.is_none()).map(|(held, _)| held)
     }
 
     fn ends_to_tell(&self) -> bool {
-        self.held.iter().any(|held| held.status != Some(Status::Ended) && held.ended_at == Some(held.bound))
+        let both = self.held.iter().zip(&self.topology.partitions);
+        let mut running = both.filter(|(held, _)| held.status != Some(Status::Ended));
+        running.any(|(held, partition)| {
+            let asked = held.evidence.filter(|_| partition.re_enters.is_some() && !held.is_read());
+            held.ended_at == Some(held.bound) || asked.is_some_and(|(offset, _)| offset == held.bound)
+        })
     }
 
     /// How many granules of each partition go into this tick.
@@ -306,7 +316,7 @@ impl Minter {
         let fresh = |since_ms: TimeMs| wall_ms.saturating_sub(since_ms) <= idle_ms;
         match held.evidence {
             Some((offset, asked_ms))
-                if self.topology.partitions[index].live
+                if (self.topology.partitions[index].live || self.topology.partitions[index].re_enters.is_some())
                     && offset == held.bound
                     && held.granules.is_empty()
                     && fresh(asked_ms) =>
@@ -325,7 +335,7 @@ impl Minter {
     /// maximum of the least greatest event time bound over files that have not ended. It never falls.
     fn now(&self, wall_ms: TimeMs) -> TimeMs {
         let live = self.topology.partitions.iter().any(|partition| partition.live);
-        let running = self.held.iter().filter(|held| held.status != Some(Status::Ended));
+        let running = self.sources().filter(|held| held.status != Some(Status::Ended));
         let now_ms = match (live, self.options.speed, self.started_wall_ms) {
             (true, _, _) => wall_ms,
             (false, Some(speed), Some(started_ms)) => {
@@ -341,6 +351,16 @@ impl Minter {
 }
 
 impl Held {
+    /// Whether the last binding says that it has ended, or that there was no more to read.
+    fn is_read(&self) -> bool {
+        match self.status {
+            Some(Status::Ended) => true,
+            // What an earlier run recorded is no evidence now.
+            Some(Status::CaughtUp | Status::Idle) => self.evidence.is_some(),
+            Some(Status::Behind) | None => false,
+        }
+    }
+
     fn bytes_of(&self, granules: usize) -> u64 {
         self.granules.iter().take(granules).map(|granule| granule.bytes).sum()
     }

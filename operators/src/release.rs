@@ -244,16 +244,12 @@ pub fn release<'scope, R: Record>(
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
                 let mut pending = pending.session(&capabilities[3]);
-                let mut reached = true;
-                for owned in &mut all.partitions {
-                    let mut out = Out {
-                        released: |record| released.give(record),
-                        aside: |record| aside.give(record),
-                        pending: |record| pending.give(record),
-                    };
-                    reached &= owned.run(&face.watermarks, &mut out, &wake);
-                }
-                if !reached {
+                let mut out = Out {
+                    released: |record| released.give(record),
+                    aside: |record| aside.give(record),
+                    pending: |record| pending.give(record),
+                };
+                if !all.run(&face.watermarks, &mut out, &wake) {
                     break;
                 }
                 let mut reports = reports.session(&capabilities[2]);

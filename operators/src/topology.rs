@@ -38,6 +38,9 @@ pub struct Partition {
     pub identity_fixes_partition: bool,
     /// Whether `now` follows the clock (a live source) rather than the event times (a file).
     pub live: bool,
+    /// The partition whose records come in again here, repaired by somebody, if it is such a one. It lies on the same worker
+    /// as that one, knows its identities, and feeds no watermark: its groups have no lanes here.
+    pub re_enters: Option<PartitionId>,
     /// The share of a tick's bytes, relative to the other partitions.
     pub weight: u32,
 }
@@ -54,7 +57,8 @@ pub struct Topology {
 impl Topology {
     /// The worker, of `peers`, that owns a partition: it judges and releases its records.
     pub fn owner(&self, partition: PartitionId, peers: usize) -> usize {
-        partition.0 as usize % peers
+        let entered = self.partitions.get(partition.0 as usize).and_then(|known| known.re_enters);
+        entered.unwrap_or(partition).0 as usize % peers
     }
 
     /// The partitions of a release.

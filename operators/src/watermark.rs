@@ -158,6 +158,11 @@ impl Watermarks {
         &self.reached
     }
 
+    /// How far event time has come in a group: ages, and what is still remembered, are measured against this.
+    pub fn reached_by(&self, group: GroupId) -> TimeMs {
+        self.reached[group.0 as usize]
+    }
+
     /// `W` of a group.
     pub fn group(&self, group: GroupId) -> TimeMs {
         self.groups[group.0 as usize]

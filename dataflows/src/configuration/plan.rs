@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use operators::binding::Configuration;
 use operators::time::TimeMs;
-use operators::topology::{GroupId, Lanes, Parameters, Partition, Topology};
+use operators::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
 
 use super::kafka::TopicRecord;
 use super::settings::{Meaning, Settings, SourceKind, SourceSettings};
@@ -39,13 +39,18 @@ pub enum PartitionInput {
     Files(Vec<FileRecord>),
     /// A partition of a topic.
     Topic(TopicRecord),
+    /// Commands that let records of another partition of the source in again.
+    ReEntry {
+        /// The number of that partition.
+        re_enters: u32,
+    },
 }
 
 impl PartitionInput {
     /// The offset from which it is read.
     pub fn first_offset(&self) -> u64 {
         match self {
-            PartitionInput::Files(_) => 0,
+            PartitionInput::Files(_) | PartitionInput::ReEntry { .. } => 0,
             PartitionInput::Topic(record) => record.first_offset,
         }
     }
@@ -66,7 +71,8 @@ pub struct Plan {
     /// The half of the settings that decides the outputs, with the promises of the sources decided.
     pub meaning: Meaning,
     /// By [`PartitionId`](operators::topology::PartitionId): each source's as the run found them when it began, in the order
-    /// of the configuration; then those that were added to topics, in the order in which they were found.
+    /// of the configuration; then those that were added, in the order in which that was found: partitions of topics, and
+    /// those in which records enter again.
     pub partitions: Vec<PartitionPlan>,
     /// How many of them were added.
     added: usize,
@@ -94,7 +100,7 @@ struct Recorded {
     partitions: Vec<Vec<PartitionInput>>,
     /// Partitions that were added later, each with the place of its source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    added: Vec<(usize, TopicRecord)>,
+    added: Vec<(usize, PartitionInput)>,
 }
 
 const VERSION: u32 = 1;
@@ -110,7 +116,7 @@ impl Plan {
     fn new(
         mut meaning: Meaning,
         inputs: Vec<Vec<PartitionInput>>,
-        added: Vec<(usize, TopicRecord)>,
+        added: Vec<(usize, PartitionInput)>,
         start_ms: TimeMs,
     ) -> Plan {
         assert_eq!(meaning.sources.len(), inputs.len(), "each source has its partitions");
@@ -123,14 +129,18 @@ impl Plan {
             .into_iter()
             .enumerate()
             .flat_map(|(source, of_source)| of_source.into_iter().map(move |input| PartitionPlan { source, input }));
-        let added =
-            added.into_iter().map(|(source, record)| PartitionPlan { source, input: PartitionInput::Topic(record) });
+        let added = added.into_iter().map(|(source, input)| PartitionPlan { source, input });
         let partitions: Vec<PartitionPlan> = begun.chain(added).collect();
         for PartitionPlan { source: place, input } in &partitions {
             let source = &meaning.sources[*place];
-            topology.partitions.push(partition(&meaning, source, numbers[*place], input));
             parameters.lanes.push(source.lanes(&meaning.inventory));
-            numbers[*place] += 1;
+            topology.partitions.push(match input {
+                PartitionInput::ReEntry { re_enters } => re_entry(&topology, PartitionId(*re_enters)),
+                PartitionInput::Files(_) | PartitionInput::Topic(_) => {
+                    numbers[*place] += 1;
+                    partition(&meaning, source, numbers[*place] - 1, input)
+                }
+            });
         }
         Plan { meaning, partitions, added: added_count, topology, parameters }
     }
@@ -143,10 +153,34 @@ impl Plan {
             if let PartitionInput::Topic(record) = &partition.input
                 && !self.topic_records(partition.source).any(|known| known.partition == record.partition)
             {
-                added.push((partition.source, TopicRecord { first_offset: 0, ..record.clone() }));
+                let record = TopicRecord { first_offset: 0, ..record.clone() };
+                added.push((partition.source, PartitionInput::Topic(record)));
             }
         }
         Plan::new(wanted.meaning.clone(), inputs, added, self.parameters.start_ms)
+    }
+
+    /// This plan, in which records of every partition may enter again: each has one for that behind all others.
+    pub fn with_re_entry(&self) -> Plan {
+        let (inputs, mut added) = self.recorded_inputs();
+        for (number, partition) in (0u32..).zip(&self.partitions) {
+            if !matches!(partition.input, PartitionInput::ReEntry { .. }) && self.re_entry_of(number).is_none() {
+                added.push((partition.source, PartitionInput::ReEntry { re_enters: number }));
+            }
+        }
+        Plan::new(self.meaning.clone(), inputs, added, self.parameters.start_ms)
+    }
+
+    /// Whether records of every partition of a source may enter again.
+    pub fn has_re_entry(&self) -> bool {
+        let is_source = |partition: &PartitionPlan| !matches!(partition.input, PartitionInput::ReEntry { .. });
+        let mut sources = (0u32..).zip(&self.partitions).filter(|(_, partition)| is_source(partition));
+        sources.all(|(number, _)| self.re_entry_of(number).is_some())
+    }
+
+    /// The partition in which records of this one enter again, if there is one.
+    fn re_entry_of(&self, number: u32) -> Option<&PartitionPlan> {
+        self.partitions.iter().find(|partition| partition.input == PartitionInput::ReEntry { re_enters: number })
     }
 
     /// The topic partitions of a source.
@@ -154,7 +188,7 @@ impl Plan {
         self.partitions.iter().filter(move |partition| partition.source == source).filter_map(|partition| {
             match &partition.input {
                 PartitionInput::Topic(record) => Some(record),
-                PartitionInput::Files(_) => None,
+                PartitionInput::Files(_) | PartitionInput::ReEntry { .. } => None,
             }
         })
     }
@@ -231,17 +265,13 @@ impl Plan {
     }
 
     /// What each partition of each source read when the run began, and the partitions that were added.
-    pub(super) fn recorded_inputs(&self) -> (Vec<Vec<PartitionInput>>, Vec<(usize, TopicRecord)>) {
+    pub(super) fn recorded_inputs(&self) -> (Vec<Vec<PartitionInput>>, Vec<(usize, PartitionInput)>) {
         let (begun, later) = self.partitions.split_at(self.partitions.len() - self.added);
         let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
         for partition in begun {
             by_source[partition.source].push(partition.input.clone());
         }
-        let added = later.iter().filter_map(|partition| match &partition.input {
-            PartitionInput::Topic(record) => Some((partition.source, record.clone())),
-            PartitionInput::Files(_) => None,
-        });
-        (by_source, added.collect())
+        (by_source, later.iter().map(|partition| (partition.source, partition.input.clone())).collect())
     }
 }
 
@@ -267,7 +297,22 @@ fn partition(meaning: &Meaning, source: &SourceSettings, number: usize, input: &
         groups: meaning.tenants_of(source).into_iter().map(group).collect(),
         identity_fixes_partition: source.identity_fixes_partition.unwrap_or(false),
         live: matches!(input, PartitionInput::Topic(_)),
+        re_enters: None,
         weight: source.weight,
+    }
+}
+
+/// The partition in which records of another one enter again: with its identities, without lanes.
+fn re_entry(topology: &Topology, of: PartitionId) -> Partition {
+    let entered = &topology.partitions[of.0 as usize];
+    Partition {
+        name: format!("re-entry/{}", entered.name),
+        release: entered.release,
+        groups: Vec::new(),
+        identity_fixes_partition: entered.identity_fixes_partition,
+        live: false,
+        re_enters: Some(of),
+        weight: 1,
     }
 }
 
@@ -295,6 +340,21 @@ fn check_references(recorded: &Recorded) -> Result<(), String> {
     }
     if let Some((source, _)) = added.iter().find(|(source, _)| *source >= meaning.sources.len()) {
         return Err(format!("it has {} sources, but a partition of number {source}", meaning.sources.len()));
+    }
+    let begun = (0..).zip(partitions);
+    let begun = begun.flat_map(|(source, inputs)| inputs.iter().map(move |input| (source, input, false)));
+    let added = added.iter().map(|(source, input)| (*source, input, true));
+    let mut sources: Vec<Option<usize>> = Vec::new();
+    for (source, input, is_added) in begun.chain(added) {
+        sources.push(match input {
+            PartitionInput::Topic(_) => Some(source),
+            PartitionInput::Files(_) if !is_added => Some(source),
+            PartitionInput::Files(_) => return Err("files were added to it".to_owned()),
+            PartitionInput::ReEntry { re_enters } => match sources.get(*re_enters as usize) {
+                Some(of) if is_added && *of == Some(source) => None,
+                _ => return Err(format!("records enter partition {re_enters} again, which is none of their source's")),
+            },
+        });
     }
     let of_sources = meaning.sources.iter().flat_map(|source| &source.tenants);
     let of_experiments = meaning.experiments.iter().map(|experiment| &experiment.tenant);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use connectors::command_log::Commands;
 use connectors::local_disk::LocalDisk;
 use operators::framed_log::FramedLog;
 use operators::timekeeper::Timekeeper;
@@ -22,7 +23,7 @@ pub(super) fn assist(
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
-    let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default())?;
+    let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default(), &Commands::default())?;
     let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
     let begins = links.as_ref().map(|links| links.begins).unwrap_or_default();
     let store = recovery::open(settings, begins.run)?;

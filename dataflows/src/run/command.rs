@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use connectors::files::FilesError;
 
 use super::brokers::Brokers;
+use super::dead_letters::{DeadLettersCommand, DeadLettersError};
 use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
 use super::replay::{Compared, Replay, replay};
@@ -74,6 +75,11 @@ enum What {
     /// Read a topic of a Kafka sink as its consumer would, and prove that every message is there once.
     #[cfg(feature = "kafka")]
     VerifySink(super::verify::VerifyArguments),
+    /// Show the dead letters of a data folder, and let them in again, as they were or repaired.
+    DeadLetters {
+        #[command(subcommand)]
+        what: DeadLettersCommand,
+    },
     /// Follow a view of a running instance: snapshot, changes and progress as NDJSON on standard output.
     Subscribe {
         /// The view, such as variant_minutes.
@@ -158,6 +164,7 @@ fn listen_for_interrupts(interrupted: &Arc<AtomicBool>) {
 
 enum Failure {
     Usage(String),
+    DeadLetters(DeadLettersError),
     Run(RunError),
     Subscribe(SubscribeError),
 }
@@ -186,6 +193,7 @@ impl Failure {
                 error @ RunError::Engine(EngineError::Workers { .. } | EngineError::Publish(PublishError::Views(_))),
             ) => (error, 70),
             Failure::Run(error) => (error, 1),
+            Failure::DeadLetters(error) => (error, if error.is_usage() { 2 } else { 1 }),
             Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
             Failure::Subscribe(error) => (error, 1),
         };
@@ -234,6 +242,11 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
             let compared = replay(&Replay { folder: &folder, inputs, configuration, workers }, interrupted)?;
             Ok(tell_compared(&compared))
+        }
+        What::DeadLetters { what } => {
+            let output = &mut std::io::stdout().lock();
+            what.obey(&mut std::io::stdin().lock(), output).map_err(Failure::DeadLetters)?;
+            Ok(ExitCode::SUCCESS)
         }
         What::Subscribe { view, url, token } => {
             let mut output = std::io::stdout().lock();

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::{QueryRejection, StringRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use futures_util::stream;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
+use super::re_entry::{ASKED_BYTES_MAX, ReEntries};
 use crate::serve::subscribe::{Frame, Hub, HubBounds, Page, RingId, Subscription, Taken, disconnected_frame};
 use crate::serve::{Failure, Request, Response, Views, answer};
 use crate::views::{Row, View};
@@ -31,6 +32,9 @@ const PARAMETERS_MAX: usize = 32;
 
 /// How long a parameter's value may be, in bytes.
 const PARAMETER_BYTES_MAX: usize = 16 << 10;
+
+/// Where dead letters are let in again.
+pub const RE_ENTER: &str = "/v1/dead-letters/re-enter";
 
 /// How many frames a subscriber is sent at once.
 const FRAMES_PER_CHUNK_MAX: usize = 1_000;
@@ -46,6 +50,7 @@ pub struct Published {
     news: watch::Sender<()>,
     clock: Option<fn() -> TimeMs>,
     history: OnceLock<AskHistory>,
+    re_entries: OnceLock<Arc<ReEntries>>,
 }
 
 /// Answers a question about history, by its parameters; may take its time.
@@ -60,6 +65,14 @@ impl Published {
             news: watch::Sender::new(()),
             clock,
             history: OnceLock::new(),
+            re_entries: OnceLock::new(),
+        }
+    }
+
+    /// From now on dead letters may be let in again.
+    pub fn set_re_entries(&self, re_entries: Arc<ReEntries>) {
+        if self.re_entries.set(re_entries).is_err() {
+            tracing::warn!("there are two command logs; the first one is written to");
         }
     }
 
@@ -201,7 +214,10 @@ async fn answer_until(
     published: Arc<Published>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let router = Router::new().fallback(handle).with_state(Shared { published, stopping: stopping.clone() });
+    let router = Router::new()
+        .fallback(handle)
+        .layer(DefaultBodyLimit::max(ASKED_BYTES_MAX))
+        .with_state(Shared { published, stopping: stopping.clone() });
     let mut also_stopping = stopping.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stopped(&mut stopping).await;
@@ -228,7 +244,11 @@ async fn handle(
     method: Method,
     uri: Uri,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    body: Result<String, StringRejection>,
 ) -> axum::response::Response {
+    if uri.path() == RE_ENTER && shared.published.re_entries.get().is_some() {
+        return re_enter(shared.published, &method, body).await;
+    }
     let query = match checked(&method, query) {
         Ok(query) => query,
         Err(failure) => return respond(failure.into_response()),
@@ -257,6 +277,33 @@ async fn handle(
     match listing.await {
         Ok(response) => respond(response),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Lets dead letters in again: lines of JSON that name them.
+async fn re_enter(
+    published: Arc<Published>,
+    method: &Method,
+    body: Result<String, StringRejection>,
+) -> axum::response::Response {
+    if method != Method::POST {
+        return respond(Failure::command_needed().into_response());
+    }
+    let asked = match body {
+        Ok(asked) => asked,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("at most {ASKED_BYTES_MAX} bytes are taken at once; send fewer lines at a time");
+            return respond(Failure::too_large(message).into_response());
+        }
+        Err(rejection) => return respond(Failure::bad_request(rejection.body_text()).into_response()),
+    };
+    // It waits for the disk.
+    let entering = tokio::task::spawn_blocking(move || {
+        published.re_entries.get().map(|re_entries| re_entries.answer(&asked, &published))
+    });
+    match entering.await {
+        Ok(Some(response)) => respond(response),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use connectors::command_log::{CommandSource, Commands};
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
 use operators::record::Decode;
 use operators::source::Source;
@@ -10,10 +11,12 @@ use operators::time::TimeMs;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
+use super::re_entry::COMMAND_LOG;
 use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind};
 use crate::experiment::decode::EventDecoder;
 use crate::inventory::batch::BatchDecoder;
 use crate::inventory::decode::FactDecoder;
+use crate::re_entry::ReEntryDecoder;
 
 /// Why what is to be read can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +66,19 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
-pub fn sources(plan: &Plan, folder: &Path, brokers: &Brokers) -> Result<Vec<PartitionSource>, InputsError> {
+pub fn sources(
+    plan: &Plan,
+    folder: &Path,
+    brokers: &Brokers,
+    commands: &Commands,
+) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
     for (partition, wiring) in plan.partitions.iter().zip(&plan.topology.partitions) {
         let source = plan.source_of(partition);
         let tenants = plan.meaning.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let reader = Reader { input: &partition.input, name: &wiring.name, folder, brokers };
+        let reader = Reader { input: &partition.input, name: &wiring.name, folder, brokers, commands };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
@@ -97,6 +105,7 @@ struct Reader<'a> {
     name: &'a str,
     folder: &'a Path,
     brokers: &'a Brokers,
+    commands: &'a Commands,
 }
 
 impl Reader<'_> {
@@ -104,6 +113,10 @@ impl Reader<'_> {
         let files = match self.input {
             PartitionInput::Files(files) => files,
             PartitionInput::Topic(record) => return Ok(self.brokers.source(record, decoder)?),
+            PartitionInput::ReEntry { .. } => {
+                let decoder = ReEntryDecoder::new(self.name, decoder);
+                return Ok(Box::new(CommandSource::new(self.commands.clone(), COMMAND_LOG, decoder)));
+            }
         };
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in files {
@@ -150,7 +163,7 @@ mod tests {
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
-        let sources = sources(&plan, folder.path(), &Brokers::default()).unwrap();
+        let sources = sources(&plan, folder.path(), &Brokers::default(), &Commands::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

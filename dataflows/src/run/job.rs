@@ -27,6 +27,7 @@ use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
+use super::re_entry::ReEntries;
 use super::sinks::KafkaSinks;
 use super::{recovery, tables};
 use crate::configuration::{Change, Mistake, Plan, RecordedError, Settings, compatible, parse};
@@ -44,6 +45,9 @@ pub const OUTBOX: &str = "outbox";
 
 /// Where the inputs of a data folder lay: the configuration's folder.
 pub const INPUTS: &str = "inputs-folder";
+
+/// Where the process that has a data folder serves, or served last.
+pub const ADDRESS: &str = "address";
 
 /// The commit that this was built from, where that is known.
 pub const BUILD: &str = env!("AISLE_COMMIT");
@@ -123,6 +127,15 @@ pub enum RunError {
     /// Topics are read by one process so far.
     #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
     TopicsInCluster,
+    /// Dead letters enter again in one process so far.
+    #[error(
+        "{} holds commands, which a cluster of several processes can't read yet; run one process, with more --workers",
+        .folder.display()
+    )]
+    CommandsInCluster {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// The remap log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -307,7 +320,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 enum Went {
     /// To its end.
     Ended(Ended),
-    /// Until a topic had more of them.
+    /// Until there were more of them: a topic has grown, or dead letters enter again.
     Grown { listen: String },
 }
 
@@ -344,7 +357,14 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
             }
         }
     };
-    remember_inputs(&folder, &inputs_folder)?;
+    let re_entries = Arc::new(ReEntries::open(folder.disk())?);
+    let commands = re_entries.commands();
+    let plan = match commands.end() {
+        0 => plan,
+        _ if cluster.is_some() => return Err(RunError::CommandsInCluster { folder: folder.path().to_owned() }),
+        _ => plan.with_re_entry(),
+    };
+    remember(&folder, INPUTS, &std::fs::canonicalize(&inputs_folder)?.to_string_lossy())?;
     let files = ChangeFiles::open(folder.disk(), &plan)?;
     let sinks = KafkaSinks::open(&settings.operation.deliveries, &plan, &folder.path().join(OUTBOX), &inputs_folder)?;
     let operation = &settings.operation;
@@ -397,13 +417,17 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
+    remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
+    if cluster.is_none() {
+        published.set_re_entries(Arc::clone(&re_entries));
+    }
     let data_path = folder.path().to_owned();
     let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &commands)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
         links,
@@ -420,7 +444,11 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let mut progress = Progress::new(std::io::stderr().is_terminal());
     let mut grown = None;
     while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
-        grown = brokers.grown(&plan);
+        let topic = brokers.grown(&plan);
+        grown = topic.map(|(topic, partitions)| format!("topic {topic} has {partitions} partitions now"));
+        if grown.is_none() && commands.end() > 0 && !plan.has_re_entry() {
+            grown = Some("dead letters enter again for the first time".to_owned());
+        }
         if grown.is_some() {
             break;
         }
@@ -434,8 +462,8 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         even_if_lost(engine.stop(), interrupted)?;
         let listen = server.address().to_string();
         server.shutdown();
-        let Some((topic, partitions)) = grown else { return Ok(Went::Ended(stopped())) };
-        say(&format!("topic {topic} has {partitions} partitions now; going on with them"));
+        let Some(grown) = grown else { return Ok(Went::Ended(stopped())) };
+        say(&format!("{grown}; going on with that"));
         return Ok(Went::Grown { listen });
     }
     let mut told = false;
@@ -451,16 +479,26 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     }
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
+    let taken = commands.end();
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
-        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() && watch.failure().is_none() {
+        let is_over = || interrupted.load(Ordering::Acquire) || engine.has_failed() || watch.failure().is_some();
+        while !is_over() && commands.end() == taken {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
     even_if_lost(engine.finish(), interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
+    let listen = server.address().to_string();
     server.shutdown();
-    watch.failure().map_or(Ok(Went::Ended(ended)), Err)
+    match watch.failure() {
+        Some(failure) => Err(failure),
+        None if commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire) => {
+            say("dead letters enter again; going on with that");
+            Ok(Went::Grown { listen })
+        }
+        None => Ok(Went::Ended(ended)),
+    }
 }
 
 #[cfg(feature = "history")]
@@ -505,15 +543,14 @@ pub(super) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) ->
     InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
 }
 
-fn remember_inputs(folder: &DataFolder, inputs_folder: &Path) -> Result<(), RunError> {
-    let absolute = std::fs::canonicalize(inputs_folder)?;
-    let text = absolute.to_string_lossy().into_owned();
+/// Keeps a line of text in a file of the data folder, instead of what it held.
+fn remember(folder: &DataFolder, name: &str, text: &str) -> Result<(), RunError> {
     let mut disk = folder.disk();
-    if disk.read(INPUTS)?.is_none_or(|known| known != text.as_bytes()) {
-        disk.truncate(INPUTS, 0)
+    if disk.read(name)?.is_none_or(|known| known != text.as_bytes()) {
+        disk.truncate(name, 0)
             .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-        disk.append(INPUTS, text.as_bytes())?;
-        disk.sync(INPUTS)?;
+        disk.append(name, text.as_bytes())?;
+        disk.sync(name)?;
     }
     Ok(())
 }
@@ -556,6 +593,9 @@ fn print_tables(plan: &Plan, published: &Published, engine: &Engine, seen: &Tota
         data.display(),
         disk
     );
+    if seen.re_entered > 0 {
+        println!("of dead letters, {} entered again; they are counted apart", seen.re_entered);
+    }
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

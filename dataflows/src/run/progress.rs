@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::http::Published;
+use crate::re_entry::PREFIX;
 use crate::serve::format_instant;
 use crate::views::{Row, View};
 
@@ -26,6 +27,8 @@ pub struct Totals {
     pub duplicate: i64,
     /// Dead letters.
     pub dead: i64,
+    /// Dead letters that entered again, whatever became of them; in none of the counts above.
+    pub re_entered: i64,
     /// The least watermark of partitions that have not ended.
     pub watermark_ms: Option<i64>,
     /// Whether every partition accounts for every record.
@@ -39,6 +42,11 @@ pub fn totals(published: &Published) -> Totals {
         Totals { ticks: views.published().map_or(0, |mark| mark.tick + 1), conserved: true, ..Totals::default() };
     for row in views.rows(View::SourceHealth) {
         let Row::SourceHealth(row) = row else { continue };
+        if row.partition.starts_with(PREFIX) {
+            totals.re_entered += row.read;
+            totals.conserved &= row.read == row.on_time + row.late + row.duplicate + row.dead_letters;
+            continue;
+        }
         totals.read += row.read;
         totals.on_time += row.on_time;
         totals.late += row.late;

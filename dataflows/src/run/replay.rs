@@ -23,6 +23,7 @@ use super::job::{
     BUILD, History, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say,
 };
 use super::output::{ChangeFiles, Follow};
+use super::re_entry::ReEntries;
 #[cfg(feature = "history")]
 use crate::configuration::ArchiveSettings;
 use crate::configuration::Plan;
@@ -160,6 +161,7 @@ fn again(
         None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
     };
     let options = MinterOptions::default();
+    let commands = ReEntries::open(data.disk())?.commands();
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
@@ -167,7 +169,7 @@ fn again(
     let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
     let kafka_folder = configuration.map(folder_of).unwrap_or_default();
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &commands)?;
     let engine = Engine::start(
         &graph_plan(&plan),
         &workers,

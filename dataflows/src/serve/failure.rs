@@ -57,6 +57,17 @@ impl Failure {
         Failure { status: 413, code: "too_large", message: message.into() }
     }
 
+    /// A command could not be made durable.
+    pub fn not_taken(message: impl Into<String>) -> Failure {
+        Failure { status: 503, code: "not_taken", message: message.into() }
+    }
+
+    /// The way of a command, asked without one.
+    pub fn command_needed() -> Failure {
+        let message = "this takes commands: POST lines of JSON to it".to_owned();
+        Failure { status: 405, code: "method_not_allowed", message }
+    }
+
     /// No history is kept.
     pub fn no_history() -> Failure {
         let message =

@@ -127,6 +127,9 @@ impl Generator {
             let live = live_odds > 0 && self.random.below(4) < 3;
             self.add_partition(live);
         }
+        if self.random.once_in(3) {
+            self.add_re_entry();
+        }
         let ticks = 6 + self.random.below(25);
         let rate = 1 + self.random.below(6);
         let bindings = self.bindings(ticks, rate);

@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Place, Save, decode, encode};
 use crate::feed::Feed;
 use crate::identity::Identities;
 use crate::judge::{Judge, Rules, Timeliness};
-use crate::record::{Batch, Item, Record, Rejection};
+use crate::record::{Batch, Header, Item, Record, Rejection};
 use crate::time::{PLUS_INFINITY, Tick, TimeMs};
 use crate::topology::{GroupId, LaneParameters, Parameters, PartitionId, Topology};
 use crate::watermark::{Counts, Report, Watermarks};
@@ -46,6 +46,37 @@ impl<R: Record> AllOwned<R> {
             owned.expect("a worker is given the parts of what it owns").restore(&part.bytes);
         }
         all
+    }
+}
+
+impl<R: Record> AllOwned<R> {
+    /// Judges what is there, up to the bounds; says whether all bounds were reached.
+    ///
+    /// What enters a partition again is judged behind all of its own records of the tick, by the identities that it has.
+    pub(super) fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
+    where
+        A: FnMut(Released<R>),
+        B: FnMut(Aside<R>),
+        C: FnMut(Pending<R>),
+    {
+        let mut reached = true;
+        for place in 0..self.partitions.len() {
+            let Some(of) = self.partitions[place].re_enters else {
+                reached &= self.partitions[place].run(watermarks, out, wake);
+                continue;
+            };
+            let of = self.partitions.iter().position(|owned| owned.id == of);
+            let of = of.expect("a partition lies where the one lies whose records enter again in it");
+            if !self.partitions[of].has_reached() {
+                reached = false;
+                continue;
+            }
+            let identities = std::mem::take(&mut self.partitions[of].identities);
+            self.partitions[place].identities = identities;
+            reached &= self.partitions[place].run(watermarks, out, wake);
+            self.partitions[of].identities = std::mem::take(&mut self.partitions[place].identities);
+        }
+        reached
     }
 }
 
@@ -98,6 +129,8 @@ pub(super) struct Owned<R> {
     late: LatePolicy,
     mark: fn(&R) -> bool,
     live: bool,
+    /// The partition whose records come in again here, if it is such a one.
+    re_enters: Option<PartitionId>,
     identity_fixes_partition: bool,
     judge: Judge,
     pub(super) identities: Vec<(GroupId, Identities)>,
@@ -131,6 +164,7 @@ impl<R: Record> Owned<R> {
             late,
             mark,
             live: partition.live,
+            re_enters: partition.re_enters,
             identity_fixes_partition: partition.identity_fixes_partition,
             judge: Judge::new(id, partition),
             identities: partition.groups.iter().map(|(group, _)| (*group, Identities::default())).collect(),
@@ -174,12 +208,22 @@ impl<R: Record> Owned<R> {
         self.parameters = parameters.lanes.get(place).copied();
         let Some(lanes) = &self.parameters else { return };
         self.lateness_changed = before.lanes.get(place).is_some_and(|before| before.lateness_ms != lanes.lateness_ms);
-        let from_ms = if self.live { binding.now_ms } else { parameters.start_ms };
+        let from_ms = match self.re_enters {
+            // Somebody mended it while the run was there, whatever kind of input it came from.
+            Some(_) => binding.now_ms.max(parameters.start_ms),
+            None if self.live => binding.now_ms,
+            None => parameters.start_ms,
+        };
         self.future_ms = from_ms.saturating_add(lanes.skew_max_ms);
     }
 
     pub(super) fn is_named(&self) -> bool {
         self.parameters.is_some()
+    }
+
+    /// Whether everything that is bound was judged.
+    fn has_reached(&self) -> bool {
+        self.reached >= self.bound
     }
 
     /// What the partition is allowed, once it is named.
@@ -188,7 +232,7 @@ impl<R: Record> Owned<R> {
     }
 
     /// Judges what is there, up to the bound; says whether the bound was reached.
-    pub(super) fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
+    fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
     where
         A: FnMut(Released<R>),
         B: FnMut(Aside<R>),
@@ -229,13 +273,7 @@ impl<R: Record> Owned<R> {
             Ok(decoded) => decoded,
             Err((rejection, raw)) => return self.bury(offset, line, rejection, raw, out),
         };
-        let rules = Rules {
-            parameters: self.allowed(),
-            lateness_changed: self.lateness_changed,
-            future_ms: self.future_ms,
-            watermarks,
-        };
-        let late = match self.judge.judge(&header, &rules) {
+        let late = match self.timeliness(&header, watermarks) {
             Timeliness::Future => {
                 let detail = format!(
                     "event time {} is later than {}, the last that may be",
@@ -246,7 +284,8 @@ impl<R: Record> Owned<R> {
             }
             timeliness => timeliness == Timeliness::Late,
         };
-        let watermark_ms = watermarks.group(header.group);
+        // What enters again when every source has ended is as old as it was, not older than everything.
+        let watermark_ms = watermarks.reached_by(header.group);
         let absent_before_ms = absent_before(watermark_ms, &self.allowed());
         if !self.identity_fixes_partition {
             let raw = self.at_hand().raw(place, offset, length);
@@ -273,6 +312,24 @@ impl<R: Record> Owned<R> {
                 (out.released)(Released { record, standing });
             }
         }
+    }
+
+    fn timeliness(&mut self, header: &Header, watermarks: &Watermarks) -> Timeliness {
+        if self.re_enters.is_some() {
+            // It has no lane: it raises nothing, and is late only where it comes behind what is sealed.
+            return match header.event_time_ms {
+                time_ms if time_ms > self.future_ms => Timeliness::Future,
+                time_ms if time_ms < watermarks.group(header.group) => Timeliness::Late,
+                _ => Timeliness::OnTime,
+            };
+        }
+        let rules = Rules {
+            parameters: self.allowed(),
+            lateness_changed: self.lateness_changed,
+            future_ms: self.future_ms,
+            watermarks,
+        };
+        self.judge.judge(header, &rules)
     }
 
     fn bury<A, B: FnMut(Aside<R>), C>(
@@ -302,7 +359,7 @@ impl<R: Record> Owned<R> {
     pub(super) fn end(&mut self, tick: Tick, watermarks: &Watermarks) -> Report {
         let allowed = self.allowed();
         for (group, identities) in &mut self.identities {
-            identities.sweep(absent_before(watermarks.group(*group), &allowed));
+            identities.sweep(absent_before(watermarks.reached_by(*group), &allowed));
         }
         let (spoken, behind_ms) = self.judge.end_tick();
         let counts = std::mem::take(&mut self.counts);

@@ -34,7 +34,15 @@ pub fn partition(live: bool, lanes: Lanes) -> Partition {
 
 /// A partition that feeds these groups.
 pub fn feeding(live: bool, groups: Vec<(GroupId, Lanes)>) -> Partition {
-    Partition { name: String::new(), release: ReleaseId(0), groups, identity_fixes_partition: true, live, weight: 1 }
+    Partition {
+        name: String::new(),
+        release: ReleaseId(0),
+        groups,
+        identity_fixes_partition: true,
+        live,
+        re_enters: None,
+        weight: 1,
+    }
 }
 
 /// Lanes that are declared: so many, from 0.

@@ -6,6 +6,7 @@ use dataflows::names::{Name, TenantId};
 use operators::record::{Header, Identity, Item, Rejection};
 use operators::simulation::Random;
 use operators::time::TimeMs;
+use operators::topology::Partition;
 
 use super::{Generator, HOUR, MINUTE, SECOND, YEAR_2099_MS, hash, lane_name};
 use crate::history::Records;
@@ -136,7 +137,8 @@ impl Generator {
 
     /// Whose identities a partition's records may be confused with: its own, or those of all that share them.
     pub(super) fn scope(&self, number: usize) -> usize {
-        if self.partitions[number].identity_fixes_partition { number } else { usize::MAX }
+        let Partition { identity_fixes_partition, re_enters, .. } = &self.partitions[number];
+        if *identity_fixes_partition { re_enters.map_or(number, |of| of.0 as usize) } else { usize::MAX }
     }
 
     fn push_event(&mut self, number: usize, header: Header, event: Event) {

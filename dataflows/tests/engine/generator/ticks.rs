@@ -3,7 +3,7 @@
 use operators::binding::{Advance, Binding, Status};
 use operators::record::Item;
 use operators::time::{MINUS_INFINITY, TimeMs};
-use operators::topology::PartitionId;
+use operators::topology::{Partition, PartitionId};
 
 use super::{BASE_MS, Generator, MINUTE, SECOND, YEAR_2099_MS};
 use crate::history::Records;
@@ -50,7 +50,9 @@ impl Generator {
 
     /// `now` of files: the running maximum of the least greatest event time bound, over files not ended.
     pub(super) fn scheduled_ms(&self, before_ms: TimeMs) -> TimeMs {
-        let running = self.feeds.iter().filter(|feed| feed.status != Status::Ended);
+        let both = self.feeds.iter().zip(&self.partitions);
+        let running = both.filter(|(feed, partition)| feed.status != Status::Ended && partition.re_enters.is_none());
+        let running = running.map(|(feed, _)| feed);
         let least_ms = running.map(|feed| {
             let bound = feed.bound as usize;
             let times: Vec<TimeMs> = match &feed.records {
@@ -67,8 +69,8 @@ impl Generator {
         let burst = if self.random.once_in(15) { 20 } else { 0 };
         let quiet = self.random.once_in(4);
         let made = if quiet { 0 } else { self.random.below(2 * rate) + burst };
-        let live = self.partitions[number].live;
-        if live {
+        let Partition { live, re_enters, .. } = self.partitions[number];
+        if live || re_enters.is_some() {
             for _ in 0..made {
                 self.make(number, tick, now_ms);
             }

@@ -7,7 +7,7 @@ use dataflows::graph::{EVENTS, FACTS};
 use dataflows::names::TenantId;
 use operators::binding::Status;
 use operators::simulation::Random;
-use operators::topology::{GroupId, LaneParameters, Lanes, Partition};
+use operators::topology::{GroupId, LaneParameters, Lanes, Partition, PartitionId};
 
 use super::{BASE_MS, Clock, FACT_SOURCES, Feed, Generator, MINUTE, SECOND, hold_and_idle, lane_name, lateness};
 use crate::history::Records;
@@ -48,6 +48,7 @@ impl Generator {
             groups,
             identity_fixes_partition: fixes,
             live,
+            re_enters: None,
             weight: 1 + random.below(3) as u32,
         });
         let mut clocks = BTreeMap::new();
@@ -77,6 +78,36 @@ impl Generator {
             behind_until: random.below(4),
             length: 5 + random.below(60),
         });
+    }
+}
+
+impl Generator {
+    /// Adds a partition in which records of another one enter again. They know no order of time at all.
+    pub(super) fn add_re_entry(&mut self) {
+        let of = self.random.below(self.partitions.len() as u64) as usize;
+        let entered = &self.partitions[of];
+        let partition = Partition {
+            name: format!("re-entry/{of}"),
+            groups: Vec::new(),
+            live: false,
+            re_enters: Some(PartitionId(of as u32)),
+            weight: 1,
+            ..entered.clone()
+        };
+        let feed = Feed {
+            records: if entered.release == EVENTS { Records::Events(Vec::new()) } else { Records::Facts(Vec::new()) },
+            tenants: self.feeds[of].tenants.clone(),
+            sources: self.feeds[of].sources.clone(),
+            clocks: self.feeds[of].clocks.clone(),
+            bound: 0,
+            status: Status::Behind,
+            written_ms: BASE_MS,
+            behind_until: self.random.below(6),
+            length: u64::MAX,
+        };
+        self.lanes.push(self.lanes[of]);
+        self.partitions.push(partition);
+        self.feeds.push(feed);
     }
 }
 

@@ -63,31 +63,40 @@ impl Model<'_> {
             Ok(decoded) => decoded,
             Err((code, detail, raw)) => return self.bury(number, offset, line, code, detail, raw),
         };
-        let clock_ms = if described.live { self.now_ms } else { self.parameters.start_ms };
+        let clock_ms = match described.re_enters {
+            Some(_) => self.now_ms.max(self.parameters.start_ms),
+            None if described.live => self.now_ms,
+            None => self.parameters.start_ms,
+        };
         let last_ms = later(clock_ms, parameters.skew_max_ms);
         if header.event_time_ms > last_ms {
             let detail = format!("event time {} is later than {last_ms}, the last that may be", header.event_time_ms);
             return self.bury(number, offset, line, "future", &detail, &[]);
         }
 
-        let place = partition.lane(header.group, header.lane);
-        let lane = &mut partition.lanes[place];
-        let bound_ms = earlier(lane.greatest_ms, parameters.lateness_ms).max(lane.floor_ms);
-        let late = header.event_time_ms < bound_ms;
-        lane.greatest_ms = lane.greatest_ms.max(header.event_time_ms);
-        lane.speaks = true;
-        partition.spoken.push(place);
-
         let watermark_ms = self.watermarks[header.group.0 as usize];
+        let late = match described.re_enters {
+            Some(_) => header.event_time_ms < watermark_ms,
+            None => {
+                let place = partition.lane(header.group, header.lane);
+                let lane = &mut partition.lanes[place];
+                let bound_ms = earlier(lane.greatest_ms, parameters.lateness_ms).max(lane.floor_ms);
+                lane.greatest_ms = lane.greatest_ms.max(header.event_time_ms);
+                lane.speaks = true;
+                partition.spoken.push(place);
+                header.event_time_ms < bound_ms
+            }
+        };
+        let reached_ms = self.finite_watermarks[header.group.0 as usize];
         assert!(late || header.event_time_ms >= watermark_ms, "a record on time is never behind its watermark");
         let facts = described.release == FACTS;
         let horizon_ms = if facts { parameters.dedup_horizon_ms } else { 0 };
         let scope = match described.identity_fixes_partition {
-            true => Scope::Partition(number),
+            true => Scope::Partition(described.re_enters.map_or(number, |of| of.0 as usize)),
             false => Scope::Release(described.release.0),
         };
         let memory = self.memories.entry(scope).or_default();
-        let verdict = memory.verdict(header, late, facts, earlier(watermark_ms, horizon_ms));
+        let verdict = memory.verdict(header, late, facts, earlier(reached_ms, horizon_ms));
 
         let counts = &mut self.partitions[number].counts;
         match verdict {
@@ -108,7 +117,7 @@ impl Model<'_> {
             (Record::Event(event), Verdict::OnTime) => self.accept_event(number, event),
             (Record::Event(event), _) => self.set_aside(number, offset, event),
             (Record::Fact(fact), _) => {
-                let doubt_ms = (verdict == Verdict::TooOld).then_some(watermark_ms);
+                let doubt_ms = (verdict == Verdict::TooOld).then_some(reached_ms);
                 self.facts.push(AcceptedFact { fact: fact.clone(), doubt_ms });
             }
         }

@@ -34,6 +34,7 @@ fn partition(name: &str, records: &Records, tenants: u16) -> Partition {
         groups: groups.collect(),
         identity_fixes_partition: true,
         live: true,
+        re_enters: None,
         weight: 1,
     }
 }

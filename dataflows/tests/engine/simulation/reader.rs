@@ -16,6 +16,8 @@ pub struct Reader {
     feed: AnyFeed,
     partition: usize,
     live: bool,
+    /// Whether records of another partition enter again here: people may always let in more.
+    re_enters: bool,
     /// Records handed over.
     read: usize,
     /// A reader that cannot read for so many turns.
@@ -27,10 +29,12 @@ impl Reader {
     /// A reader before the record of a partition at an offset.
     pub fn new(history: &History, partition: usize, from: u64) -> Self {
         let feed = AnyFeed::of(&history.records[partition]);
+        let described = &history.topology.partitions[partition];
         Reader {
             feed,
             partition,
-            live: history.topology.partitions[partition].live,
+            live: described.live || described.re_enters.is_some(),
+            re_enters: described.re_enters.is_some(),
             read: (from / 10) as usize,
             stalled: 0,
             told_end: false,
@@ -55,7 +59,7 @@ impl Reader {
         if self.read < written {
             return self.hand_over(history, written, random);
         }
-        if complete && !self.told_end {
+        if complete && !self.told_end && !self.re_enters {
             self.told_end = true;
             return Some(Holding::Ended(offset(self.read)));
         }
