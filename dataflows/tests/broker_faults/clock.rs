@@ -28,7 +28,7 @@ fn library(place: &Place) -> PathBuf {
 }
 
 #[test]
-fn a_clock_that_is_put_forward_and_back() {
+fn long_a_clock_that_is_put_forward_and_back() {
     let turn = Turn::take();
     let mut rig = Rig::new(&turn.broker);
     let step = rig.place.path("clock-step");

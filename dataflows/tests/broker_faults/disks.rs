@@ -78,7 +78,7 @@ fn is_full_under(name: &str, folder: &str, ends: bool) {
 }
 
 #[test]
-fn a_disk_full_under_the_checkpoints() {
+fn long_a_disk_full_under_the_checkpoints() {
     is_full_under("checkpoints", "checkpoints", false);
 }
 
@@ -88,11 +88,11 @@ fn a_disk_full_under_the_outbox() {
 }
 
 #[test]
-fn a_disk_full_under_the_change_files() {
+fn long_a_disk_full_under_the_change_files() {
     is_full_under("change files", "sinks", true);
 }
 
 #[test]
-fn a_disk_full_under_the_whole_data_folder() {
+fn long_a_disk_full_under_the_whole_data_folder() {
     is_full_under("the remap log and all else", "", true);
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connectors::command_log::Commands;
 use connectors::kafka::connection::Connection;
 use connectors::kafka::sink::Mode;
 use connectors::kafka::sink::verify::{Question, verify};
@@ -168,7 +169,7 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
         .for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
 
     let brokers = Brokers::of_plan(&plan, settings.operation.kafka.as_ref(), &place.path("")).unwrap();
-    let sources = inputs::sources(&plan, &place.path(""), &brokers).unwrap();
+    let sources = inputs::sources(&plan, &place.path(""), &brokers, &Commands::default()).unwrap();
     let records = sources.into_iter().zip(&ends).map(|(source, end)| match source {
         PartitionSource::Events(source) => Records::Events(read_to(source, *end)),
         PartitionSource::Facts(source) => Records::Facts(read_to(source, *end)),

@@ -36,7 +36,7 @@ fn a_broker_killed_while_records_flow() {
 
 /// The sink's topics are on the broker that goes away, too: what is complete lies in the outbox meanwhile.
 #[test]
-fn a_broker_away_for_longer_than_the_idle_time() {
+fn long_a_broker_away_for_longer_than_the_idle_time() {
     const IDLE: Duration = Duration::from_millis(2_000);
     let turn = Turn::take();
     let mut rig = Rig::with(&turn.broker, "lateness_ms = 1000\nhold_ms = 2000\nidle_ms = 2000", "");
@@ -82,7 +82,7 @@ fn a_broker_away_for_longer_than_the_idle_time() {
 }
 
 #[test]
-fn a_broker_frozen_and_thawed() {
+fn long_a_broker_frozen_and_thawed() {
     let turn = Turn::take();
     let mut rig = Rig::new(&turn.broker);
     let flow = rig.flow();

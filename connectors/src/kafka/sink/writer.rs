@@ -74,6 +74,13 @@ impl Writer {
             fault::point("sink.fenced");
         }
         let reader = Reader::new(connection)?;
+        if options.mode == Mode::Transactional {
+            // Our own open transaction ended when we were initialised. One that the cluster forgot without ending it would be
+            // committed together with our next one, and its messages be there twice.
+            for topic in options.topics.iter().filter(|topic| shard < topic.shards) {
+                reader.settled(&topic.name, shard, options.transaction_timeout + PATIENCE)?;
+            }
+        }
         let progress = match newest(&reader, options, shard, Upto::End)? {
             Some(progress) => progress,
             None => nothing_yet(&reader, options, shard)?,
