@@ -61,6 +61,15 @@ impl Store {
         self.objects.shown()
     }
 
+    /// Deletes what a killed process had not finished, in a local folder. For the process that has the data folder, before
+    /// the others of its cluster may write.
+    pub fn remove_leftovers(&self) {
+        let removed = self.objects.remove_leftovers();
+        if removed > 0 {
+            tracing::info!(store = self.shown(), removed, "deleted what a killed process had not finished");
+        }
+    }
+
     /// Whether there are checkpoints of other runs. A run that was cut short before its first one left nothing to lose.
     pub fn has_others(&self) -> Result<bool, StoreError> {
         Ok(self.objects.others_have("manifests")?)

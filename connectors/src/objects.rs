@@ -4,7 +4,7 @@
 //! exists. That is what exactly-once writing and the election of one writer are made of. Every call waits for its answer,
 //! in a runtime that is bound to the calling thread; none may be made, and no store dropped, within another runtime.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// In a folder, which is made if there is none.
-    Folder(std::path::PathBuf),
+    Folder(PathBuf),
     /// Below a prefix of a bucket.
     S3 {
         /// The bucket.
@@ -100,6 +100,8 @@ pub struct Objects {
     prefix: Path,
     runtime: Runtime,
     shown: String,
+    /// The folder itself, where it is a local one.
+    local: Option<PathBuf>,
 }
 
 impl Objects {
@@ -120,14 +122,34 @@ impl Objects {
                     source: source.into(),
                 })?;
                 let objects = Arc::new(objects.with_fsync(true));
-                Ok(Objects { objects, prefix: Path::from(below), runtime, shown })
+                Ok(Objects { objects, prefix: Path::from(below), runtime, shown, local: Some(folder.join(below)) })
             }
             Location::S3 { bucket, prefix, endpoint } => {
                 let shown = format!("s3://{bucket}/{prefix}");
                 let objects = bucket_store(bucket, endpoint.as_deref(), &shown)?;
-                Ok(Objects { objects, prefix: Path::from(format!("{prefix}/{below}")), runtime, shown })
+                let prefix = Path::from(format!("{prefix}/{below}"));
+                Ok(Objects { objects, prefix, runtime, shown, local: None })
             }
         }
+    }
+
+    /// Deletes what a killed process left of objects that it had not finished, in a local folder; says how many there
+    /// were. Only for whoever knows that nobody writes there now.
+    pub fn remove_leftovers(&self) -> usize {
+        let mut removed = 0;
+        let mut folders: Vec<PathBuf> = self.local.iter().cloned().collect();
+        while let Some(folder) = folders.pop() {
+            // A folder that can't be read is told by whoever needs something of it.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if is_leftover(&entry.file_name().to_string_lossy()) && std::fs::remove_file(&path).is_ok() {
+                    removed += 1;
+                }
+            }
+        }
+        removed
     }
 
     /// What a person calls the store.
@@ -205,6 +227,13 @@ impl Objects {
     }
 }
 
+/// Whether a file is one that `object_store` writes before it gives it its name: that name, a hash sign and a number.
+/// No object of ours has a hash sign in its name.
+fn is_leftover(name: &str) -> bool {
+    let number = name.rsplit_once('#').map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 #[cfg(feature = "s3")]
 fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
     let mut builder = object_store::aws::AmazonS3Builder::from_env()
@@ -225,4 +254,23 @@ fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc
 #[cfg(not(feature = "s3"))]
 fn bucket_store(_: &str, _: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
     Err(ObjectsError::Feature { shown: shown.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::open(&Location::Folder(folder.path().to_owned()), "run").unwrap();
+        assert!(objects.create("history/one.parquet", b"whole".to_vec()).unwrap());
+        std::fs::write(folder.path().join("run/history/two.parquet#1"), "half").unwrap();
+        std::fs::write(folder.path().join("run/history/notes#old"), "somebody's").unwrap();
+        std::fs::write(folder.path().join("other#1"), "of another run").unwrap();
+        assert_eq!(objects.remove_leftovers(), 1);
+        let left = std::fs::read_dir(folder.path().join("run/history")).unwrap().count();
+        assert_eq!(left, 2);
+        assert!(folder.path().join("other#1").exists());
+    }
 }

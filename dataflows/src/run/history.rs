@@ -187,6 +187,7 @@ impl History {
         let location = Location::parse(&archive.to, archive.endpoint.clone(), data)?;
         let open = || Objects::open(&location, &folder_of(run));
         let objects = open()?;
+        objects.remove_leftovers();
         let mut files = stored(&objects)?;
         if files.is_empty() {
             if log > 0 && !anew {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use connectors::checkpoint_store::StoreError;
+use connectors::checkpoint_store::{Store, StoreError};
 use connectors::data_folder::{DataFolder, DataFolderError};
 use connectors::files::FilesError;
 use operators::binding::Coder;
@@ -384,6 +384,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
         return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: timekeeper.durable() });
     }
     let store = recovery::open(&settings, run)?;
+    store.iter().for_each(Store::remove_leftovers);
     if let Some(store) = store.as_ref().filter(|_| timekeeper.durable() == 0 && !options.fresh)
         && store.has_others()?
     {

@@ -32,8 +32,8 @@ fn changes(place: &Place, view: &str, sku: &str) -> Vec<(i64, Value)> {
 fn health(place: &Place, partition: &str) -> Value {
     let text = fs::read_to_string(place.path("aisle-data/sinks/source_health/shard-0.ndjson")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let rows = lines.filter(|line| line["row"]["partition"] == partition && line["diff"] == 1);
-    rows.last().map(|line| line["row"].clone()).unwrap_or_default()
+    let mut rows = lines.filter(|line| line["row"]["partition"] == partition && line["diff"] == 1);
+    rows.next_back().map(|line| line["row"].clone()).unwrap_or_default()
 }
 
 fn listed(place: &Place, arguments: &[&str]) -> Vec<Value> {

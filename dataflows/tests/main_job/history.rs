@@ -37,7 +37,7 @@ fn files(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Every row of every file, each of which may occur once.
 fn rows_of_files(files: &[(PathBuf, Vec<u8>)]) -> BTreeMap<Key, [i64; 9]> {
-    let mut rows = BTreeMap::new();
+    let (mut rows, mut seen_in) = (BTreeMap::new(), BTreeMap::new());
     for (path, bytes) in files {
         let table = Table::open(bytes.clone()).unwrap();
         let texts = |name| table.texts(name).unwrap().iter().map(str::to_owned).collect::<Vec<_>>();
@@ -47,7 +47,12 @@ fn rows_of_files(files: &[(PathBuf, Vec<u8>)]) -> BTreeMap<Key, [i64; 9]> {
         for place in 0..table.rows() {
             let key = (tenants[place].clone(), experiments[place].clone(), variants[place].clone(), minutes[place]);
             let values = std::array::from_fn(|metric| columns[metric][place]);
-            assert_eq!(rows.insert(key.clone(), values), None, "{key:?} is there twice, once in {}", path.display());
+            let before = seen_in.insert(key.clone(), path);
+            assert_eq!(
+                rows.insert(key.clone(), values),
+                None,
+                "{key:?} of {path:?} is in {before:?}, with {values:?} now"
+            );
         }
     }
     rows

@@ -246,3 +246,55 @@ fn with_a_speed_a_file_is_bound_and_now_goes_on_as_its_events_were_scheduled() {
         assert_eq!(binding.now_ms, START_MS + second * MINUTE);
     }
 }
+
+/// A file, and the partition in which records of it enter again.
+fn with_re_entry(options: MinterOptions) -> Minter {
+    let mut topology = topology(vec![partition(false, Lanes::Open); 2]);
+    topology.partitions[1].re_enters = Some(PartitionId(0));
+    topology.partitions[1].groups.clear();
+    let mut minter = Minter::new(topology, options);
+    minter.configure(configuration(vec![USUAL; 2]), START_MS);
+    minter
+}
+
+#[test]
+fn what_enters_again_moves_no_time() {
+    for speed in [None, Some(1.0)] {
+        let mut minter = with_re_entry(MinterOptions { speed, ..options() });
+        let mut readers = Readers::of(2);
+        readers.hold(&mut minter, 0, 10, START_MS, START_MS);
+        readers.hold(&mut minter, 1, 10, START_MS - 60 * MINUTE, START_MS);
+        readers.hold(&mut minter, 1, 10, START_MS + 60 * MINUTE, START_MS);
+        let binding = minter.mint(START_MS + SECOND).expect("there are records");
+        assert_eq!((bound(&binding, 0), bound(&binding, 1)), (Some(10), Some(20)), "it waits for no schedule");
+        let now_ms = speed.map_or(START_MS, |_| START_MS);
+        assert!((now_ms..=now_ms + SECOND).contains(&binding.now_ms), "{}", binding.now_ms);
+    }
+}
+
+#[test]
+fn a_run_ends_when_sources_have_ended_and_what_enters_again_is_read() {
+    let mut minter = with_re_entry(options());
+    minter.hold(PartitionId(0), Holding::Ended(0), START_MS);
+    let ended = minter.mint(START_MS).expect("an end is told at once");
+    assert_eq!(
+        ended.advances,
+        [
+            Advance { partition: PartitionId(0), next: 0, status: Status::Ended },
+            Advance { partition: PartitionId(1), next: 0, status: Status::Behind },
+        ]
+    );
+    assert!(!minter.all_ended(), "nobody knows yet what there is to enter");
+    minter.hold(PartitionId(1), Holding::CaughtUp(0), START_MS);
+    let read = minter.mint(START_MS).expect("nor does the rest wait for a tick's time");
+    assert_eq!(read.advances, [Advance { partition: PartitionId(1), next: 0, status: Status::Idle }]);
+    assert!(minter.all_ended());
+    // And more of it is more to do.
+    Readers::of(2).hold(&mut minter, 1, 10, START_MS, START_MS);
+    assert!(!minter.all_ended());
+    assert_eq!(bound(&minter.mint(START_MS).expect("there are records"), 1), Some(10));
+    assert!(!minter.all_ended(), "the evidence is older than what came");
+    minter.hold(PartitionId(1), Holding::CaughtUp(10), START_MS);
+    minter.mint(START_MS);
+    assert!(minter.all_ended());
+}

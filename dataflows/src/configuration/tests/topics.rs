@@ -1,5 +1,7 @@
 //! Topics: how a cluster is reached, what is recorded of partitions, and what a restart finds.
 
+use operators::topology::PartitionId;
+
 use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
 use super::super::settled;
@@ -160,4 +162,48 @@ fn another_topic_is_refused_by_name() {
     let three = (0..3).map(|number| partition_of("clicks", number)).collect();
     let told = compatible(&plan(&promised), &promised.plan(vec![three], 0)).unwrap_err().join("\n");
     assert!(told.contains("`identity_fixes_partition = true` was promised"), "{told}");
+}
+
+#[test]
+fn records_of_every_partition_may_enter_again_behind_all_others() {
+    let settings = right(&format!("{TOPIC}[[sources]]\nname = \"more\"\nkind = \"inventory\"\nfiles = \"f\"\n"));
+    let before = plan(&settings);
+    assert!(!before.has_re_entry());
+    let after = before.with_re_entry();
+    assert!(after.has_re_entry());
+    let names: Vec<&str> = after.topology.partitions[3..].iter().map(|partition| partition.name.as_str()).collect();
+    assert_eq!(names, ["re-entry/clicks/0", "re-entry/clicks/1", "re-entry/more/0"]);
+    for (of, partition) in (0..).zip(&after.topology.partitions[3..]) {
+        let entered = &after.topology.partitions[of as usize];
+        assert_eq!(partition.re_enters, Some(PartitionId(of)));
+        assert_eq!((partition.release, partition.live, partition.groups.len()), (entered.release, false, 0));
+        assert_eq!(partition.identity_fixes_partition, entered.identity_fixes_partition);
+        for peers in 1..5 {
+            let owner = |number| after.topology.owner(PartitionId(number), peers);
+            assert_eq!(owner(3 + of), owner(of), "it needs the identities of the other one");
+        }
+    }
+    assert_eq!(after.with_re_entry(), after);
+    assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
+    // What is wanted today knows nothing of it, and changes nothing of it.
+    assert_eq!(compatible(&after, &plan(&settings)), Ok(Change::None));
+    // A partition that is added later has none before somebody needs it.
+    let topic = (0..3).map(|number| partition_of("clicks", number)).collect();
+    let wanted = settings.plan(vec![topic, files_of(before.files_by_source()[1].clone())], 0);
+    let grown = after.continued(&wanted);
+    assert_eq!(grown.topology.partitions[6].name, "clicks/2");
+    assert!(!grown.has_re_entry());
+    let grown = grown.with_re_entry();
+    assert_eq!(grown.topology.partitions[7].re_enters, Some(PartitionId(6)));
+    assert_eq!(Plan::from_canonical(&grown.canonical()).unwrap(), grown);
+
+    let text = after.canonical();
+    for damaged in [
+        text.replace("{\"re_enters\":2}", "{\"re_enters\":0}"),
+        text.replace("{\"re_enters\":2}", "{\"re_enters\":4}"),
+        text.replace("{\"re_enters\":2}", "{\"re_enters\":9}"),
+    ] {
+        let error = Plan::from_canonical(&damaged).unwrap_err().to_string();
+        assert!(error.contains("which is none of their source's"), "{error}");
+    }
 }
