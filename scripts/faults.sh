@@ -35,5 +35,5 @@ finish() {
 }
 trap finish EXIT
 
-cargo test --workspace --features dataflows/faults --test faults --test broker_faults -- \
+cargo test --no-fail-fast --workspace --features dataflows/faults --test faults --test broker_faults -- \
   --test-threads 1 "${skipped[@]}" "${names[@]}"
