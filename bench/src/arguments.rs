@@ -35,6 +35,10 @@ pub(crate) enum Competitor {
     CountTotal,
     /// Stock operators that count again.
     Reduce,
+    /// The engine, from topics.
+    Topics,
+    /// A loop that polls the topics and decodes, and does nothing else.
+    Poll,
 }
 
 /// Measures the engine, and the same job without it.
@@ -83,6 +87,16 @@ pub(crate) struct Arguments {
     /// What the engine is compared with.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "plain")]
     pub(crate) baselines: Vec<Baseline>,
+    /// Also read the records from topics of this Kafka cluster, such as 127.0.0.1:19092: events as JSON, one a message,
+    /// facts in batches. The topics are filled before and deleted after.
+    #[arg(long, value_name = "BOOTSTRAP")]
+    pub(crate) topics: Option<String>,
+    /// Facts of a batch, in topics.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) batch_facts: usize,
+    /// The topic that was filled.
+    #[arg(long, hide = true)]
+    pub(crate) filled: Option<String>,
     /// How often everything is run. Figures are medians.
     #[arg(long, default_value_t = 1)]
     pub(crate) rounds: usize,
@@ -113,6 +127,11 @@ impl Arguments {
             // Nothing in the ledger is a total.
             let totals = (self.domain == Domain::Experiments).then_some(Competitor::CountTotal);
             competitors.extend(totals.into_iter().chain([Competitor::Reduce]));
+        }
+        if self.topics.is_some() {
+            competitors.push(Competitor::Topics);
+            // What is appended while it is read comes no faster than that.
+            competitors.extend(self.rate.is_none().then_some(Competitor::Poll));
         }
         competitors
     }

@@ -24,6 +24,7 @@ use crate::figures::{Figures, Inputs};
 use crate::machine::cpu_seconds;
 use crate::recorder::Due;
 use crate::sources::{LineSource, Pace};
+use crate::topics::{Messages, TopicWork};
 
 /// Tenants, each of which has records in every partition.
 pub(crate) const TENANTS: u16 = 8;
@@ -111,6 +112,13 @@ fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
     Setup { plan, parameters, record_bytes }
 }
 
+/// The events as messages of a topic.
+pub(crate) fn messages(arguments: &Arguments) -> Messages {
+    let (records, event_rate) = (arguments.records(4_800_000), arguments.event_rate.unwrap_or(60_000));
+    let partitions = generator::partitions(arguments.seed, records, event_rate);
+    Messages::Lines(partitions.into_iter().map(Arc::new).collect())
+}
+
 /// Measures one of those who do the job.
 pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome {
     let records = arguments.records(4_800_000);
@@ -149,6 +157,16 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             Ok(Figures::new(inputs, 0.0, &measured))
         }
         Competitor::Plain => Ok(Figures::new(inputs, 0.0, &job::run(arguments, &setup, &partitions))),
+        Competitor::Topics | Competitor::Poll => {
+            let decoder = || EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
+            let messages = Arc::new(Messages::Lines(partitions.clone()));
+            let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
+            let measured = match competitor {
+                Competitor::Poll => work.poll(decoder)?,
+                _ => work.engine(decoder, PartitionSource::Events)?,
+            };
+            Ok(Figures::new(inputs, 0.0, &measured))
+        }
         Competitor::CountTotal => specified(Flavour::CountTotal),
         Competitor::Reduce => specified(Flavour::Reduce),
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use dataflows::catalog::{Catalog, Tenant};
 use dataflows::graph::{FACTS, GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
+use dataflows::inventory::batch::BatchDecoder;
 use dataflows::inventory::decode::fact_lane;
 use dataflows::run::engine::PartitionSource;
 use dataflows::views::View;
@@ -23,6 +24,7 @@ use crate::figures::{Figures, Inputs};
 use crate::machine::cpu_seconds;
 use crate::recorder::Due;
 use crate::sources::{ITEM_BYTES, ItemSource, Pace};
+use crate::topics::{Messages, TopicWork};
 
 /// Nodes; each has its facts in one partition.
 pub(crate) const NODES: u64 = 5_500;
@@ -71,6 +73,12 @@ fn setup() -> Setup {
     Setup { plan, parameters, record_bytes: ITEM_BYTES }
 }
 
+/// The facts as messages of a topic.
+pub(crate) fn messages(arguments: &Arguments) -> Messages {
+    let (records, event_rate) = (arguments.records(5_000_000), arguments.event_rate.unwrap_or(20_000));
+    Messages::Batches(generator::batches(arguments, records, event_rate))
+}
+
 /// Measures one of those who do the job.
 pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome {
     let records = arguments.records(5_000_000);
@@ -95,6 +103,18 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             (engine::run(arguments, &setup, sources.collect(), due)?, 0.0)
         }
         Competitor::Plain => (job::run(arguments, &setup, partitions), 0.0),
+        Competitor::Topics | Competitor::Poll => {
+            // What the batches hold is all that is needed.
+            drop(partitions);
+            let decoder = || BatchDecoder::new(Arc::clone(&setup.plan.catalog), None, None);
+            let messages = Arc::new(messages(arguments));
+            let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
+            let measured = match competitor {
+                Competitor::Poll => work.poll(decoder)?,
+                _ => work.engine(decoder, PartitionSource::Facts)?,
+            };
+            (measured, 0.0)
+        }
         Competitor::CountTotal | Competitor::Reduce => {
             let cpu_before = cpu_seconds();
             let arrivals = job::arrivals(arguments, &setup, partitions);

@@ -13,6 +13,7 @@ mod report;
 mod rounds;
 mod sources;
 mod specification;
+mod topics;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
     for (competitor, figures) in rounds {
         print(&name_of(*competitor), median_round(figures));
         if *competitor != Competitor::Engine {
-            print_ratios(arguments, &name_of(*competitor), engine, figures);
+            print_ratios(arguments, "engine", &name_of(*competitor), engine, figures);
             if arguments.verify && *competitor == Competitor::Plain {
                 for (view, same) in agreement(&engine[0], &figures[0]) {
                     say(&format!("  verify          {view}: {}", if same { "the same" } else { "DIFFERS" }));
@@ -24,7 +24,13 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
             }
         }
     }
-    for figures in engine {
+    let of =
+        |wanted| rounds.iter().find(|(competitor, _)| *competitor == wanted).map(|(_, figures)| figures.as_slice());
+    let (topics, poll) = (of(Competitor::Topics), of(Competitor::Poll));
+    if let (Some(topics), Some(poll)) = (topics, poll) {
+        print_ratios(arguments, "topics", "poll", topics, poll);
+    }
+    for figures in engine.iter().chain(topics.unwrap_or_default()) {
         let of = |name: &str| figures.verdicts[name];
         let read = of("read");
         let verdicts = of("on_time") + of("late") + of("duplicate") + of("dead_letters");
@@ -104,7 +110,7 @@ fn print(name: &str, figures: &Figures) {
     }
 }
 
-fn print_ratios(arguments: &Arguments, name: &str, engine: &[Figures], others: &[Figures]) {
+fn print_ratios(arguments: &Arguments, whose: &str, name: &str, engine: &[Figures], others: &[Figures]) {
     let cores = arguments.workers;
     let speed = ratios(engine, others, |engine, other| other.job_seconds(cores) / engine.job_seconds(cores));
     let cpu = ratios(engine, others, |engine, other| engine.cpu_ns_per_record / other.job_cpu_ns());
@@ -115,7 +121,7 @@ fn print_ratios(arguments: &Arguments, name: &str, engine: &[Figures], others: &
     };
     let prepared = others.iter().any(|figures| figures.prepared_cpu_seconds > 0.0);
     let counted = if prepared { ", both with decoding and verdicts" } else { "" };
-    say(&format!("  engine / {name}: {} of the speed, {} of the CPU{counted}", range(&speed), range(&cpu)));
+    say(&format!("  {whose} / {name}: {} of the speed, {} of the CPU{counted}", range(&speed), range(&cpu)));
 }
 
 /// One for each round, ascending.

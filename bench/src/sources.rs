@@ -21,7 +21,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// How many records are due.
-    fn due(&self) -> usize {
+    pub(crate) fn due(&self) -> usize {
         let now = Instant::now();
         if now < self.begins { 0 } else { ((now - self.begins).as_secs_f64() * self.per_second) as usize + 1 }
     }

@@ -21,6 +21,7 @@ pub use source::{FileSource, LINE_BYTES_MAX};
 
 mod lines;
 mod newlines;
+mod rows;
 mod source;
 mod stored;
 #[cfg(test)]

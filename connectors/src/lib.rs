@@ -14,3 +14,4 @@ pub mod outbox;
 #[cfg(feature = "parquet")]
 pub mod parquet_table;
 pub mod registry;
+pub mod secret;

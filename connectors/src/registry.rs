@@ -6,13 +6,21 @@
 use std::io;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use operators::answers::Ask;
 use serde::Deserialize;
+
+use crate::secret::Secret;
 
 /// How long an answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The code with which a registry says that it has no schema of that id; another 404 is none of its answers.
 const NO_SCHEMA: u32 = 40_403;
+
+/// The longest answer that is read, in bytes: what is longer holds no schema that anybody could use.
+const BODY_BYTES_MAX: u64 = 8 << 20;
 
 /// What a registry could not say.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +43,14 @@ pub enum RegistryError {
         /// What it said.
         what: String,
     },
+    /// It knows who we are, or does not want to.
+    #[error("{url} refuses us with status {status}: the user or the password is wrong, or may not read schemas")]
+    Refused {
+        /// What was asked for.
+        url: String,
+        /// What it said.
+        status: u16,
+    },
 }
 
 impl RegistryError {
@@ -49,6 +65,8 @@ impl RegistryError {
 pub struct Registry {
     base: String,
     agent: ureq::Agent,
+    /// What the header `Authorization` says.
+    authorization: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -65,20 +83,31 @@ impl Registry {
     /// The registry at a base address, to which `/schemas/ids/1` is added. Nothing is asked yet.
     pub fn new(base: &str) -> Self {
         let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-        Registry { base: base.trim_end_matches('/').to_owned(), agent: agent.into() }
+        Registry { base: base.trim_end_matches('/').to_owned(), agent: agent.into(), authorization: None }
     }
 
-    /// The schema of that id, as its text, or `None` where the registry says that it has none. Waits for the answer, ten
-    /// seconds at most: not to be called on a worker.
+    /// The same, asked as this user.
+    pub fn with_credentials(mut self, user: &str, password: &Secret) -> Self {
+        let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
+        self.authorization = Some(Secret::new(format!("Basic {pair}")));
+        self
+    }
+
+    /// An error unless it answers now as a registry does, to us. Asks for a schema that no registry has.
+    pub fn check(&self) -> Result<(), RegistryError> {
+        self.schema(0).map(drop)
+    }
+
+    /// The schema of that id, as its text, or `None` where the registry says that it has none; an empty text stands for one
+    /// of megabytes. Waits for the answer, ten seconds at most: not to be called on a worker.
     pub fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
         let url = format!("{}/schemas/ids/{id}", self.base);
-        let (status, body) = self.get(&url).map_err(|error| RegistryError::Unreachable {
-            url: url.clone(),
-            source: match error {
-                ureq::Error::Io(error) => error,
-                other => io::Error::other(other),
-            },
-        })?;
+        let (status, body) = match self.get(&url) {
+            Ok(answer) => answer,
+            Err(ureq::Error::BodyExceedsLimit(_)) => return Ok(Some(String::new())),
+            Err(ureq::Error::Io(source)) => return Err(RegistryError::Unreachable { url, source }),
+            Err(other) => return Err(RegistryError::Unreachable { url, source: io::Error::other(other) }),
+        };
         let refused = || serde_json::from_str::<Refused>(&body).ok().map(|refused| refused.error_code);
         match status {
             200 => match serde_json::from_str::<Found>(&body) {
@@ -86,6 +115,7 @@ impl Registry {
                 Err(error) => Err(RegistryError::NoRegistry { url, what: error.to_string() }),
             },
             404 if refused() == Some(NO_SCHEMA) => Ok(None),
+            401 | 403 => Err(RegistryError::Refused { url, status }),
             // Overloaded, or behind something that is: it may still say.
             408 | 429 | 500.. => {
                 Err(RegistryError::Unreachable { url, source: io::Error::other(format!("status {status}")) })
@@ -95,7 +125,21 @@ impl Registry {
     }
 
     fn get(&self, url: &str) -> Result<(u16, String), ureq::Error> {
-        let mut response = self.agent.get(url).call()?;
-        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+        let mut request = self.agent.get(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization.reveal());
+        }
+        let mut response = request.call()?;
+        let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?;
+        Ok((response.status().as_u16(), body))
+    }
+}
+
+/// A question is the id of a schema: 32 bits, big endian. Whatever goes wrong may be over later, also a refusal.
+impl Ask for Registry {
+    fn ask(&self, question: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let id = question.try_into().map(u32::from_be_bytes);
+        let id = id.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(self.schema(id).map_err(io::Error::other)?.map(String::into_bytes))
     }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use connectors::kafka::cluster::{Cluster, ClusterError};
-use connectors::kafka::connection::{Connection, Mechanism, Sasl, Secret, Tls};
+use connectors::kafka::connection::{Connection, Mechanism, Sasl, Tls};
+use connectors::secret::Secret;
 
 fn script(command: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");

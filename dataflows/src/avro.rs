@@ -13,6 +13,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 
+use operators::answers::ANSWER_BYTES_MAX;
 use operators::record::Rejection;
 
 use crate::document::{Fields, Slot};
@@ -86,6 +87,9 @@ impl Schemas {
 
 impl Known {
     fn of<'de>(text: &[u8], fields: &mut dyn Fields<'de>) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err(format!("it is empty, or has more than {ANSWER_BYTES_MAX} bytes"));
+        }
         let text = std::str::from_utf8(text).map_err(|error| format!("it is no UTF-8: {error}"))?;
         let schema = Schema::parse(text)?;
         match schema.nodes[schema.root] {

@@ -6,9 +6,11 @@
 
 pub mod bounds;
 mod compatible;
+mod csv;
 mod kafka;
 mod mistake;
 mod plan;
+mod registry;
 mod section;
 mod settings;
 mod settle;
@@ -17,12 +19,14 @@ mod written;
 use std::path::PathBuf;
 
 pub use compatible::{Change, compatible};
+pub use csv::{Column, CsvSettings, TimeFormat};
 pub use kafka::{
     Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PasswordPlace, SaslMechanism, SourceTopic, TopicRecord,
     TopicStart,
 };
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
+pub use registry::RegistrySettings;
 pub use settings::{
     ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
     Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation,

@@ -5,6 +5,7 @@
 mod avro;
 pub mod catalog;
 pub mod configuration;
+mod csv;
 mod digest;
 pub mod document;
 pub mod experiment;

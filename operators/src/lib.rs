@@ -3,6 +3,7 @@
 //! What this crate must not know: the retailer's domain, and any I/O. Clocks, disks, logs, sources and sinks are traits
 //! here and implementations elsewhere, so that a seeded scheduler can run a whole cluster inside one test.
 
+pub mod answers;
 pub mod binding;
 pub mod bindings;
 pub mod checkpoint;

@@ -217,7 +217,14 @@ impl Minter {
     }
 
     fn finish(&mut self, advances: Vec<Advance>, configuration: Option<Configuration>, wall_ms: TimeMs) -> Binding {
-        let binding = Binding { tick: self.tick, now_ms: self.now_ms, advances, configuration, checkpoint: false };
+        let binding = Binding {
+            tick: self.tick,
+            now_ms: self.now_ms,
+            advances,
+            configuration,
+            answers: Vec::new(),
+            checkpoint: false,
+        };
         self.tick += 1;
         self.minted_wall_ms = Some(wall_ms);
         binding

@@ -65,7 +65,10 @@ impl Rejection {
 pub trait Decode: Send + 'static {
     /// What it decodes to.
     type Record: Record;
-    /// Decodes one line, without its line ending.
+    /// Another file begins, whose first row says what the columns are; it is no record. Called only of files of rows, with
+    /// none where there is no such row.
+    fn begin_rows(&mut self, _header: Option<&[u8]>) {}
+    /// Decodes one line or row, without its line ending.
     fn decode(&mut self, line: &[u8]) -> Result<(Header, Self::Record), Rejection>;
 }
 
@@ -101,13 +104,15 @@ pub trait DecodeMessage: Send + 'static {
     fn decode_message(&mut self, message: &[u8], give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>));
 
     /// What somebody outside has to be asked before this message can be decoded, if anything: the bytes of a question,
-    /// such as a schema's id. Whoever drives the decoder asks, records the answer in the remap log, and tells it; after a
-    /// restart it tells what was recorded and asks nobody.
+    /// such as a schema's id, at most [`QUESTION_BYTES_MAX`](crate::answers::QUESTION_BYTES_MAX) of them. Whoever drives the
+    /// decoder asks, sees to it that the answer gets into the remap log, and tells it; what is recorded it tells and asks
+    /// nobody. The same bytes have the same answer for every decoder of a run.
     fn question(&self, _message: &[u8]) -> Option<Vec<u8>> {
         None
     }
 
-    /// Takes the answer to a question; `None` says that there is none, for ever.
+    /// Takes the answer to a question; `None` says that there is none, for ever. An empty one may stand for one that was too
+    /// long.
     fn answered(&mut self, _question: &[u8], _answer: Option<&[u8]>) {}
 }
 

@@ -85,6 +85,19 @@ pub enum SourceError {
         /// Where it begins.
         oldest: u64,
     },
+    /// A record can't be decoded without an answer that nobody is there to give.
+    #[error(
+        "{origin} has a record at offset {offset} that can't be decoded without an answer which the remap log does not hold \
+         (the question is {question}), and a replay asks nobody; restore the log from a copy"
+    )]
+    Unanswered {
+        /// The partition.
+        origin: String,
+        /// The record's offset.
+        offset: u64,
+        /// What was to be asked, in hexadecimal.
+        question: String,
+    },
     /// What is asked for is not there.
     #[error("{origin} ends at offset {end}, but offset {wanted} was asked for: it was cut, start again with --fresh")]
     Truncated {

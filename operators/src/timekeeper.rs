@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answers::AnswerBook;
 use crate::binding::{Binding, Coder, CodingError, Configuration};
 use crate::disk::{Log, LogError};
 use crate::minter::{Holding, Minter, MinterOptions};
@@ -40,6 +41,7 @@ pub struct Timekeeper<L> {
     /// Where the logs stand after what was given.
     position: Position,
     wants_checkpoint: bool,
+    answers: AnswerBook,
 }
 
 /// Where the logs stand.
@@ -91,6 +93,8 @@ impl<L: Log> Timekeeper<L> {
         let changed = recorded.is_none_or(|recorded| recorded.sha256 != configuration.sha256);
         let mut minter = Minter::new(topology.clone(), options);
         replay.iter().for_each(|binding| minter.replayed(binding));
+        let answers = AnswerBook::default();
+        replay.iter().flat_map(|binding| &binding.answers).for_each(|answer| answers.recorded(answer));
         Ok(Timekeeper {
             log,
             coder,
@@ -103,7 +107,13 @@ impl<L: Log> Timekeeper<L> {
             once: false,
             position: Position::default(),
             wants_checkpoint: false,
+            answers,
         })
+    }
+
+    /// What was answered outside: all that the log holds, and what readers put there. They have to have it before they begin.
+    pub fn answers(&self) -> AnswerBook {
+        self.answers.clone()
     }
 
     /// Where the log itself says that everything stood when `upper` was the first tick that was not given; none where it
@@ -193,7 +203,9 @@ impl<L: Log> Timekeeper<L> {
             Some(configuration) => Some(self.minter.configure(configuration, wall_ms)),
             None => self.minter.mint(wall_ms),
         };
-        let Some(binding) = binding else { return Ok(None) };
+        let Some(mut binding) = binding else { return Ok(None) };
+        // A reader puts an answer there before it says that it holds what needed it: whatever is bound here has its own.
+        binding.answers = self.answers.take_unrecorded();
         self.log.append(&self.coder.encode(&binding))?;
         self.log.sync()?;
         Ok(Some(self.give(binding)))

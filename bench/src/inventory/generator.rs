@@ -10,8 +10,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dataflows::catalog::Catalog;
+use dataflows::inventory::batch::BatchWriter;
 use dataflows::inventory::decode::FactDecoder;
 use dataflows::inventory::fact::Fact;
+use dataflows::inventory::statement::{KINDS, Statement};
 use operators::record::{Decode, Item};
 
 use crate::arguments::Arguments;
@@ -26,20 +28,60 @@ const REPEATED_AFTER_MAX: u64 = 5_000;
 /// A prime: multiples of it go once through all pairs.
 const STRIDE: u128 = 2_654_435_761;
 
-/// The facts of each partition. `facts` are given in all, `rate` of them fall into a second of event time.
+/// The facts of each partition, decoded. `facts` are given in all, `rate` of them fall into a second of event time.
 pub(crate) fn partitions(arguments: &Arguments, facts: u64, rate: u64, catalog: &Arc<Catalog>) -> Vec<Vec<Item<Fact>>> {
-    let mut random = Random::new(arguments.seed);
     let mut decoder = FactDecoder::new(Arc::clone(catalog), None, None);
     let mut partitions: Vec<Vec<Item<Fact>>> =
         (0..PARTITIONS).map(|_| Vec::with_capacity(facts as usize / 3)).collect();
-    let mut sequences = vec![[0u64; 2]; NODES as usize];
-    let mut delayed: BinaryHeap<Reverse<(u64, u64, String)>> = BinaryHeap::new();
-    let mut give = |node: u64, line: &str| {
-        let items = &mut partitions[node as usize % PARTITIONS];
+    each_line(arguments, facts, rate, |partition, line| {
+        let items = &mut partitions[partition];
         let (header, fact) = decoder.decode(line.as_bytes()).expect("generated facts are facts");
         let (offset, length) = (items.len() as u64, line.len() as u32);
         items.push(Item { offset, length, line: offset + 1, outcome: Ok((header, fact)) });
-    };
+    });
+    partitions
+}
+
+/// The same facts in batches.
+pub(crate) fn batches(arguments: &Arguments, facts: u64, rate: u64) -> Vec<Vec<Vec<u8>>> {
+    let mut partitions = vec![Vec::new(); PARTITIONS];
+    let mut writers: Vec<BatchWriter> = (0..PARTITIONS).map(|_| BatchWriter::default()).collect();
+    each_line(arguments, facts, rate, |partition, line| {
+        let said: serde_json::Value = serde_json::from_str(line).expect("generated facts are JSON");
+        let writer = &mut writers[partition];
+        assert!(writer.push(&statement(&said)), "so many facts fit into a batch");
+        if writer.facts() >= arguments.batch_facts {
+            partitions[partition].extend(writer.finish());
+        }
+    });
+    for (partition, writer) in partitions.iter_mut().zip(&mut writers) {
+        partition.extend(writer.finish());
+    }
+    partitions
+}
+
+fn statement(said: &serde_json::Value) -> Statement<'_> {
+    let kind = KINDS.iter().find(|(name, _)| said["kind"] == *name).expect("generated kinds are kinds").1;
+    Statement {
+        tenant: said["tenant"].as_str(),
+        id: said["id"].as_str(),
+        node: said["node"].as_str(),
+        sku: said["sku"].as_str(),
+        quantity: said["quantity"].as_i64(),
+        event_time_ms: said["event_time_ms"].as_i64(),
+        observed_from_ms: said["observed_from_ms"].as_i64(),
+        source: said["source"].as_str(),
+        epoch: said["epoch"].as_i64(),
+        sequence: said["sequence"].as_i64(),
+        ..Statement::of(kind)
+    }
+}
+
+fn each_line(arguments: &Arguments, facts: u64, rate: u64, mut to: impl FnMut(usize, &str)) {
+    let mut random = Random::new(arguments.seed);
+    let mut sequences = vec![[0u64; 2]; NODES as usize];
+    let mut delayed: BinaryHeap<Reverse<(u64, u64, String)>> = BinaryHeap::new();
+    let mut give = |node: u64, line: &str| to(node as usize % PARTITIONS, line);
     let mut line = String::new();
     for number in 0..facts {
         while let Some(Reverse((due, _, _))) = delayed.peek()
@@ -70,7 +112,6 @@ pub(crate) fn partitions(arguments: &Arguments, facts: u64, rate: u64, catalog: 
     for Reverse((_, node, line)) in delayed.into_sorted_vec().into_iter().rev() {
         give(node, &line);
     }
-    partitions
 }
 
 fn write_fact(line: &mut String, random: &mut Random, sequences: &mut [u64; 2], place: (u64, u64, u64, i64)) {

@@ -59,6 +59,7 @@ pub(super) fn too_long(length: u64) -> Rejection {
     Rejection::new("line_too_long", format!("the line has {length} bytes, {LINE_BYTES_MAX} are allowed"))
 }
 
-fn raw(content: &[u8]) -> Vec<u8> {
+/// What of a line a dead letter keeps.
+pub(super) fn raw(content: &[u8]) -> Vec<u8> {
     content[..content.len().min(RAW_BYTES_MAX)].to_vec()
 }

@@ -7,6 +7,7 @@ use operators::record::{Batch, Decode, Item, Rejection};
 use operators::source::{Polled, Source, SourceError};
 
 use super::lines::{decode_lines, too_long};
+use super::rows::decode_rows;
 use super::stored::Stored;
 use super::text::{LongLine, Next, Text};
 use super::{Compression, FileSpec};
@@ -21,6 +22,9 @@ pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 ///   offsets count both.
 /// * A line longer than [`LINE_BYTES_MAX`] is a dead letter `line_too_long`, one that is not UTF-8 is `invalid_utf8`.
 ///   The decoder sees neither.
+/// * Of rows ([`FileSource::of_rows`]) a quoted field may hold newlines, and the first row of each file goes to the decoder
+///   as the names of the columns. A row is as long as a line may be; one that does not end within that, since a quote is
+///   not closed, takes up its first line, a dead letter `open_quote`, and reading goes on behind that.
 /// * Where a compressed file is cut short or damaged, what came before it stays, one dead letter `truncated_input` holds
 ///   the incomplete last line, and the next file goes on.
 /// * Batches never span files, and together they cover every offset: a stretch with nothing but blank lines is a batch
@@ -41,6 +45,8 @@ pub struct FileSource<D: Decode> {
     current: Option<Text>,
     /// Where the next batch begins.
     offset: u64,
+    /// What stands between the cells of rows; none of lines.
+    delimiter: Option<u8>,
     /// How many items the last batch had: about as many as the next will have.
     items_expected: usize,
 }
@@ -62,6 +68,12 @@ impl<D: Decode> FileSource<D> {
         self
     }
 
+    /// The same files as rows of cells with this ASCII character between them.
+    pub fn of_rows(mut self, delimiter: u8) -> Self {
+        self.delimiter = Some(delimiter);
+        self
+    }
+
     /// A partition of these files, by its name in errors. Nothing is opened yet.
     pub fn new(name: impl Into<String>, specs: Vec<FileSpec>, decoder: D) -> Self {
         let files = specs.into_iter().map(|spec| PartFile {
@@ -78,17 +90,22 @@ impl<D: Decode> FileSource<D> {
             base: 0,
             current: None,
             offset: 0,
+            delimiter: None,
             items_expected: 0,
         }
     }
 
     /// Begins or goes on with the file that is to be read, at the present offset.
-    fn open(&self) -> Result<Text, SourceError> {
+    fn open(&mut self) -> Result<Text, SourceError> {
         let file = &self.files[self.index];
         let opened = file.spec.open().map_err(|error| file.unreachable(error))?;
         let opened = opened.map_err(|difference| file.changed(difference))?;
+        let (decoder, delimiter) = (&mut self.decoder, self.delimiter);
         let begin = || {
             let mut text = Text::new(Stored::new(opened, file.spec.compression)?)?;
+            if let Some(delimiter) = delimiter {
+                begin_rows(decoder, &mut text, delimiter)?;
+            }
             text.skip_to(self.offset - self.base)?;
             Ok(text)
         };
@@ -102,7 +119,11 @@ impl<D: Decode> FileSource<D> {
     /// The next batch, or `None` at the end of the file. On an error the file has to be opened again.
     fn read(&mut self, text: &mut Text, bytes_max: usize) -> Result<Option<Batch<D::Record>>, SourceError> {
         let file = &self.files[self.index];
-        let next = text.next(bytes_max).map_err(|error| file.unreachable(error))?;
+        let next = match self.delimiter {
+            None => text.next(bytes_max),
+            Some(delimiter) => text.next_rows(bytes_max, delimiter),
+        };
+        let next = next.map_err(|error| file.unreachable(error))?;
         if matches!(next, Next::Damage(..) | Next::End) {
             file.check_unchanged(text)?;
         }
@@ -111,6 +132,11 @@ impl<D: Decode> FileSource<D> {
             Next::LongLine(long) => {
                 let rejection = too_long(long.length);
                 self.dead_letter(long, rejection, text.position)
+            }
+            Next::OpenQuote(line) => {
+                let detail =
+                    format!("a quote is open, and is not closed within {LINE_BYTES_MAX} bytes or before the end");
+                self.dead_letter(line, Rejection::new("open_quote", detail), text.position)
             }
             Next::Damage(rest, damage) => {
                 let detail = format!("{} {damage}, at byte {} of its text", file.origin, text.position);
@@ -130,7 +156,10 @@ impl<D: Decode> FileSource<D> {
         let mut items = Vec::with_capacity(self.items_expected);
         let text_offset = self.base + text.position;
         let chunk = &text.available()[..bytes];
-        let lines = decode_lines(&mut self.decoder, chunk, text_offset, text.line, &mut items);
+        let lines = match self.delimiter {
+            None => decode_lines(&mut self.decoder, chunk, text_offset, text.line, &mut items),
+            Some(delimiter) => decode_rows(&mut self.decoder, delimiter, chunk, text_offset, text.line, &mut items),
+        };
         let raw = Arc::from(chunk);
         text.consume(bytes);
         text.line += lines;
@@ -167,6 +196,22 @@ impl<D: Decode> FileSource<D> {
         self.index += 1;
         self.current = None;
     }
+}
+
+/// Reads the names of the columns, with which a file begins, whatever offset is to be read next.
+fn begin_rows<D: Decode>(decoder: &mut D, text: &mut Text, delimiter: u8) -> io::Result<()> {
+    match text.next_rows(1, delimiter)? {
+        Next::Lines(bytes) => {
+            let row = &text.available()[..bytes];
+            let content = row.strip_suffix(b"\n").unwrap_or(row);
+            decoder.begin_rows(Some(content.strip_suffix(b"\r").unwrap_or(content)));
+            let lines = row.iter().filter(|byte| **byte == b'\n').count() as u64;
+            text.consume(bytes);
+            text.line += lines;
+        }
+        Next::LongLine(_) | Next::OpenQuote(_) | Next::Damage(..) | Next::End => decoder.begin_rows(None),
+    }
+    Ok(())
 }
 
 impl<D: Decode> Source for FileSource<D> {

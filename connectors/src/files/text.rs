@@ -8,6 +8,7 @@ use std::io;
 use memchr::{memchr, memchr_iter, memrchr};
 use operators::record::RAW_BYTES_MAX;
 
+use super::rows::row_end;
 use super::source::LINE_BYTES_MAX;
 use super::stored::{PIECE_BYTES, Piece, Stored};
 
@@ -35,6 +36,8 @@ pub(super) enum Next {
     Lines(usize),
     /// A line that is too long, consumed already.
     LongLine(LongLine),
+    /// Of rows: a line in which a quote is opened and not closed for as long as a row may be, consumed already.
+    OpenQuote(LongLine),
     /// The rest of a damaged file, consumed already: its incomplete last line and the damage in words.
     Damage(LongLine, String),
     /// The end of an undamaged file.
@@ -122,6 +125,50 @@ impl Text {
                 return Ok(self.end());
             }
         }
+    }
+
+    /// The next rows with this delimiter: as many as about `bytes_max` hold, one at least. A row that does not end within
+    /// [`LINE_BYTES_MAX`] takes up its first line only, so that one quote cannot swallow a file.
+    pub(super) fn next_rows(&mut self, bytes_max: usize, delimiter: u8) -> io::Result<Next> {
+        while self.available().len() < bytes_max.min(BUFFER_BYTES - PIECE_BYTES) && self.fill()? {}
+        let mut bytes = 0;
+        loop {
+            let rest = &self.available()[bytes..];
+            // The last byte may belong to the line ending.
+            match row_end(&rest[..rest.len().min(LINE_BYTES_MAX + 2)], delimiter) {
+                Some(end) => {
+                    bytes += end + 1;
+                    if bytes >= bytes_max {
+                        return Ok(Next::Lines(bytes));
+                    }
+                }
+                None if bytes > 0 => return Ok(Next::Lines(bytes)),
+                None if rest.len() > LINE_BYTES_MAX + 1 => return self.row_without_end(),
+                None if self.fill()? => {}
+                None if self.is_damaged() => return Ok(self.end()),
+                // The file's last row may lack its line ending.
+                None if row_end(&[self.available(), b"\n"].concat(), delimiter).is_some() => return Ok(self.end()),
+                None if self.available().is_empty() => return Ok(Next::End),
+                None => return self.row_without_end(),
+            }
+        }
+    }
+
+    /// Consumes the first line of a row that does not end.
+    fn row_without_end(&mut self) -> io::Result<Next> {
+        let Some(newline) = memchr(b'\n', self.available()) else {
+            return Ok(match self.long_line()? {
+                Next::LongLine(long) if long.length <= LINE_BYTES_MAX as u64 => Next::OpenQuote(long),
+                next => next,
+            });
+        };
+        let content = &self.available()[..newline];
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        let (head, length) = (content[..content.len().min(RAW_BYTES_MAX)].to_vec(), content.len() as u64);
+        let long = LongLine { position: self.position, line: self.line, head, length };
+        self.consume(newline + 1);
+        self.line += 1;
+        Ok(Next::OpenQuote(long))
     }
 
     /// What is left where the file has ended, in which there is no line ending.

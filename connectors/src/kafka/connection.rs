@@ -1,26 +1,10 @@
 //! How a cluster is reached: addresses, encryption, credentials.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 
-/// Something that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text from being printed.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(secret)")
-    }
-}
+use crate::secret::Secret;
 
 /// How passwords are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +80,7 @@ impl Connection {
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
             };
             config.set("sasl.mechanism", mechanism);
-            config.set("sasl.username", username).set("sasl.password", &password.0);
+            config.set("sasl.username", username).set("sasl.password", password.reveal());
         }
         config
     }

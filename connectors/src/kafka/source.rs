@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use operators::answers::{AnswerBook, Asked};
 use operators::record::{Batch, DecodeMessage, Item, Part, RAW_BYTES_MAX, Rejection};
 use operators::source::{Polled, Source, SourceError};
 use rdkafka::error::RDKafkaErrorCode;
@@ -37,6 +38,8 @@ pub struct TopicPartition {
 ///   would be.
 /// * Caught up is said on evidence only: everything below an offset was given, and the cluster, asked right then, said
 ///   that the log ends at exactly this offset, counting what is not committed yet.
+/// * Where a decoder has a question whose answer is not in the book, whoever answers is asked, right there. As long as he does
+///   not answer, that is [`SourceError::Unreachable`] too, and what lies before the record was given.
 /// * A cluster that does not answer is [`SourceError::Unreachable`], and reading goes on where it was. A topic that is gone
 ///   or is another one, and offsets that are gone, are errors with names; nothing is ever reset.
 pub struct TopicSource<D> {
@@ -57,6 +60,16 @@ pub struct TopicSource<D> {
     end_is_new: bool,
     asked: Option<Instant>,
     items_expected: usize,
+    answers: AnswerBook,
+    outside: Asked,
+    /// The question of the next record, while nobody has answered it.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    question: Vec<u8>,
+    /// Why there was no answer, if that was not told yet.
+    untold: Option<SourceError>,
 }
 
 impl<D: DecodeMessage> TopicSource<D> {
@@ -77,7 +90,16 @@ impl<D: DecodeMessage> TopicSource<D> {
             end_is_new: false,
             asked: None,
             items_expected: 0,
+            answers: AnswerBook::default(),
+            outside: Asked::Nobody { bound: 0 },
+            waiting: None,
         }
+    }
+
+    /// The same, whose decoder may have questions. Without this there is nobody to ask.
+    pub fn asking(mut self, answers: AnswerBook, outside: Asked) -> Self {
+        (self.answers, self.outside) = (answers, outside);
+        self
     }
 
     /// Makes sure that the partition is the one that was recorded and still holds what is to be read next.
@@ -155,6 +177,15 @@ impl<D: DecodeMessage> TopicSource<D> {
         while bytes < bytes_max {
             match reading.take() {
                 Some(Arrived::Message { offset, value, append_ms }) => {
+                    if let Some(question) = value.and_then(|value| self.decoder.question(value)) {
+                        match answer(&self.answers, &self.outside, &self.origin, offset, &question) {
+                            Ok(answer) => self.decoder.answered(&question, answer.as_deref()),
+                            Err(error) => {
+                                self.waiting = Some(Waiting { question, untold: error });
+                                break;
+                            }
+                        }
+                    }
                     end_offset = offset + 1;
                     let content = value.unwrap_or_default();
                     bytes += content.len().max(1);
@@ -180,6 +211,10 @@ impl<D: DecodeMessage> TopicSource<D> {
                 None => break,
             }
         }
+        if self.waiting.is_some() {
+            // The message that was taken is fetched again when there is an answer.
+            (self.reading, self.end) = (None, None);
+        }
         let is_news = end_offset > self.next || (!self.is_told && self.end == Some(self.next));
         if !is_news {
             return self.failed.take().map_or(Ok(None), Err);
@@ -197,6 +232,24 @@ impl<D: DecodeMessage> TopicSource<D> {
             text_starts,
             append_ms,
         }))
+    }
+
+    /// Asks again for what is missing; says whether the record can be decoded now.
+    fn is_answered(&mut self) -> Result<bool, SourceError> {
+        let Some(Waiting { question, untold }) = &mut self.waiting else { return Ok(true) };
+        if let Some(error) = untold.take() {
+            return Err(error);
+        }
+        if let Asked::Nobody { .. } = self.outside {
+            return Ok(false);
+        }
+        let answer = answer(&self.answers, &self.outside, &self.origin, self.next, question);
+        match answer {
+            Ok(answer) => self.decoder.answered(question, answer.as_deref()),
+            Err(error) => return error.map_or(Ok(false), Err),
+        }
+        self.waiting = None;
+        Ok(true)
     }
 
     /// Nothing has arrived: asks, if it is time, whether that is because there is nothing.
@@ -225,6 +278,31 @@ impl<D: DecodeMessage> TopicSource<D> {
     }
 }
 
+/// The answer to a question, from the book or from outside. None of them may be an error that is told, or nobody's business:
+/// a replay does not wait for records that it will not bind.
+fn answer(
+    book: &AnswerBook,
+    outside: &Asked,
+    origin: &str,
+    offset: u64,
+    question: &[u8],
+) -> Result<Option<Arc<[u8]>>, Option<SourceError>> {
+    if let Some(known) = book.find(question) {
+        return Ok(known);
+    }
+    match outside {
+        Asked::Outside(outside) => match outside.ask(question) {
+            Ok(answer) => Ok(book.learn(question, answer)),
+            Err(source) => Err(Some(SourceError::Unreachable { origin: origin.to_owned(), source })),
+        },
+        Asked::Nobody { bound } if offset < *bound => {
+            let question = question.iter().map(|byte| format!("{byte:02x}")).collect();
+            Err(Some(SourceError::Unanswered { origin: origin.to_owned(), offset, question }))
+        }
+        Asked::Nobody { .. } => Err(None),
+    }
+}
+
 type Outcome<R> = Result<(operators::record::Header, R), (Rejection, Vec<u8>)>;
 
 fn decode<D: DecodeMessage>(decoder: &mut D, value: Option<&[u8]>, mut give: impl FnMut(Part, Outcome<D::Record>)) {
@@ -250,16 +328,20 @@ impl<D: DecodeMessage> Source for TopicSource<D> {
 
     fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
         (self.reading, self.failed, self.end, self.asked) = (None, None, None, None);
-        (self.next, self.is_told, self.end_is_new) = (offset, false, false);
+        (self.next, self.is_told, self.end_is_new, self.waiting) = (offset, false, false, None);
         Ok(())
     }
 
     fn poll(&mut self, bytes_max: usize) -> Result<Polled<D::Record>, SourceError> {
+        if !self.is_answered()? {
+            return Ok(Polled::Nothing);
+        }
         if self.reading.is_none() {
             self.begin()?;
         }
         match self.take(bytes_max) {
             Err((code, text)) => Err(self.explain(code, text)),
+            Ok(None) if self.waiting.is_some() => self.is_answered().map(|_| Polled::Nothing),
             Ok(None) => self.look_for_the_end(),
             Ok(Some(batch)) => {
                 self.check_topic()?;

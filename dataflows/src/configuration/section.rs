@@ -8,11 +8,12 @@ use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::csv::Column;
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
-    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenSessions, WrittenSink, WrittenSource, WrittenTenant,
-    WrittenTime, WrittenVariant, WrittenView,
+    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenRegistry, WrittenSessions, WrittenSink, WrittenSource,
+    WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -55,9 +56,12 @@ pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
     pub(super) kafka: Option<WrittenKafkaSections>,
+    pub(super) registry: Option<Section<WrittenRegistry>>,
     /// Whether there is anything under that name, be it wrong.
     pub(super) sources_given: bool,
     pub(super) sources: Vec<Section<WrittenSource>>,
+    /// By source: `[sources.columns]`, if there is any.
+    pub(super) source_columns: Vec<Option<WrittenColumns>>,
     pub(super) tenants: Vec<Section<WrittenTenant>>,
     pub(super) experiments: Vec<(Section<WrittenExperiment>, Vec<Section<WrittenVariant>>)>,
     pub(super) fact_sources: Vec<(Spanned<String>, Section<WrittenFactSource>)>,
@@ -77,6 +81,16 @@ pub(super) struct WrittenKafkaSections {
     pub(super) sasl: Option<Section<WrittenKafkaSasl>>,
 }
 
+/// `[sources.columns]`: which column each field is.
+#[derive(Debug)]
+pub(super) struct WrittenColumns {
+    pub(super) span: Range<usize>,
+    /// The field, where its column stands, and which that is.
+    pub(super) entries: Vec<(Spanned<String>, Range<usize>, Column)>,
+    /// Whether something of it could not be used, so that a field which is not there may not be missing.
+    pub(super) is_faulty: bool,
+}
+
 /// Reads the text. None where it is no TOML: what the parser makes of the rest then would only mislead.
 pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSections> {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -91,9 +105,12 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
     let kafka = kafka(&mut root, mistakes);
-    let sources =
-        several(&mut root, "sources", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
-    let sources = sources.collect();
+    let registry = registry(&mut root, mistakes);
+    let sources = several(&mut root, "sources", mistakes).into_iter().map(|(span, mut table)| {
+        let columns = table.remove("columns").map(|value| columns(value, mistakes));
+        (section(table, span, mistakes), columns)
+    });
+    let (sources, source_columns) = sources.unzip();
     let tenants =
         several(&mut root, "tenants", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let tenants = tenants.collect();
@@ -112,8 +129,10 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         file,
         time,
         kafka,
+        registry,
         sources_given,
         sources,
+        source_columns,
         tenants,
         experiments,
         fact_sources,
@@ -133,6 +152,57 @@ fn kafka(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<WrittenK
     let tls = tls.map(|(span, table)| section(table, span, mistakes));
     let sasl = sasl.map(|(span, table)| section(table, span, mistakes));
     Some(WrittenKafkaSections { kafka: section(table, span, mistakes), tls, sasl })
+}
+
+/// Reads which column each field is. A field within another may be written in a table of its own.
+fn columns(value: Spanned<DeValue<'_>>, mistakes: &mut Mistakes<'_>) -> WrittenColumns {
+    let mut columns = WrittenColumns { span: value.span(), entries: Vec::new(), is_faulty: true };
+    let Some((_, table)) = table_of(value, "columns", mistakes) else { return columns };
+    columns.is_faulty = false;
+    let mut waiting: Vec<_> = table.into_iter().map(|(key, value)| (None, key, value)).collect();
+    while let Some((outer, key, value)) = waiting.pop() {
+        let span = value.span();
+        let name =
+            outer.map_or_else(|| key.get_ref().to_string(), |outer: String| format!("{outer}.{}", key.get_ref()));
+        let column = match value.into_inner() {
+            DeValue::String(column) => Some(Column::Named(column.into_owned())),
+            DeValue::Table(mut table) if table.len() == 1 && table.contains_key("value") => {
+                table.remove("value").and_then(|value| constant(value.into_inner())).map(Column::Constant)
+            }
+            DeValue::Table(table) if !name.contains('.') && !table.is_empty() => {
+                waiting.extend(table.into_iter().map(|(key, value)| (Some(name.clone()), key, value)));
+                continue;
+            }
+            _ => None,
+        };
+        match column {
+            Some(column) => columns.entries.push((Spanned::new(key.span(), name), span, column)),
+            None => {
+                let hint = format!("write `{name} = \"…\"`, the name of a column, or `{name} = {{ value = … }}`");
+                mistakes.add(span, format!("`{name}` is neither a column nor a value"), hint);
+                columns.is_faulty = true;
+            }
+        }
+    }
+    columns.entries.sort_by_key(|(key, _, _)| key.span().start);
+    columns
+}
+
+/// A constant as it would stand in a cell.
+fn constant(value: DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.into_owned()),
+        DeValue::Integer(integer) => {
+            i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|integer| integer.to_string())
+        }
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn registry(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<Section<WrittenRegistry>> {
+    let (span, table) = table_of(root.remove("registry")?, "registry", mistakes)?;
+    Some(section(table, span, mistakes))
 }
 
 fn experiment(

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
+use super::csv::CsvSettings;
 use super::kafka::{KafkaSettings, SourceTopic};
 use super::plan::FileRecord;
+use super::registry::RegistrySettings;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
 use crate::views::View;
@@ -61,6 +63,8 @@ pub struct Operation {
     pub in_flight: usize,
     /// How Kafka is reached.
     pub kafka: Option<KafkaSettings>,
+    /// How the schema registry is reached.
+    pub registry: Option<RegistrySettings>,
     /// How far back views can be read, of every view.
     pub history: BTreeMap<View, History>,
     /// Where checkpoints go.
@@ -241,6 +245,9 @@ pub struct SourceSettings {
     pub kind: SourceKind,
     /// How they are written.
     pub format: Format,
+    /// Which columns their fields are, of CSV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvSettings>,
     /// The tenants whose records it may have; all, where it names none.
     pub tenants: Vec<Name>,
     /// The fact sources whose facts it may have; `None` is any.
@@ -267,6 +274,10 @@ pub enum Format {
     Json,
     /// Many facts a message, as `docs/facts-batch.md` says.
     FactsBatch,
+    /// One Avro record a message, with the id of its schema in a registry.
+    Avro,
+    /// One row of cells a record.
+    Csv,
 }
 
 impl SourceSettings {

@@ -3,8 +3,10 @@
 //! Each function reports what is wrong and goes on with a stand-in, so that all mistakes are found. What comes out counts
 //! only if there were none.
 
+mod columns;
 mod experiments;
 mod kafka;
+mod registry;
 mod sinks;
 mod sources;
 mod values;
@@ -16,6 +18,7 @@ use std::net::SocketAddr;
 use super::bounds;
 use super::kafka::{Built, KafkaSettings};
 use super::mistake::Mistakes;
+use super::registry::RegistrySettings;
 use super::section::{Section, WrittenSections};
 use super::settings::{
     ArchiveSettings, CheckpointSettings, Delivery, FactClass, FactSourceSettings, History, HistorySettings,
@@ -32,6 +35,7 @@ use values::{choice, flag, integer, name_is_well_formed, unsigned};
 pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mistakes<'_>) -> Settings {
     let times = times(&sections.time.written, mistakes);
     let kafka = kafka::settle(sections, built, mistakes);
+    let registry = registry::settle(sections, mistakes);
     let Settled { tenants, tenants_are_known, sources, inputs } = sources::settle(sections, times, built, mistakes);
     let known_tenants = tenants_are_known.then_some(tenants.as_slice());
     let experiments = experiments::settle(&sections.experiments, known_tenants, mistakes);
@@ -45,7 +49,7 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let (archive, history_kept) = archive(&sections.history.written, mistakes);
     let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let (file, time) = (&sections.file, &sections.time.written);
-    let operation = operation(file, time, kafka, history, checkpoints, deliveries, archive, mistakes);
+    let operation = operation(file, time, kafka, registry, history, checkpoints, deliveries, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);
     let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
     Settings { operation, meaning, inputs }
@@ -83,6 +87,7 @@ fn operation(
     file: &Section<WrittenFile>,
     time: &WrittenTime,
     kafka: Option<KafkaSettings>,
+    registry: Option<RegistrySettings>,
     history: BTreeMap<View, History>,
     checkpoints: CheckpointSettings,
     deliveries: Vec<Delivery>,
@@ -104,6 +109,7 @@ fn operation(
         tick_bytes: unsigned("tick_bytes", &time.tick_bytes, bounds::TICK_BYTES, 2 << 20, mistakes),
         in_flight: unsigned("in_flight", &time.in_flight, bounds::IN_FLIGHT, 4, mistakes),
         kafka,
+        registry,
         history,
         checkpoints,
         deliveries,

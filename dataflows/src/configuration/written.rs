@@ -24,6 +24,8 @@ pub(super) struct WrittenFile {
     pub(super) time: Option<IgnoredAny>,
     /// How Kafka is reached, where a source has a topic or there is a sink.
     pub(super) kafka: Option<IgnoredAny>,
+    /// How the schema registry is reached, where the messages of a topic are Avro.
+    pub(super) registry: Option<IgnoredAny>,
     /// Where records come from, up to 1000 sources. Their order numbers the partitions.
     pub(super) sources: Option<IgnoredAny>,
     /// Tenants that no source names, and those whose order matters; up to 1000 in all.
@@ -150,6 +152,21 @@ pub(super) struct WrittenKafkaSasl {
     pub(super) password_file: Given<String>,
 }
 
+/// A schema registry with Confluent's interface. Nothing of this is recorded, and all of it may change at a restart, as long
+/// as the same ids mean the same schemas. The password is in none of Aisle's files and is never printed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenRegistry {
+    /// Its base address, `http://host:port` and the path that its interface has there, if any. Required.
+    pub(super) url: Given<String>,
+    /// The user, where the registry asks for one (basic authentication). Default: none.
+    pub(super) username: Given<String>,
+    /// The variable of the environment that holds the user's password. With a user, either this or `password_file` is required.
+    pub(super) password_env: Given<String>,
+    /// A file that holds the password, relative to the configuration file's folder; line endings after it do not count.
+    pub(super) password_file: Given<String>,
+}
+
 /// One source: files of newline-delimited JSON, plain or compressed, or a Kafka topic with one JSON record a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,9 +183,18 @@ pub(super) struct WrittenSource {
     /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
     /// the topic while a run goes on, or between two runs, are added to it, behind all others.
     pub(super) topic: Given<String>,
-    /// How the messages of a topic are written: `"json"`, one record a message; or `"facts-batch"`, many facts a message, as
-    /// `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
+    /// How its records are written: `"json"`, one a line or message; `"csv"`, one a row of a file, as `csv.md` says; `"avro"`,
+    /// one a message with the id of its schema, which is in the registry of `[registry]`, as `events.md` says; or
+    /// `"facts-batch"`, many facts a message, as `facts-batch.md` says, only of kind `"inventory"`. Default: `"json"`.
     pub(super) format: Given<String>,
+    /// Only of CSV, and required there: a section `[sources.columns]`, which says of each field the name of its column, or
+    /// `{ value = … }` for what is the same in every row; `csv.md` has examples.
+    pub(super) columns: Option<IgnoredAny>,
+    /// Only of CSV: what stands between two cells, one ASCII character. Default: `","`.
+    pub(super) delimiter: Given<String>,
+    /// Only of CSV: how times are written: `"ms"` or `"s"` since 1970-01-01 UTC, `"rfc3339"`, or a pattern in UTC such as
+    /// `"%Y-%m-%d %H:%M:%S"`. Default: `"ms"`.
+    pub(super) time_format: Given<String>,
     /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
     /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.
     pub(super) start: Given<String>,

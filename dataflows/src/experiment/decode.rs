@@ -12,6 +12,8 @@ use operators::record::{Decode, DecodeMessage, Header, Identity, Part, Rejection
 
 use crate::avro::Schemas;
 use crate::catalog::Catalog;
+use crate::configuration::CsvSettings;
+use crate::csv::Rows;
 use crate::digest::{self, Digest, EVENT_SEED};
 use crate::document::{self, Entries, Scalar, Shape, fields, required, shorten};
 use crate::experiment::event::{Event, EventKind};
@@ -109,6 +111,34 @@ impl EventDecoder {
         };
         let (id, session, unit, item) = (Name::from(id), Name::from(session), Name::from(unit), Name::from(item));
         Ok((header, Event { tenant, kind, event_time_ms, value, quantity, id, session, unit, item, experiment }))
+    }
+}
+
+/// Decodes the rows of one source.
+#[derive(Clone, Debug)]
+pub struct CsvEventDecoder {
+    events: EventDecoder,
+    rows: Rows,
+}
+
+impl CsvEventDecoder {
+    /// A decoder that says what `events` says, of rows with these columns.
+    pub fn new(events: EventDecoder, settings: CsvSettings) -> Self {
+        CsvEventDecoder { events, rows: Rows::new(settings) }
+    }
+}
+
+impl Decode for CsvEventDecoder {
+    type Record = Event;
+
+    fn begin_rows(&mut self, header: Option<&[u8]>) {
+        self.rows.begin(header);
+    }
+
+    fn decode(&mut self, row: &[u8]) -> Result<(Header, Event), Rejection> {
+        let mut fields = EventFields::default();
+        self.rows.read(row, &mut fields)?;
+        self.events.event(fields)
     }
 }
 

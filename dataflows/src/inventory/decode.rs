@@ -8,6 +8,8 @@ use operators::record::{Decode, DecodeMessage, Header, Part, Rejection};
 
 use crate::avro::Schemas;
 use crate::catalog::Catalog;
+use crate::configuration::CsvSettings;
+use crate::csv::Rows;
 use crate::document::{self, Shape, fields, required, shorten};
 use crate::inventory::fact::{Fact, FactKind, StockState};
 use crate::inventory::statement::{Corrected, Rules, Statement};
@@ -87,6 +89,34 @@ impl FactDecoder {
     fn fact(&mut self, fields: &FactFields<'_>) -> Result<(Header, Fact), Rejection> {
         limits::schema(fields.schema)?;
         self.rules.fact(&said(fields)?)
+    }
+}
+
+/// Decodes the rows of one source.
+#[derive(Clone, Debug)]
+pub struct CsvFactDecoder {
+    facts: FactDecoder,
+    rows: Rows,
+}
+
+impl CsvFactDecoder {
+    /// A decoder that says what `facts` says, of rows with these columns.
+    pub fn new(facts: FactDecoder, settings: CsvSettings) -> Self {
+        CsvFactDecoder { facts, rows: Rows::new(settings) }
+    }
+}
+
+impl Decode for CsvFactDecoder {
+    type Record = Fact;
+
+    fn begin_rows(&mut self, header: Option<&[u8]>) {
+        self.rows.begin(header);
+    }
+
+    fn decode(&mut self, row: &[u8]) -> Result<(Header, Fact), Rejection> {
+        let mut fields = FactFields::default();
+        self.rows.read(row, &mut fields)?;
+        self.facts.fact(&fields)
     }
 }
 

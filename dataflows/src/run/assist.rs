@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::brokers::Brokers;
 use super::engine::{Begins, Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
+use super::inquiry::Inquiry;
 use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
 use super::{inputs, recovery};
 use crate::configuration::{Plan, Settings};
@@ -23,7 +24,9 @@ pub(super) fn assist(
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Ended, RunError> {
-    let sources = inputs::sources(plan, &folder_of(&options.configuration), &Brokers::default(), &Commands::default())?;
+    let brokers = Brokers::default();
+    let folder = folder_of(&options.configuration);
+    let sources = inputs::sources(plan, &folder, &brokers, &Inquiry::default(), &Commands::default())?;
     let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
     let begins = links.as_ref().map(|links| links.begins).unwrap_or_default();
     let store = recovery::open(settings, begins.run)?;

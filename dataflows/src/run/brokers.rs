@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use connectors::kafka::cluster::{Cluster, ClusterError};
-use connectors::kafka::connection::{Connection, Mechanism, Sasl, Secret, Tls};
+use connectors::kafka::connection::{Connection, Mechanism, Sasl, Tls};
 use connectors::kafka::source::{TopicPartition, TopicSource};
 use operators::record::DecodeMessage;
 use operators::source::Source;
 
+use super::inquiry::Inquiry;
+use super::password::{self, PasswordError};
 use crate::configuration::{
-    KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PartitionInput, PasswordPlace, Plan, SaslMechanism, Settings,
-    SourceInput, SourceTopic, TopicRecord, TopicStart,
+    KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PartitionInput, Plan, SaslMechanism, Settings, SourceInput,
+    SourceTopic, TopicRecord, TopicStart,
 };
 
 /// How much of all partitions together may lie fetched and not yet taken.
@@ -28,13 +30,8 @@ pub enum BrokersError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The password.
-    #[error("the password of `[kafka.sasl]` could not be read from {place}: {what}")]
-    Password {
-        /// The variable or file.
-        place: String,
-        /// Why.
-        what: String,
-    },
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// The configuration at hand does not say where Kafka is.
     #[error("there are topics to read, but nothing says where Kafka is; name a configuration with a section `[kafka]`")]
     Nowhere,
@@ -85,16 +82,19 @@ impl Brokers {
         Ok(records)
     }
 
-    /// The reader of a partition.
+    /// The reader of a partition, by its number; where its decoder has questions they go to `inquiry`.
     pub fn source<D: DecodeMessage>(
         &self,
         record: &TopicRecord,
+        number: usize,
         decoder: D,
+        inquiry: &Inquiry,
     ) -> Result<Box<dyn Source<Record = D::Record>>, BrokersError> {
         let cluster = self.0.as_ref().ok_or(BrokersError::Nowhere)?;
         let TopicRecord { topic, topic_id, partition, .. } = record.clone();
         let place = TopicPartition { topic, topic_id, partition };
-        Ok(Box::new(TopicSource::new(Arc::clone(cluster), place, decoder)))
+        let source = TopicSource::new(Arc::clone(cluster), place, decoder);
+        Ok(Box::new(source.asking(inquiry.answers.clone(), inquiry.asked_by(number))))
     }
 
     /// A topic of the plan that has more partitions by now than the plan knows, and how many.
@@ -129,29 +129,8 @@ pub fn connection(kafka: &KafkaSettings, folder: &Path) -> Result<Connection, Br
                 SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
             },
             username: username.clone(),
-            password: secret(password, folder)?,
+            password: password::password("kafka.sasl", password, folder)?,
         }),
     };
     Ok(Connection { bootstrap: kafka.bootstrap.clone(), tls, sasl })
-}
-
-fn secret(place: &PasswordPlace, folder: &Path) -> Result<Secret, BrokersError> {
-    match place {
-        PasswordPlace::Environment(name) => std::env::var(name).map(Secret::new).map_err(|error| {
-            let what = match error {
-                std::env::VarError::NotPresent => "it is not set".to_owned(),
-                // The value itself is never shown.
-                std::env::VarError::NotUnicode(_) => "it is no UTF-8".to_owned(),
-            };
-            BrokersError::Password { place: format!("the variable {name}"), what }
-        }),
-        PasswordPlace::File(path) => {
-            let path = folder.join(path);
-            let text = std::fs::read_to_string(&path).map_err(|error| BrokersError::Password {
-                place: path.display().to_string(),
-                what: error.to_string(),
-            })?;
-            Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-        }
-    }
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use connectors::command_log::{CommandSource, Commands};
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
-use operators::record::Decode;
+use operators::record::{Decode, DecodeMessage};
 use operators::source::Source;
 use operators::time::TimeMs;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
+use super::inquiry::Inquiry;
 use super::re_entry::COMMAND_LOG;
-use crate::configuration::{FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind};
-use crate::experiment::decode::EventDecoder;
+use crate::configuration::{
+    CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
+    TopicRecord,
+};
+use crate::experiment::decode::{AvroEventDecoder, CsvEventDecoder, EventDecoder};
 use crate::inventory::batch::BatchDecoder;
-use crate::inventory::decode::FactDecoder;
+use crate::inventory::decode::{AvroFactDecoder, CsvFactDecoder, FactDecoder};
 use crate::re_entry::ReEntryDecoder;
 
 /// Why what is to be read can't be found.
@@ -27,6 +31,12 @@ pub enum InputsError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// A record that no configuration makes.
+    #[error("the recorded configuration does not say which columns the fields of source \"{source_name}\" are")]
+    NoColumns {
+        /// The source.
+        source_name: String,
+    },
 }
 
 /// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
@@ -66,32 +76,51 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
+/// Questions of their decoders go to `inquiry`.
 pub fn sources(
     plan: &Plan,
     folder: &Path,
     brokers: &Brokers,
+    inquiry: &Inquiry,
     commands: &Commands,
 ) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
-    for (partition, wiring) in plan.partitions.iter().zip(&plan.topology.partitions) {
+    for (number, (partition, wiring)) in plan.partitions.iter().zip(&plan.topology.partitions).enumerate() {
         let source = plan.source_of(partition);
         let tenants = plan.meaning.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let reader = Reader { input: &partition.input, name: &wiring.name, folder, brokers, commands };
+        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry, commands };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
                 let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(reader.with(decoder)?)
+                PartitionSource::Events(match (source.format, reader.input) {
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        reader.of_messages(record, AvroEventDecoder::new(decoder))?
+                    }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let csv = csv_of(source)?;
+                        reader.of_rows(files, csv.delimiter, CsvEventDecoder::new(decoder, csv))?
+                    }
+                    _ => reader.of_records(decoder)?,
+                })
             }
             SourceKind::Inventory => {
-                let decoder = |catalog, tenants| FactDecoder::new(catalog, tenants, source.fact_sources.clone());
+                let fact_sources = source.fact_sources.clone();
                 PartitionSource::Facts(match (source.format, reader.input) {
                     (Format::FactsBatch, PartitionInput::Topic(record)) => {
-                        brokers.source(record, BatchDecoder::new(catalog, tenants, source.fact_sources.clone()))?
+                        reader.of_messages(record, BatchDecoder::new(catalog, tenants, fact_sources))?
                     }
-                    _ => reader.with(decoder(catalog, tenants))?,
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
+                        reader.of_messages(record, AvroFactDecoder::new(decoder))?
+                    }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let (csv, decoder) = (csv_of(source)?, FactDecoder::new(catalog, tenants, fact_sources));
+                        reader.of_rows(files, csv.delimiter, CsvFactDecoder::new(decoder, csv))?
+                    }
+                    _ => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
                 })
             }
         });
@@ -99,31 +128,62 @@ pub fn sources(
     Ok(sources)
 }
 
+/// The mapping of a source of CSV, which a checked configuration has.
+fn csv_of(source: &SourceSettings) -> Result<CsvSettings, InputsError> {
+    source.csv.clone().ok_or_else(|| InputsError::NoColumns { source_name: source.name.clone() })
+}
+
 /// A partition that is about to be read.
 struct Reader<'a> {
     input: &'a PartitionInput,
     name: &'a str,
+    number: usize,
     folder: &'a Path,
     brokers: &'a Brokers,
+    inquiry: &'a Inquiry,
     commands: &'a Commands,
 }
 
 impl Reader<'_> {
-    fn with<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+    /// Of the messages of a topic.
+    fn of_messages<D: DecodeMessage>(
+        &self,
+        record: &TopicRecord,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
+    }
+
+    /// Of the rows of files.
+    fn of_rows<D: Decode>(
+        &self,
+        files: &[FileRecord],
+        delimiter: u8,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(Box::new(self.files(files, decoder)?.of_rows(delimiter)))
+    }
+
+    /// Of JSON, whoever brings it: lines, messages, or records that enter again.
+    fn of_records<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
         let files = match self.input {
             PartitionInput::Files(files) => files,
-            PartitionInput::Topic(record) => return Ok(self.brokers.source(record, decoder)?),
+            PartitionInput::Topic(record) => return self.of_messages(record, decoder),
             PartitionInput::ReEntry { .. } => {
                 let decoder = ReEntryDecoder::new(self.name, decoder);
                 return Ok(Box::new(CommandSource::new(self.commands.clone(), COMMAND_LOG, decoder)));
             }
         };
+        Ok(Box::new(self.files(files, decoder)?))
+    }
+
+    fn files<D: Decode>(&self, files: &[FileRecord], decoder: D) -> Result<FileSource<D>, InputsError> {
         let mut specs = Vec::new();
         for FileRecord { path, size_bytes, sha256 } in files {
             specs.push(FileSpec::recorded(self.folder.join(path), *size_bytes, sha256.clone())?);
         }
         let shown_as = files.iter().map(|file| file.path.clone());
-        Ok(Box::new(FileSource::new(self.name, specs, decoder).shown_as(shown_as)))
+        Ok(FileSource::new(self.name, specs, decoder).shown_as(shown_as))
     }
 }
 
@@ -163,7 +223,8 @@ mod tests {
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
-        let sources = sources(&plan, folder.path(), &Brokers::default(), &Commands::default()).unwrap();
+        let sources =
+            sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

@@ -25,6 +25,7 @@ use super::engine::{Begins, Cluster, ClusterError, Engine, EngineError, InputOpt
 pub(super) use super::history::History;
 use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
+use super::inquiry::{self, Inquiry, InquiryError};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
 use super::re_entry::ReEntries;
@@ -124,6 +125,12 @@ pub enum RunError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// Inputs and what was recorded of them.
+    #[error(transparent)]
+    Inputs(InputsError),
+    /// Who has to be asked.
+    #[error(transparent)]
+    Inquiry(#[from] InquiryError),
     /// Topics are read by one process so far.
     #[error("a cluster of several processes can't read topics yet; run one process, with more --workers")]
     TopicsInCluster,
@@ -229,6 +236,7 @@ impl From<InputsError> for RunError {
         match error {
             InputsError::Files(error) => error.into(),
             InputsError::Brokers(error) => error.into(),
+            error @ InputsError::NoColumns { .. } => RunError::Inputs(error),
         }
     }
 }
@@ -303,13 +311,14 @@ pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
 ///
 /// Where partitions were added to a topic, the run ends in good order and goes on with them from its logs.
 pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
-    let mut options = options.clone();
+    let (mut options, mut begins) = (options.clone(), true);
     loop {
-        match run_as_found(&options, interrupted)? {
+        match run_as_found(&options, begins, interrupted)? {
             Went::Ended(ended) => return Ok(ended),
             Went::Grown { listen } => {
                 // The data folder that was begun anew goes on, and whoever reads finds us where we were.
                 options.fresh = false;
+                begins = false;
                 options.listen = Some(listen);
             }
         }
@@ -324,10 +333,11 @@ enum Went {
     Grown { listen: String },
 }
 
-fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, RunError> {
+fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) -> Result<Went, RunError> {
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
+    let registry = inquiry::registry(&settings, &inputs_folder, begins)?;
     let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
     if options.workers.addresses.len() > 1 && wanted.topology.partitions.iter().any(|partition| partition.live) {
         return Err(RunError::TopicsInCluster);
@@ -379,6 +389,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     if options.once {
         timekeeper = timekeeper.until_all_read();
     }
+    let inquiry = Inquiry::outside(timekeeper.answers(), registry);
     let resumed = files.resumed().max(sinks.resumed());
     if resumed > timekeeper.durable() {
         return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: timekeeper.durable() });
@@ -428,7 +439,7 @@ fn run_as_found(options: &RunOptions, interrupted: &AtomicBool) -> Result<Went, 
     let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
     let Some(links) = linked(cluster, Begins { run, upper }, interrupted)? else { return Ok(Went::Ended(stopped())) };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &commands)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
     let graph = graph_plan(&plan);
     let engine = Engine::start_linked(
         links,

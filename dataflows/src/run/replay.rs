@@ -19,6 +19,7 @@ use operators::timekeeper::Timekeeper;
 use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
+use super::inquiry::Inquiry;
 use super::job::{
     BUILD, History, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say,
 };
@@ -164,12 +165,14 @@ fn again(
     let commands = ReEntries::open(data.disk())?.commands();
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
+    let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
+    let inquiry = Inquiry::nobody(timekeeper.answers(), end);
     let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
     let kafka_folder = configuration.map(folder_of).unwrap_or_default();
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &commands)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
     let engine = Engine::start(
         &graph_plan(&plan),
         &workers,

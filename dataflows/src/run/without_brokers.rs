@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use operators::record::Decode;
+use operators::record::DecodeMessage;
 use operators::source::Source;
 
+use super::inquiry::Inquiry;
 use crate::configuration::{KafkaSettings, PartitionInput, Plan, Settings, SourceTopic, TopicRecord};
 
 /// Why topics can't be read.
@@ -42,10 +43,12 @@ impl Brokers {
     }
 
     /// Reads nothing.
-    pub fn source<D: Decode>(
+    pub fn source<D: DecodeMessage>(
         &self,
         _: &TopicRecord,
+        _: usize,
         _: D,
+        _: &Inquiry,
     ) -> Result<Box<dyn Source<Record = D::Record>>, BrokersError> {
         Err(BrokersError::NotBuilt)
     }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use connectors::command_log::Commands;
 use dataflows::run::brokers::Brokers;
 use dataflows::run::engine::{CompleteTick, Engine, InputOptions, PartitionSource, Publish, PublishError, Workers};
+use dataflows::run::inquiry::Inquiry;
 use dataflows::run::{inputs, job};
 use dataflows::views::{Row, View};
 use operators::framed_log::FramedLog;
@@ -115,7 +116,8 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let keeper = Timekeeper::open(log(), &plan.topology, options, 4, plan.configuration("test")).unwrap();
     let recorder = Recorder::default();
     let workers = Workers { threads: 2, addresses: Vec::new(), process: 0 };
-    let sources = inputs::sources(&plan, &folder, &Brokers::default(), &Commands::default()).unwrap();
+    let sources =
+        inputs::sources(&plan, &folder, &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
     let engine = Engine::start(
         &graph,
         &workers,
@@ -137,10 +139,11 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     assert!(ticks.len() >= PREFIXES, "the run has {} ticks", bindings.len());
 
     let mut wholes = BTreeMap::new();
-    for (source, partition) in inputs::sources(&plan, &folder, &Brokers::default(), &Commands::default())
-        .unwrap()
-        .into_iter()
-        .zip(&plan.topology.partitions)
+    for (source, partition) in
+        inputs::sources(&plan, &folder, &Brokers::default(), &Inquiry::default(), &Commands::default())
+            .unwrap()
+            .into_iter()
+            .zip(&plan.topology.partitions)
     {
         let whole = match source {
             PartitionSource::Events(source) => read_whole(source, Records::Events),

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cluster;
+mod csv;
 mod dead_letters;
 #[cfg(feature = "history")]
 mod history;

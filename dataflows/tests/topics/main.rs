@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so by stopping")]
 #![allow(dead_code, unreachable_pub, reason = "broker and place are shared with tests that need more of them")]
 
+mod avro;
 #[path = "../../../connectors/tests/kafka/broker.rs"]
 mod broker;
 #[path = "../main_job/place.rs"]
 mod place;
+#[path = "../../../connectors/tests/schemas/registry.rs"]
+mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -48,6 +48,7 @@ fn the_remap_log_makes_room_for_the_partitions_that_its_configurations_name() {
             .map(|number| Advance { partition: PartitionId(number), next: 100 * (tick + 1), status: Status::Behind })
             .collect(),
         configuration: named.then(|| configuration(vec![USUAL; partitions])),
+        answers: Vec::new(),
         checkpoint: false,
     };
     let bindings = [binding(0, 1, true), binding(1, 1, false), binding(2, 2, true), binding(3, 2, false)];

@@ -182,7 +182,7 @@ impl Story {
             let counts = Counts::default();
             reports.push(Report { tick: self.tick, partition: id, next: 0, status, behind_ms, spoken, counts });
         }
-        (Binding { tick: self.tick, now_ms, advances, configuration, checkpoint: false }, reports)
+        (Binding { tick: self.tick, now_ms, advances, configuration, answers: Vec::new(), checkpoint: false }, reports)
     }
 
     /// The watermark of the first group, as of the last tick.

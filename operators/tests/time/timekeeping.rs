@@ -1,5 +1,6 @@
 //! The timekeeper: a binding is durable before it is given, the log is replayed as written, ticks in flight are bounded.
 
+use operators::answers::Answer;
 use operators::binding::{Binding, Configuration, Status};
 use operators::disk::Log;
 use operators::framed_log::FramedLog;
@@ -220,4 +221,33 @@ fn it_ends_when_every_partition_has_and_not_before_a_changed_configuration_is_re
     let mut timekeeper = open(&disk, "second");
     assert_eq!(given(&mut timekeeper, START_MS + 9 * SECOND, 20).len(), 7);
     assert!(timekeeper.ended());
+}
+
+/// Whoever is given a binding finds in the log, up to there, every answer that its records may have needed.
+#[test]
+fn an_answer_is_recorded_once_with_the_next_tick_and_known_from_the_beginning_of_the_next_run() {
+    let disk = MemoryDisk::new();
+    let mut timekeeper = open(&disk, "first");
+    let before = given(&mut timekeeper, START_MS, 2);
+    assert!(before.iter().all(|binding| binding.answers.is_empty()));
+    timekeeper.answers().learn(b"7", Some(b"seven".to_vec()));
+    timekeeper.answers().learn(b"8", None);
+    hold(&mut timekeeper, 0, 100);
+    let next = timekeeper.poll(2, START_MS + 2 * SECOND).unwrap().unwrap();
+    let answer = |question: &[u8], answer: Option<&[u8]>| Answer {
+        question: question.to_vec(),
+        answer: answer.map(<[u8]>::to_vec),
+    };
+    assert_eq!((next.tick, next.advances[0].next), (2, 100));
+    assert_eq!(next.answers, [answer(b"7", Some(b"seven")), answer(b"8", None)]);
+    assert_eq!(written(&disk)[2], next, "it is durable before it is given");
+    assert!(timekeeper.poll(3, START_MS + 3 * SECOND).unwrap().unwrap().answers.is_empty());
+
+    // Also where a checkpoint makes the run begin behind them.
+    let mut resumed = open(&disk, "first").resume_at(4);
+    assert_eq!(resumed.answers().find(b"7").unwrap().as_deref(), Some(&b"seven"[..]));
+    assert_eq!(resumed.answers().learn(b"8", Some(b"eight".to_vec())), None, "what was recorded holds");
+    assert_eq!(resumed.poll(3, START_MS + 9 * SECOND).unwrap().unwrap().tick, 3);
+    let minted = resumed.poll(4, START_MS + 10 * SECOND).unwrap().unwrap();
+    assert_eq!((minted.tick, minted.answers), (4, Vec::new()));
 }

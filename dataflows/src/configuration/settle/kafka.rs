@@ -3,12 +3,12 @@
 use toml::Spanned;
 
 use super::super::kafka::{
-    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PasswordPlace, SaslMechanism, SourceTopic, TopicStart,
+    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, SaslMechanism, SourceTopic, TopicStart,
 };
 use super::super::mistake::Mistakes;
 use super::super::section::{Section, WrittenKafkaSections, WrittenSections};
 use super::super::written::{Given, WrittenKafkaSasl, WrittenKafkaTls, WrittenSource};
-use super::values::choice;
+use super::values::{choice, place_of_password};
 
 /// How to build what is missing.
 pub(super) const BUILD_KAFKA: &str = "build it with `cargo build --release --package dataflows --features kafka`";
@@ -80,22 +80,7 @@ fn sasl_of(sasl: &Section<WrittenKafkaSasl>, built: Built, mistakes: &mut Mistak
         mistakes.add(given.span(), "this build of Aisle has no SCRAM", BUILD_TLS);
     }
     let username = sasl.required("username", username, mistakes).cloned();
-    let place = |given: &Spanned<String>, place: fn(String) -> PasswordPlace| place(given.get_ref().clone());
-    let password = match (password_env, password_file) {
-        (Some(name), None) => Some(place(name, PasswordPlace::Environment)),
-        (None, Some(path)) => Some(place(path, PasswordPlace::File)),
-        (Some(_), Some(path)) => {
-            mistakes.add(path.span(), "there are two places of the password", "leave one of them out");
-            None
-        }
-        (None, None) => {
-            if !sasl.is_faulty("password_env") && !sasl.is_faulty("password_file") {
-                let hint = "add `password_env = …`, a variable of the environment, or `password_file = …`";
-                mistakes.add(sasl.span.clone(), "the place of the password is missing", hint);
-            }
-            None
-        }
-    };
+    let password = place_of_password(sasl, password_env, password_file, mistakes);
     Some(KafkaSaslSettings { mechanism: chosen?, username: username?, password: password? })
 }
 

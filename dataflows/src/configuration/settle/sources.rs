@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
 use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
-use super::super::section::{Section, WrittenSections};
+use super::super::section::{Section, WrittenColumns, WrittenSections};
 use super::super::settings::{Format, SourceFiles, SourceInput, SourceKind, SourceSettings};
 use super::super::written::WrittenSource;
 use super::Times;
@@ -30,7 +30,7 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, built: Built, mis
     let mut tenants_are_known = !sections.tenants.iter().any(|tenant| tenant.written.name.is_none());
     let mut sources: Vec<SourceSettings> = Vec::new();
     let mut inputs = Vec::new();
-    for section in &sections.sources {
+    for (section, columns) in sections.sources.iter().zip(&sections.source_columns) {
         section.required("name", &section.written.name, mistakes);
         if let Some(name) = &section.written.name {
             name_is_well_formed("a source's name", name, mistakes);
@@ -45,7 +45,7 @@ pub(super) fn settle(sections: &WrittenSections, times: Times, built: Built, mis
             }
         }
         inputs.push(input_of(section, sections.kafka.is_some(), built, mistakes));
-        sources.push(source(section, own, times, mistakes));
+        sources.push(source(section, columns.as_ref(), own, times, sections.registry.is_some(), mistakes));
     }
     let first = sections.sources.first().map(|source| source.span.clone());
     match first {
@@ -91,15 +91,18 @@ fn declare(name: &str, span: &Range<usize>, tenants: &mut Vec<Name>, mistakes: &
 
 fn source(
     section: &Section<WrittenSource>,
+    columns: Option<&WrittenColumns>,
     tenants: Option<Vec<String>>,
     times: Times,
+    registry_is_given: bool,
     mistakes: &mut Mistakes<'_>,
 ) -> SourceSettings {
     let written = &section.written;
     section.required("kind", &written.kind, mistakes);
     let kinds = [("experiment", SourceKind::Experiment), ("inventory", SourceKind::Inventory)];
     let kind = choice("kind", &written.kind, &kinds, mistakes);
-    let formats = [("json", Format::Json), ("facts-batch", Format::FactsBatch)];
+    let formats =
+        [("json", Format::Json), ("avro", Format::Avro), ("csv", Format::Csv), ("facts-batch", Format::FactsBatch)];
     let format = choice("format", &written.format, &formats, mistakes).unwrap_or(Format::Json);
     if let (Format::FactsBatch, Some(given)) = (format, &written.format)
         && (written.topic.is_none() || kind == Some(SourceKind::Experiment))
@@ -107,6 +110,16 @@ fn source(
         let hint = "write `topic = …` and `kind = \"inventory\"`, or leave `format` out";
         mistakes.add(given.span(), "batches of facts come from a topic of kind \"inventory\"", hint);
     }
+    if let (Format::Avro, Some(given)) = (format, &written.format) {
+        if written.topic.is_none() {
+            let hint = "write `topic = …`, or leave `format` out";
+            mistakes.add(given.span(), "only the messages of a topic are Avro", hint);
+        } else if !registry_is_given {
+            let hint = "add a section `[registry]` with `url = \"http://host:port\"`";
+            mistakes.add(given.span(), "messages are Avro, but nothing says where their schemas are", hint);
+        }
+    }
+    let csv = super::columns::settle(section, columns, kind, format, mistakes);
     let fact_sources = names_of(section, "fact_sources", &written.fact_sources, mistakes);
     if let (Some(given), Some(SourceKind::Experiment)) = (&written.fact_sources, kind) {
         let hint = "leave it out, or write `kind = \"inventory\"`";
@@ -118,6 +131,7 @@ fn source(
         name: written.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default(),
         kind: kind.unwrap_or(SourceKind::Experiment),
         format,
+        csv,
         tenants: tenants.unwrap_or_default().iter().map(Name::from).collect(),
         fact_sources,
         weight: unsigned("weight", &written.weight, SOURCE_WEIGHT, 1, mistakes),

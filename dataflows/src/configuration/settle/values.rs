@@ -1,11 +1,13 @@
-//! Single values: within their bounds, one of the choices, a proper name.
+//! Single values: within their bounds, one of the choices, a proper name, the place of a password.
 
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
 
 use super::super::bounds::NAME_BYTES_MAX;
+use super::super::kafka::PasswordPlace;
 use super::super::mistake::{Mistakes, listed};
+use super::super::section::Section;
 use super::super::written::Given;
 
 /// The number that is given, or the default; a mistake where it is out of bounds.
@@ -92,4 +94,28 @@ pub(super) fn name_is_new<'a>(
         mistakes.add(name.span(), message, "give this one another name, or leave it out");
     }
     is_new
+}
+
+/// Where a password is: exactly one place has to be given.
+pub(super) fn place_of_password<T>(
+    section: &Section<T>,
+    password_env: &Given<String>,
+    password_file: &Given<String>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<PasswordPlace> {
+    match (password_env, password_file) {
+        (Some(name), None) => Some(PasswordPlace::Environment(name.get_ref().clone())),
+        (None, Some(path)) => Some(PasswordPlace::File(path.get_ref().clone())),
+        (Some(_), Some(path)) => {
+            mistakes.add(path.span(), "there are two places of the password", "leave one of them out");
+            None
+        }
+        (None, None) => {
+            if !section.is_faulty("password_env") && !section.is_faulty("password_file") {
+                let hint = "add `password_env = …`, a variable of the environment, or `password_file = …`";
+                mistakes.add(section.span.clone(), "the place of the password is missing", hint);
+            }
+            None
+        }
+    }
 }

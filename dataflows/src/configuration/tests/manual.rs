@@ -9,7 +9,7 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 16] = [
+const HEADINGS: [(&str, &str); 17] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenHistory", "`[history]`"),
@@ -17,6 +17,7 @@ const HEADINGS: [(&str, &str); 16] = [
     ("WrittenKafka", "`[kafka]`"),
     ("WrittenKafkaTls", "`[kafka.tls]`"),
     ("WrittenKafkaSasl", "`[kafka.sasl]`"),
+    ("WrittenRegistry", "`[registry]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),
     ("WrittenExperiment", "`[[experiments]]`"),
@@ -63,6 +64,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenKafka>();
     named::<WrittenKafkaTls>();
     named::<WrittenKafkaSasl>();
+    named::<WrittenRegistry>();
     named::<WrittenSource>();
     named::<WrittenTenant>();
     named::<WrittenExperiment>();

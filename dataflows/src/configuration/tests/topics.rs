@@ -86,6 +86,32 @@ fn what_is_wrong_with_topics_and_kafka_is_said() {
 }
 
 #[test]
+fn avro_needs_a_registry_which_is_no_meaning() {
+    let avro = format!("{TOPIC}format = \"avro\"\n");
+    let with = |lines: &str| format!("{avro}[registry]\n{lines}");
+    let plain = with("url = \"http://registry:8081/path\"\n");
+    let settings = right(&plain);
+    let registry = settings.operation.registry.as_ref().unwrap();
+    assert_eq!((registry.url.as_str(), &registry.credentials), ("http://registry:8081/path", &None));
+    assert!(!plan(&settings).canonical().contains("8081"), "how it is reached is no meaning");
+    assert!(plan(&settings).canonical().contains("\"avro\""));
+    let secured = right(&format!("{plain}username = \"u\"\npassword_file = \"p\"\n")).operation.registry.unwrap();
+    assert_eq!(secured.credentials, Some(("u".to_owned(), PasswordPlace::File("p".to_owned()))));
+
+    assert_mistake(&avro, ALL, 8, "nothing says where their schemas are; add a section `[registry]`");
+    let file = avro.replace("topic = \"clicks\"", "files = \"f\"");
+    assert_mistake(&file, ALL, 8, "only the messages of a topic are Avro");
+    assert_mistake(&with(""), ALL, 9, "`url` is missing");
+    assert_mistake(&with("url = \"registry\"\n"), ALL, 10, "which is no address of a registry");
+    assert_mistake(&with("url = \"https://registry\"\n"), ALL, 10, "no TLS for registries");
+    assert_mistake(&with("url = \"http://u:hunter2@registry\"\n"), ALL, 10, "would be printed with it");
+    assert_mistake(&format!("{plain}username = \"u\"\n"), ALL, 9, "the place of the password is missing");
+    assert_mistake(&format!("{plain}password_env = \"P\"\n"), ALL, 11, "a password without its user");
+    let told = read(&format!("{plain}password = \"hunter2\"\n"), ALL).unwrap_err();
+    assert!(told.contains("there is no key `password`") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
 fn what_was_not_built_in_is_refused_with_how_to_build_it() {
     let without_kafka = Built { kafka: false, kafka_tls: false };
     let told = read(TOPIC, without_kafka).unwrap_err();

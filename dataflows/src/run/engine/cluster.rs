@@ -17,12 +17,15 @@ use super::Workers;
 use super::link::{Link, Loss};
 
 /// What a hello begins with. The last byte is the version of how processes talk.
-const MAGIC: [u8; 8] = *b"aisle\0\0\x02";
+const MAGIC: [u8; 8] = *b"aisle\0\0\x03";
 
 /// Magic, number, what is run, and where the run begins: the last is what process 0 says.
 const HELLO_BYTES: usize = 8 + 8 + 32 + 16;
 
 const CONFIRMED: [u8; 1] = [1];
+
+/// The longest plan that is taken over from process 0, in bytes.
+const PLAN_BYTES_MAX: u32 = 64 << 20;
 
 /// How long the other side of a connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(1);
@@ -96,23 +99,26 @@ pub struct Links {
     pub begins: Begins,
 }
 
-/// Where a run begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is run, and where it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Begins {
     /// Which run it is: its checkpoints lie under this number.
     pub run: u64,
     /// The first tick that is not in the checkpoint which is restored, or 0.
     pub upper: Tick,
+    /// The recorded configuration, in its canonical text: what every process found by itself may differ in what is no
+    /// meaning, such as when it started, or where a topic begins by now.
+    pub plan: String,
 }
 
 impl Begins {
-    fn to_bytes(self) -> [u8; 16] {
+    fn to_bytes(&self) -> [u8; 16] {
         (u128::from(self.run) << 64 | u128::from(self.upper)).to_be_bytes()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Self {
+    fn from_bytes(bytes: &[u8], plan: String) -> Self {
         let both = u128::from_be_bytes(bytes.try_into().expect("sixteen bytes are sixteen bytes"));
-        Begins { run: (both >> 64) as u64, upper: both as u64 }
+        Begins { run: (both >> 64) as u64, upper: both as u64, plan }
     }
 }
 
@@ -159,14 +165,12 @@ impl Cluster {
             if interrupted.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            self.be_called(&mut sockets)?;
+            self.be_called(&mut sockets, &begins.plan)?;
             for (process, socket) in sockets.iter_mut().enumerate().take(self.process) {
                 if socket.is_none() {
                     let Some((stream, told)) = self.call(process)? else { continue };
                     *socket = Some(stream);
-                    if process == 0 {
-                        begins = told;
-                    }
+                    begins = told.unwrap_or(begins);
                 }
             }
             let missing =
@@ -191,8 +195,8 @@ impl Cluster {
         Ok(Some(Links { sockets, loss, begins }))
     }
 
-    /// Calls a process with a lower number, which also says where it begins; none if it is not there yet.
-    fn call(&self, process: usize) -> Result<Option<(TcpStream, Begins)>, ClusterError> {
+    /// Calls a process with a lower number, none if it is not there yet. Process 0 also says what is run from where.
+    fn call(&self, process: usize) -> Result<Option<(TcpStream, Option<Begins>)>, ClusterError> {
         let address = &self.addresses[process];
         let Some(mut stream) = call(address) else { return Ok(None) };
         let Ok(answer) = stream.write_all(&self.hello).and_then(|()| read_hello(&mut stream)) else { return Ok(None) };
@@ -201,13 +205,16 @@ impl Cluster {
             Caller::Different(number) if number == process => return Err(ClusterError::Different { process }),
             _ => return Err(ClusterError::Stranger { process, address: address.clone() }),
         }
-        let begins = Begins::from_bytes(&answer[48..]);
-        let confirmed = stream.write_all(&CONFIRMED).and_then(|()| without_deadline(&stream));
-        Ok(confirmed.is_ok().then_some((stream, begins)))
+        let confirmed = stream.write_all(&CONFIRMED).and_then(|()| match process {
+            0 => Ok(Some(Begins::from_bytes(&answer[48..], read_plan(&mut stream)?))),
+            _ => Ok(None),
+        });
+        let confirmed = confirmed.and_then(|begins| without_deadline(&stream).map(|()| begins));
+        Ok(confirmed.ok().map(|begins| (stream, begins)))
     }
 
     /// Takes the calls that have come.
-    fn be_called(&self, sockets: &mut [Option<TcpStream>]) -> Result<(), ClusterError> {
+    fn be_called(&self, sockets: &mut [Option<TcpStream>], plan: &str) -> Result<(), ClusterError> {
         while let Ok((mut stream, from)) = self.listener.accept() {
             let hello = with_deadline(&stream).and_then(|()| read_hello(&mut stream));
             let Ok(hello) = hello else {
@@ -228,6 +235,7 @@ impl Cluster {
             };
             let mut confirmed = [0];
             let talked = stream.write_all(&self.hello).and_then(|()| stream.read_exact(&mut confirmed));
+            let talked = talked.and_then(|()| if self.process == 0 { write_plan(&mut stream, plan) } else { Ok(()) });
             // A process that was started again calls again: its newest connection counts.
             if talked.and_then(|()| without_deadline(&stream)).is_ok() && confirmed == CONFIRMED {
                 sockets[process] = Some(stream);
@@ -273,6 +281,27 @@ fn read_hello(stream: &mut TcpStream) -> io::Result<[u8; HELLO_BYTES]> {
     Ok(hello)
 }
 
+fn write_plan(stream: &mut TcpStream, plan: &str) -> io::Result<()> {
+    let length = u32::try_from(plan.len()).ok().filter(|length| *length <= PLAN_BYTES_MAX);
+    let length = length.ok_or_else(|| io::Error::other("the plan is too long to be told to others"))?;
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(plan.as_bytes())
+}
+
+/// Takes the plan of process 0; no more than it says is taken, and that is bounded.
+fn read_plan(stream: &mut TcpStream) -> io::Result<String> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > PLAN_BYTES_MAX {
+        return Err(io::Error::other("no plan is as long as that"));
+    }
+    let mut plan = Vec::new();
+    stream.take(u64::from(length)).read_to_end(&mut plan)?;
+    let plan = String::from_utf8(plan).map_err(io::Error::other)?;
+    if plan.len() < length as usize { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(plan) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread::spawn;
@@ -296,10 +325,12 @@ mod tests {
         clusters
     }
 
-    const BEGINS: Begins = Begins { run: u64::MAX - 5, upper: 17 };
+    fn begins() -> Begins {
+        Begins { run: u64::MAX - 5, upper: 17, plan: "what is run".repeat(10_000) }
+    }
 
     fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
-        let begins = if cluster.process == 0 { BEGINS } else { Begins::default() };
+        let begins = if cluster.process == 0 { begins() } else { Begins::default() };
         cluster.connect(begins, &AtomicBool::new(false), |_| {})
     }
 
@@ -315,7 +346,7 @@ mod tests {
                 links.sockets.iter().enumerate().filter(|(_, link)| link.is_some()).map(|(number, _)| number).collect();
             assert_eq!(connected, (0..3).filter(|other| *other != process).collect::<Vec<_>>());
             assert!(links.loss.get().is_none());
-            assert_eq!(links.begins, BEGINS, "as process 0 says");
+            assert_eq!(links.begins, begins(), "as process 0 says");
         }
     }
 

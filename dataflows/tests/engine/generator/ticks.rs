@@ -34,7 +34,7 @@ impl Generator {
     pub(super) fn first_binding(&self) -> Binding {
         let live = self.partitions.iter().any(|partition| partition.live);
         let now_ms = if live { BASE_MS } else { MINUS_INFINITY };
-        Binding { tick: 0, now_ms, advances: Vec::new(), configuration: None, checkpoint: false }
+        Binding { tick: 0, now_ms, advances: Vec::new(), configuration: None, answers: Vec::new(), checkpoint: false }
     }
 
     pub(super) fn binding(&mut self, tick: u64, now_ms: TimeMs) -> Binding {
@@ -45,7 +45,7 @@ impl Generator {
                 advances.push(Advance { partition, next: 10 * feed.bound, status: feed.status });
             }
         }
-        Binding { tick, now_ms, advances, configuration: None, checkpoint: false }
+        Binding { tick, now_ms, advances, configuration: None, answers: Vec::new(), checkpoint: false }
     }
 
     /// `now` of files: the running maximum of the least greatest event time bound, over files not ended.

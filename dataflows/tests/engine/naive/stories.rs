@@ -87,6 +87,7 @@ fn story(tenants: u16, records: Vec<Records>, ticks: &[(TimeMs, &[(usize, Status
             build: String::new(),
             parameters: parameters.clone(),
         }),
+        answers: Vec::new(),
         checkpoint: false,
     });
     let bindings = bindings.collect();

@@ -1,0 +1,355 @@
+//! The same records from topics of a real broker: filled beforehand, read by the engine, and by a loop that only polls and
+//! decodes. With a rate they are appended while they are read, each when it is due.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connectors::kafka::cluster::{Cluster, Topic};
+use connectors::kafka::connection::Connection;
+use connectors::kafka::source::{TopicPartition, TopicSource};
+use dataflows::run::engine::PartitionSource;
+use operators::record::{DecodeMessage, Record};
+use operators::source::{Polled, Source, SourceError};
+use operators::topology::Topology;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use crate::arguments::Arguments;
+use crate::engine::{self, Measured, Setup, tally_of};
+use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
+use crate::recorder::Due;
+use crate::sources::{Lines, Pace};
+
+/// How long the broker may take for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How much of each partition may lie fetched, as in a run of four partitions.
+const QUEUE_BYTES: u64 = 16 << 20;
+
+/// How often messages are appended: what was due since is appended at once, as a sender with many messages does.
+const APPEND_EVERY: Duration = Duration::from_millis(5);
+
+/// What is read at once.
+const POLL_BYTES: usize = 64 << 10;
+
+/// Messages that were made beforehand, by partition.
+pub(crate) enum Messages {
+    /// A line is a message.
+    Lines(Vec<Arc<Lines>>),
+    /// Many facts are a message.
+    Batches(Vec<Vec<Vec<u8>>>),
+}
+
+impl Messages {
+    pub(crate) fn partitions(&self) -> usize {
+        match self {
+            Messages::Lines(partitions) => partitions.len(),
+            Messages::Batches(partitions) => partitions.len(),
+        }
+    }
+
+    pub(crate) fn count(&self, partition: usize) -> usize {
+        match self {
+            Messages::Lines(partitions) => partitions[partition].ends.len(),
+            Messages::Batches(partitions) => partitions[partition].len(),
+        }
+    }
+
+    fn message(&self, partition: usize, number: usize) -> &[u8] {
+        match self {
+            Messages::Lines(partitions) => partitions[partition].line(number),
+            Messages::Batches(partitions) => &partitions[partition][number],
+        }
+    }
+}
+
+type Writer = ThreadedProducer<DefaultProducerContext>;
+
+fn writer(bootstrap: &str) -> Result<Writer, KafkaError> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("linger.ms", "1").set("compression.type", "none");
+    config.set("enable.idempotence", "true").create()
+}
+
+/// Appends without waiting; where the queue is full, once there is room.
+fn append(writer: &Writer, topic: &str, partition: usize, message: &[u8]) -> Result<(), KafkaError> {
+    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition as i32).payload(message);
+    loop {
+        match writer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                record = again;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+/// A topic that goes when it is dropped.
+pub(crate) struct Filled {
+    bootstrap: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Filled {
+    /// A topic without records, with a name of this process.
+    pub(crate) fn empty(bootstrap: &str, partitions: usize) -> Result<Filled, Box<dyn Error>> {
+        let name = format!("aisle-bench-{}", std::process::id());
+        let topic = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(1));
+        for created in administer(bootstrap, |admin, options| block_on(admin.create_topics([&topic], options)))? {
+            created.map_err(|(name, code)| format!("topic {name} could not be made: {code}"))?;
+        }
+        Ok(Filled { bootstrap: bootstrap.to_owned(), name })
+    }
+
+    /// A topic that holds all messages.
+    pub(crate) fn with(bootstrap: &str, messages: &Messages) -> Result<Filled, Box<dyn Error>> {
+        let filled = Filled::empty(bootstrap, messages.partitions())?;
+        let writer = writer(bootstrap)?;
+        for partition in 0..messages.partitions() {
+            for number in 0..messages.count(partition) {
+                append(&writer, &filled.name, partition, messages.message(partition, number))?;
+            }
+        }
+        writer.flush(PATIENCE)?;
+        Ok(filled)
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        let name = [self.name.as_str()];
+        if let Err(error) = administer(&self.bootstrap, |admin, options| block_on(admin.delete_topics(&name, options)))
+        {
+            tracing::warn!(topic = self.name, %error, "the topic could not be deleted");
+        }
+    }
+}
+
+fn administer<T>(
+    bootstrap: &str,
+    ask: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> Result<T, KafkaError>,
+) -> Result<T, KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    ask(&admin, &AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE)))
+}
+
+/// Waits for an answer of the client, whose own threads bring it.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = std::pin::pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(answer) => return answer,
+            std::task::Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// A topic that is read.
+pub(crate) struct Reading {
+    cluster: Arc<Cluster>,
+    topic: Topic,
+}
+
+impl Reading {
+    pub(crate) fn of(bootstrap: &str, name: &str) -> Result<Reading, Box<dyn Error>> {
+        let cluster = Cluster::connect(&Connection::plaintext(bootstrap), QUEUE_BYTES)?;
+        let topic = cluster.topics(&[name.to_owned()])?.remove(0);
+        Ok(Reading { cluster: Arc::new(cluster), topic })
+    }
+
+    /// The reader of a partition that ends behind so many messages.
+    pub(crate) fn source<D: DecodeMessage>(
+        &self,
+        partition: usize,
+        messages: usize,
+        decoder: D,
+    ) -> Box<dyn Source<Record = D::Record>> {
+        let place = TopicPartition {
+            topic: self.topic.name.clone(),
+            topic_id: self.topic.id.clone(),
+            partition: partition as u32,
+        };
+        let source = TopicSource::new(Arc::clone(&self.cluster), place, decoder);
+        Box::new(Until { source, end: messages as u64, read: 0 })
+    }
+}
+
+/// A topic's partition that ends, as a bench does.
+struct Until<S> {
+    source: S,
+    end: u64,
+    read: u64,
+}
+
+impl<S: Source> Source for Until<S> {
+    type Record = S::Record;
+
+    fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
+        self.read = offset;
+        self.source.seek(offset)
+    }
+
+    fn poll(&mut self, bytes_max: usize) -> Result<Polled<S::Record>, SourceError> {
+        if self.read >= self.end {
+            return Ok(Polled::Ended(self.read));
+        }
+        let polled = self.source.poll(bytes_max)?;
+        if let Polled::Batch(batch) = &polled {
+            self.read = batch.end_offset;
+        }
+        Ok(polled)
+    }
+}
+
+/// Appends messages as they are due, on a thread of its own.
+pub(crate) fn append_at(
+    bootstrap: &str,
+    topic: &str,
+    messages: Arc<Messages>,
+    paces: Vec<Pace>,
+) -> Result<std::thread::JoinHandle<Result<(), KafkaError>>, Box<dyn Error>> {
+    let (writer, topic) = (writer(bootstrap)?, topic.to_owned());
+    let work = move || {
+        let mut next = vec![0; messages.partitions()];
+        loop {
+            let mut due_next: Option<Instant> = None;
+            for (partition, next) in next.iter_mut().enumerate() {
+                let due = paces[partition].due().min(messages.count(partition));
+                for number in *next..due {
+                    append(&writer, &topic, partition, messages.message(partition, number))?;
+                }
+                *next = due;
+                if due < messages.count(partition) {
+                    let at = paces[partition].due_at(due);
+                    due_next = Some(due_next.map_or(at, |known| known.min(at)));
+                }
+            }
+            match due_next {
+                None => return writer.flush(PATIENCE),
+                Some(at) => std::thread::sleep(at.saturating_duration_since(Instant::now()).max(APPEND_EVERY)),
+            }
+        }
+    };
+    Ok(std::thread::Builder::new().name("appender".to_owned()).spawn(work)?)
+}
+
+/// The job, from a topic.
+pub(crate) struct TopicWork<'a> {
+    pub(crate) arguments: &'a Arguments,
+    pub(crate) setup: &'a Setup,
+    pub(crate) messages: Arc<Messages>,
+    /// When the first record is due, with a rate.
+    pub(crate) begins: Instant,
+    /// How many records the messages hold.
+    pub(crate) records: u64,
+}
+
+impl TopicWork<'_> {
+    fn bootstrap(&self) -> Result<&str, Box<dyn Error>> {
+        Ok(self.arguments.topics.as_deref().ok_or("--topics says where the broker is")?)
+    }
+
+    fn sources<D: DecodeMessage>(
+        &self,
+        topic: &str,
+        decoder: impl Fn() -> D,
+    ) -> Result<Vec<Box<dyn Source<Record = D::Record>>>, Box<dyn Error>> {
+        let reading = Reading::of(self.bootstrap()?, topic)?;
+        let partitions = 0..self.messages.partitions();
+        Ok(partitions.map(|number| reading.source(number, self.messages.count(number), decoder())).collect())
+    }
+
+    fn filled(&self) -> Result<&str, Box<dyn Error>> {
+        Ok(self.arguments.filled.as_deref().ok_or("a topic is filled before the rounds")?)
+    }
+
+    /// Polls and decodes alone.
+    pub(crate) fn poll<D: DecodeMessage>(&self, decoder: impl Fn() -> D) -> Result<Measured, Box<dyn Error>> {
+        poll(&self.setup.plan.topology, self.sources(self.filled()?, decoder)?)
+    }
+
+    /// The engine, from the topic that was filled, or with a rate from one that is appended to.
+    pub(crate) fn engine<D: DecodeMessage>(
+        &self,
+        decoder: impl Fn() -> D,
+        source: fn(Box<dyn Source<Record = D::Record>>) -> PartitionSource,
+    ) -> Result<Measured, Box<dyn Error>> {
+        let run = |topic: &str, due: Vec<Due>| {
+            let sources = self.sources(topic, &decoder)?.into_iter().map(source).collect();
+            engine::run(self.arguments, self.setup, sources, due)
+        };
+        let Some(rate) = self.arguments.rate else { return run(self.filled()?, Vec::new()) };
+        let bootstrap = self.bootstrap()?;
+        let topic = Filled::empty(bootstrap, self.messages.partitions())?;
+        let partitions = 0..self.messages.partitions();
+        let all: usize = partitions.clone().map(|partition| self.messages.count(partition)).sum();
+        let messages_a_second = rate * all as f64 / self.records as f64;
+        let pace = |partition| {
+            let per_second = messages_a_second * self.messages.count(partition) as f64 / all as f64;
+            Pace { begins: self.begins, per_second }
+        };
+        let paces: Vec<Pace> = partitions.map(pace).collect();
+        let due = paces.iter().map(|pace| Due { pace: *pace, lines: None }).collect();
+        let appender = append_at(bootstrap, &topic.name, Arc::clone(&self.messages), paces)?;
+        let measured = run(&topic.name, due)?;
+        appender.join().map_err(|_| "the appending thread panicked")??;
+        Ok(measured)
+    }
+}
+
+/// Polls and decodes, and drops what it decoded: one thread a partition, as in the engine, which does nothing else.
+pub(crate) fn poll<R: Record>(
+    topology: &Topology,
+    sources: Vec<Box<dyn Source<Record = R>>>,
+) -> Result<Measured, Box<dyn Error>> {
+    forget_peak();
+    let (inputs_bytes, _) = resident_bytes();
+    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+    let threads: Vec<_> = sources.into_iter().map(|source| std::thread::spawn(move || poll_one(source))).collect();
+    let mut tally = tally_of(topology);
+    for (thread, health) in threads.into_iter().zip(&mut tally.health) {
+        let (read, dead, last) = thread.join().map_err(|_| "a reading thread panicked")??;
+        (health.read, health.dead_letters, health.on_time) = (read, dead, read - dead);
+        tally.last = tally.last.max(last);
+    }
+    let (cpu_after, (_, peak_bytes)) = (cpu_seconds(), resident_bytes());
+    Ok(Measured {
+        wall_seconds: tally.last.saturating_duration_since(started).as_secs_f64(),
+        cpu_seconds: cpu_after - cpu_before,
+        threads: Vec::new(),
+        inputs_bytes,
+        peak_bytes,
+        tally,
+        held: Vec::new(),
+    })
+}
+
+fn poll_one<R: Record>(mut source: Box<dyn Source<Record = R>>) -> Result<(i64, i64, Instant), SourceError> {
+    let (mut read, mut dead, mut last) = (0, 0, Instant::now());
+    source.seek(0)?;
+    loop {
+        match source.poll(POLL_BYTES)? {
+            Polled::Batch(batch) => {
+                read += batch.items.len() as i64;
+                dead += batch.items.iter().filter(|item| item.outcome.is_err()).count() as i64;
+                last = Instant::now();
+            }
+            Polled::Ended(_) => return Ok((read, dead, last)),
+            Polled::Nothing | Polled::CaughtUp(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
