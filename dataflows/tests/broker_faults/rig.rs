@@ -37,13 +37,16 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn take() -> Turn {
-        Turn::of(|| Broker::own(PORT))
+        Turn::of(|| {
+            // One that holds nothing: a broker that is killed takes the longer to come back the more it holds.
+            Broker::own(PORT).stop();
+            Broker::own(PORT)
+        })
     }
 
     pub(crate) fn of(broker: impl FnOnce() -> Broker) -> Turn {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // The broker may have been left dead by a test that failed: its start is idempotent.
         Turn { broker: broker(), began: Instant::now(), _turn: turn }
     }
 }
@@ -105,6 +108,16 @@ impl Rig {
         let mut running = self.place.start(&["run", "aisle.toml", "--workers", "2"]);
         running.wait_for("serving on");
         running
+    }
+
+    /// Waits until every partition that is read has its leader again: a start waits for that for ten seconds only.
+    pub(crate) fn is_led(&self) {
+        let writer = steady_writer(&self.bootstrap);
+        for (topic, partition) in [(&self.events, 0), (&self.events, 1), (&self.facts, 0)] {
+            eventually(&format!("{topic}[{partition}] has a leader"), || {
+                writer.client().fetch_watermarks(topic, partition, Duration::from_secs(2)).ok()
+            });
+        }
     }
 
     /// Runs until everything that is in the topics now is in the sink's topics.
