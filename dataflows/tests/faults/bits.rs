@@ -9,7 +9,7 @@ use crate::table::row;
 use crate::{is_killed, place_with_checkpoints, rows_of, run, verdict};
 
 /// A run that was killed when it had two checkpoints.
-fn half_done() -> Place {
+pub(crate) fn half_done() -> Place {
     // On a machine that is busy with other things a run may end before it has so many.
     for _ in 0..10 {
         let place = place_with_checkpoints();

@@ -85,13 +85,9 @@ fn verdict(place: &Place, undisturbed: &Rows) -> Verdict {
 /// Kills a run at a point, lets it go on under another number of workers, and looks at what it wrote.
 fn killed_at(point: &str, passage: u64, undisturbed: &Rows) -> bool {
     let began = Instant::now();
-    let place = place_with_checkpoints();
+    // First there has to be something to restore.
+    let place = if point.starts_with("restore") { bits::half_done() } else { place_with_checkpoints() };
     let fault = format!("{point}:{passage}");
-    if point.starts_with("restore") {
-        // First there has to be something to restore.
-        let killed = run(&place, Some("checkpoint.manifest.after:2"), "2");
-        assert!(is_killed(&killed), "{}", told(&killed));
-    }
     let killed = run(&place, Some(&fault), "2");
     assert!(is_killed(&killed), "{fault}: it was not killed: {}", told(&killed));
     assert!(told(&killed).contains(&format!("fault: {point}, passage {passage}")), "{fault}: {}", told(&killed));
