@@ -12,6 +12,7 @@ use connectors::kafka::sink::verify::{Question, verify};
 use connectors::local_disk::LocalDisk;
 use dataflows::run::brokers::Brokers;
 use dataflows::run::engine::PartitionSource;
+use dataflows::run::inquiry::Inquiry;
 use dataflows::run::{inputs, job};
 use dataflows::views::View;
 use operators::framed_log::FramedLog;
@@ -169,7 +170,7 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
         .for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
 
     let brokers = Brokers::of_plan(&plan, settings.operation.kafka.as_ref(), &place.path("")).unwrap();
-    let sources = inputs::sources(&plan, &place.path(""), &brokers, &Commands::default()).unwrap();
+    let sources = inputs::sources(&plan, &place.path(""), &brokers, &Inquiry::default(), &Commands::default()).unwrap();
     let records = sources.into_iter().zip(&ends).map(|(source, end)| match source {
         PartitionSource::Events(source) => Records::Events(read_to(source, *end)),
         PartitionSource::Facts(source) => Records::Facts(read_to(source, *end)),
