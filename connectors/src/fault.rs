@@ -3,7 +3,8 @@
 //! Only builds with the feature `faults` have them; in all others they are nothing. `AISLE_FAULT=name:3` makes the third
 //! passage of the point `name` kill the process with SIGKILL, after one line on standard error which proves that it was
 //! there. Points of files are named after what is done and the file's first folder or name: `sync remap.log`,
-//! `append sinks`, `torn remap.log` (half of what is to be appended is written).
+//! `append sinks`, `torn remap.log` (half of what is to be appended is written). Points of a Kafka sink are the steps of a
+//! transaction, in their order: `sink.fenced`, `sink.begun`, `sink.produced`, `sink.acknowledged`, `sink.committed`.
 
 #[cfg(feature = "faults")]
 pub use armed::{is_next, point, point_of};

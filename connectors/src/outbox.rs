@@ -25,6 +25,7 @@ use operators::time::Tick;
 use serde::{Deserialize, Serialize};
 
 use self::segment::Segment;
+use crate::fault;
 use crate::local_disk::sync_folder;
 
 mod segment;
@@ -240,9 +241,11 @@ impl Outbox {
         if inner.synced == next {
             return Ok(());
         }
+        fault::point_of("sync", "outbox");
         if let Some(segment) = inner.segments.back() {
             segment.sync()?;
         }
+        fault::point_of("synced", "outbox");
         inner.synced = next;
         self.changed.notify_all();
         Ok(())
@@ -309,7 +312,9 @@ impl Outbox {
         } && upper <= below.min(inner.synced)
         {
             let segment = inner.segments.pop_front().expect("it was looked at just now");
+            fault::point_of("trim", "outbox");
             segment.remove()?;
+            fault::point_of("trimmed", "outbox");
             while inner.ticks.front().is_some_and(|ticks| ticks.upto < upper) {
                 inner.ticks.pop_front();
             }

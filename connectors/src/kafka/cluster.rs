@@ -193,27 +193,37 @@ impl Cluster {
             shared.hear();
             Instant::now() < until && !refused()
         };
-        let answer = describe(&shared.asking, names, as_ms(START_WAIT), wanted);
-        shared.hear();
-        let answers = answer.map_err(|(code, text)| {
-            let (trouble, what) = shared.trouble().unwrap_or((code, text));
-            match trouble {
-                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
-                    ClusterError::Refused { bootstrap: bootstrap.clone(), what }
+        loop {
+            let answer = describe(&shared.asking, names, as_ms(START_WAIT), wanted);
+            shared.hear();
+            let answers = answer.map_err(|(code, text)| {
+                let (trouble, what) = shared.trouble().unwrap_or((code, text));
+                match trouble {
+                    RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+                        ClusterError::Refused { bootstrap: bootstrap.clone(), what }
+                    }
+                    _ => ClusterError::Unreachable { bootstrap: bootstrap.clone(), what },
                 }
-                _ => ClusterError::Unreachable { bootstrap: bootstrap.clone(), what },
+            })?;
+            let topics = names.iter().zip(answers).map(|(name, answer)| shared.topic(name, answer)).collect();
+            match topics {
+                // A cluster that has just started answers before each partition has its leader.
+                Err(ClusterError::Unreachable { .. }) if wanted() => std::thread::sleep(HEAR_EVERY),
+                settled => return settled,
             }
-        })?;
-        let mut topics = Vec::new();
-        for (name, answer) in names.iter().zip(answers) {
-            topics.push(shared.topic(name, answer)?);
         }
-        Ok(topics)
     }
 
-    /// The first offset that a partition still holds, and the one after its last, whether committed or not.
+    /// The first offset that a partition still holds, and the one after its last, whether committed or not. For the start
+    /// of a run, too: a partition that has no leader yet is waited for.
     pub fn offsets(&self, topic: &str, partition: u32) -> Result<(u64, u64), ClusterError> {
-        self.shared.offsets(topic, partition, START_WAIT)
+        let until = Instant::now() + START_WAIT;
+        loop {
+            match self.shared.offsets(topic, partition, START_WAIT) {
+                Err(ClusterError::Unreachable { .. }) if Instant::now() < until => std::thread::sleep(HEAR_EVERY),
+                settled => return settled,
+            }
+        }
     }
 
     /// The same while a run goes on: an answer that takes longer comes to nothing.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use operators::time::Tick;
 
 use super::{Known, Piece, Ticks};
+use crate::fault;
 use crate::local_disk::sync_folder;
 
 const MAGIC: &[u8; 8] = b"aisleout";
@@ -31,6 +32,7 @@ impl Segment {
     pub(super) fn create(folder: &Path, path: PathBuf, first: Tick) -> io::Result<Segment> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.write_all(&header())?;
+        fault::point_of("create", "outbox");
         file.sync_data()?;
         sync_folder(folder)?;
         Ok(Segment { path, file, first, bytes: HEADER_BYTES, closed: false })
@@ -90,6 +92,11 @@ impl Segment {
         entry.extend_from_slice(&checksum(length, &payload).to_le_bytes());
         entry.extend_from_slice(&payload);
         let offset = self.bytes;
+        fault::point_of("append", "outbox");
+        if fault::is_next("torn", "outbox") {
+            self.file.write_all_at(&entry[..entry.len() / 2], offset)?;
+            fault::point_of("torn", "outbox");
+        }
         self.file.write_all_at(&entry, offset)?;
         self.bytes += entry.len() as u64;
         Ok(piece.known(self.first, offset))

@@ -27,39 +27,57 @@ pub struct Broker {
     pub bootstrap: String,
     /// The port by which the script knows it; none for the one that tests share.
     port: Option<u16>,
+    /// How many nodes it has.
+    nodes: u16,
     admin: AdminClient<DefaultClientContext>,
 }
 
 impl Broker {
     /// The broker that tests share; it is left running for the next one.
     pub fn shared() -> Broker {
-        Broker::at(None)
+        Broker::at(None, 1)
     }
 
     /// A broker of one's own, which may be stopped.
     pub fn own(port: u16) -> Broker {
-        Broker::at(Some(port))
+        Broker::at(Some(port), 1)
     }
 
-    fn at(port: Option<u16>) -> Broker {
-        let bootstrap = script(port, &["start"]);
+    /// Three of one's own: topics have three replicas, of which two have to be in step.
+    pub fn own_three(port: u16) -> Broker {
+        Broker::at(Some(port), 3)
+    }
+
+    fn at(port: Option<u16>, nodes: u16) -> Broker {
+        let bootstrap = script(port, nodes, &["start"]);
         let admin = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("an admin client");
-        Broker { bootstrap, port, admin }
+        Broker { bootstrap, port, nodes, admin }
     }
 
-    /// Kills it.
+    /// Kills its first node.
     pub fn kill(&self) {
-        script(self.port, &["kill", "1"]);
+        self.to_node("kill", 1);
     }
 
-    /// Starts it again with what it had written.
+    /// Starts its first node again with what it had written.
     pub fn restart(&self) {
-        script(self.port, &["restart", "1"]);
+        self.to_node("restart", 1);
+    }
+
+    /// Does `kill`, `pause`, `resume` or `restart` to a node, counted from 1.
+    pub fn to_node(&self, what: &str, node: u16) {
+        script(self.port, self.nodes, &[what, &node.to_string()]);
+    }
+
+    /// A line for each node, which says whether it runs.
+    pub fn status(&self) -> String {
+        let output = command(self.port, self.nodes, &["status"]).output().expect("the script can be run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Ends it and removes what it wrote.
     pub fn stop(&self) {
-        script(self.port, &["stop"]);
+        script(self.port, self.nodes, &["stop"]);
     }
 
     /// Creates a topic and gives its name, which begins so.
@@ -71,7 +89,7 @@ impl Broker {
 
     /// Creates a topic of this name.
     pub fn create(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(i32::from(self.nodes)));
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -121,14 +139,18 @@ impl Broker {
     }
 }
 
-fn script(port: Option<u16>, arguments: &[&str]) -> String {
+fn command(port: Option<u16>, nodes: u16, arguments: &[&str]) -> Command {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
     let mut command = Command::new(path);
-    command.args(arguments);
+    command.args(arguments).args(["--nodes", &nodes.to_string()]);
     if let Some(port) = port {
         command.env("KAFKA_PORT", port.to_string());
     }
-    let output = command.output().expect("the script can be run");
+    command
+}
+
+fn script(port: Option<u16>, nodes: u16, arguments: &[&str]) -> String {
+    let output = command(port, nodes, arguments).output().expect("the script can be run");
     assert!(output.status.success(), "kafka.sh {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -56,6 +56,8 @@ pub(super) const CHECKPOINTS_KEPT: RangeInclusive<i64> = 1..=100;
 pub(super) const HISTORY_TICKS: RangeInclusive<i64> = 0..=1_000_000;
 pub(super) const HISTORY_BYTES: RangeInclusive<i64> = 0..=i64::MAX;
 pub(super) const OUTBOX_BYTES: RangeInclusive<i64> = 1 << 16..=i64::MAX;
+/// Clusters refuse more than 15 minutes, unless they are told otherwise.
+pub(super) const TRANSACTION_TIMEOUT_MS: RangeInclusive<i64> = 1_000..=900_000;
 pub(super) const REPLICAS: RangeInclusive<i64> = 1..=100;
 pub(super) const HISTORY_FILE_MS: RangeInclusive<i64> = 60_000..=86_400_000;
 pub(super) const HISTORY_FILE_ROWS: RangeInclusive<i64> = 1..=1_000_000;

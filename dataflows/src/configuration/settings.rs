@@ -444,6 +444,8 @@ pub struct Delivery {
     pub mode: DeliveryMode,
     /// The most that the outbox holds.
     pub outbox_bytes: u64,
+    /// When the cluster gives up a transaction whose writer is silent.
+    pub transaction_timeout_ms: u64,
     /// Whether the sink detaches when it is full; it stalls the run otherwise.
     pub detaches: bool,
     /// Topics that are missing are made with this many replicas, if it is given.

@@ -349,6 +349,9 @@ pub(super) struct WrittenSink {
     /// What happens when the outbox is full: `"stall"` (the run waits) or `"detach"` (the sink takes nothing more until the
     /// next start, which derives it again). Default: `"stall"`.
     pub(super) when_full: Given<String>,
+    /// When the cluster gives up a transaction whose writer says nothing; how long a message may wait to be taken, too; 1000
+    /// to 900000. Default: 60000, which is 1 minute.
+    pub(super) transaction_timeout_ms: Given<i64>,
     /// Whether topics that are missing are made. Default: false.
     pub(super) create: Given<bool>,
     /// How many replicas those have; 1 to 100. Default: 3.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use connectors::kafka::sink::{KafkaSink, KafkaSinkError, Mode, SinkOptions, Topic, Watch, WhenFull};
 use operators::time::Tick;
@@ -101,6 +102,7 @@ fn options_of(settings: &KafkaSinkSettings, delivery: &Delivery, encoder: &Encod
         mode: delivery.mode.into(),
         create_with_replicas: delivery.create_with_replicas,
         outbox_bytes: delivery.outbox_bytes,
+        transaction_timeout: Duration::from_millis(delivery.transaction_timeout_ms),
         when_full: if delivery.detaches { WhenFull::Detach } else { WhenFull::Stall },
         ..SinkOptions::new(&delivery.engine, &settings.name, topics.collect())
     }

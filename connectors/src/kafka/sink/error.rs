@@ -94,6 +94,20 @@ pub enum KafkaSinkError {
         /// What does not hold.
         what: String,
     },
+    /// A transaction that nobody ends hides what lies behind it.
+    #[error(
+        "a transaction that begins at offset {offset} of partition {partition} of \"{topic}\" does not end, and what lies \
+         behind it can't be read; if its writer is gone, the cluster has forgotten it: \
+         kafka-transactions.sh abort --topic {topic} --partition {partition} --start-offset {offset}, then start again"
+    )]
+    OpenTransaction {
+        /// Which topic.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// Its first offset.
+        offset: i64,
+    },
     /// It says less than it said before.
     #[error(
         "the progress of partition {partition} of \"{topic}\" went back from tick {before} to {now}: the cluster lost what \
@@ -155,7 +169,7 @@ pub enum KafkaSinkError {
 impl KafkaSinkError {
     /// Whether the same may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, KafkaSinkError::Unreachable { .. })
+        matches!(self, KafkaSinkError::Unreachable { .. } | KafkaSinkError::OpenTransaction { .. })
     }
 
     pub(super) fn outbox(sink: &str, source: std::io::Error) -> Self {

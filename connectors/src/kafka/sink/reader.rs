@@ -67,6 +67,39 @@ impl Reader {
         self.uncommitted.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed)
     }
 
+    /// Returns once no transaction is open in a partition as it is when this is called.
+    pub(super) fn settled(&self, topic: &str, partition: u32, patience: Duration) -> Result<(), KafkaSinkError> {
+        let deadline = Instant::now() + patience;
+        let (_, high) = self.offsets(topic, partition)?;
+        self.wait_until_stable(topic, partition, high, deadline)
+    }
+
+    /// Where the first open transaction begins, or else the end.
+    fn stable_end(&self, topic: &str, partition: u32) -> Result<i64, KafkaSinkError> {
+        let failed = |error| KafkaSinkError::of(format!("ask for the stable end of {topic}[{partition}]"), error);
+        Ok(self.committed.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed)?.1)
+    }
+
+    /// The stable end reaches `high` once every transaction before it has ended.
+    fn wait_until_stable(
+        &self,
+        topic: &str,
+        partition: u32,
+        high: i64,
+        deadline: Instant,
+    ) -> Result<(), KafkaSinkError> {
+        loop {
+            let offset = self.stable_end(topic, partition)?;
+            if offset >= high {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(KafkaSinkError::OpenTransaction { topic: topic.to_owned(), partition, offset });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Visits every committed message that lies in the partition when this is called, in order, until `visit` breaks.
     pub(super) fn read(
         &self,
@@ -82,15 +115,8 @@ impl Reader {
         let deadline = Instant::now() + patience;
         let late = || failed(KafkaError::MessageConsumption(Code::OperationTimedOut));
         let (low, high) = self.offsets(topic, partition)?;
-        let stable = || self.committed.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed);
-        let high = if upto == Upto::End { high } else { stable()?.1 };
-        // The stable end reaches `high` once every transaction before it has ended.
-        while stable()?.1 < high {
-            if Instant::now() > deadline {
-                return Err(late());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let high = if upto == Upto::End { high } else { self.stable_end(topic, partition)? };
+        self.wait_until_stable(topic, partition, high, deadline)?;
         let first = match from {
             From::Beginning => low,
             From::Last(offsets) => low.max(high - offsets),

@@ -16,6 +16,7 @@ use operators::time::Tick;
 use super::progress::headers_of;
 use super::reader::{From, Reader, Upto};
 use super::{KafkaSinkError, Mode, Progress, SinkOptions, error, lock};
+use crate::fault;
 use crate::kafka::connection::Connection;
 use crate::outbox::{Message, Place};
 
@@ -70,8 +71,16 @@ impl Writer {
         if options.mode == Mode::Transactional {
             let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
             producer.init_transactions(PATIENCE).map_err(|error| KafkaSinkError::of(doing(), error))?;
+            fault::point("sink.fenced");
         }
         let reader = Reader::new(connection)?;
+        if options.mode == Mode::Transactional {
+            // Our own open transaction ended when we were initialised. One that the cluster forgot without ending it would be
+            // committed together with our next one, and its messages be there twice.
+            for topic in options.topics.iter().filter(|topic| shard < topic.shards) {
+                reader.settled(&topic.name, shard, options.transaction_timeout + PATIENCE)?;
+            }
+        }
         let progress = match newest(&reader, options, shard, Upto::End)? {
             Some(progress) => progress,
             None => nothing_yet(&reader, options, shard)?,
@@ -125,6 +134,7 @@ impl Writer {
         let is_transaction = self.options.mode == Mode::Transactional;
         if is_transaction {
             self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
+            fault::point("sink.begun");
         }
         for (tick, message) in messages {
             let topic = &self.options.topics[usize::from(message.topic)].name;
@@ -141,6 +151,7 @@ impl Writer {
             };
             self.hand_over(record, stop)?;
         }
+        fault::point("sink.produced");
         if !is_transaction {
             // What the progress covers must be there before the progress is.
             self.wait_for_acknowledgements(stop)?;
@@ -149,9 +160,11 @@ impl Writer {
         let json = progress.to_json();
         self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()), stop)?;
         self.wait_for_acknowledgements(stop)?;
+        fault::point("sink.acknowledged");
         if is_transaction {
             self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
         }
+        fault::point("sink.committed");
         self.progress = progress;
         Ok(())
     }

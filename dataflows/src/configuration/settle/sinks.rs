@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use super::super::bounds::{OUTBOX_BYTES, REPLICAS, SINK_NAME_BYTES_MAX, SINKS_MAX, TOPIC_BYTES_MAX};
+use super::super::bounds::{
+    OUTBOX_BYTES, REPLICAS, SINK_NAME_BYTES_MAX, SINKS_MAX, TOPIC_BYTES_MAX, TRANSACTION_TIMEOUT_MS,
+};
 use super::super::kafka::{Built, KafkaSettings};
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::Section;
@@ -163,6 +165,13 @@ fn delivery(section: &Section<WrittenSink>, kafka: Option<&KafkaSettings>, mista
         engine: text(&written.engine, "aisle"),
         mode: choice("mode", &written.mode, &modes, mistakes).unwrap_or(DeliveryMode::Transactional),
         outbox_bytes: unsigned("outbox_bytes", &written.outbox_bytes, OUTBOX_BYTES, 256 << 20, mistakes),
+        transaction_timeout_ms: unsigned(
+            "transaction_timeout_ms",
+            &written.transaction_timeout_ms,
+            TRANSACTION_TIMEOUT_MS,
+            60_000,
+            mistakes,
+        ),
         detaches: choice("when_full", &written.when_full, &when_full, mistakes).unwrap_or(false),
         create_with_replicas: flag(&written.create).unwrap_or(false).then_some(replicas),
     }
