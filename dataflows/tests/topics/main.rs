@@ -217,7 +217,7 @@ fn partitions_that_are_added_to_a_topic_are_read_from_a_recorded_tick_on() {
     let read = |partition: &str| health(&place, partition).map_or(0, |health| count(&health, "read"));
     eventually("both are read", || (read("events/0") == 2).then_some(()));
     broker.grow(&events, 2);
-    running.wait_for("has 2 partitions now; going on with them");
+    running.wait_for("has 2 partitions now; going on with that");
     let writer = broker.writer();
     write_all(&writer, &events, 1, &[&sent_twice, &event("c")]);
     write_all(&writer, &events, 0, &[&event("d")]);
