@@ -43,6 +43,12 @@ impl Broker {
         Broker::at(Some(port), 1)
     }
 
+    /// A broker of one's own that holds nothing: whatever one of that port had written is gone.
+    pub fn fresh(port: u16) -> Broker {
+        script(Some(port), 1, &["stop"]);
+        Broker::own(port)
+    }
+
     /// Three of one's own: topics have three replicas, of which two have to be in step.
     pub fn own_three(port: u16) -> Broker {
         Broker::at(Some(port), 3)

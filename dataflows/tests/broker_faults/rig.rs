@@ -37,11 +37,8 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn take() -> Turn {
-        Turn::of(|| {
-            // One that holds nothing: a broker that is killed takes the longer to come back the more it holds.
-            Broker::own(PORT).stop();
-            Broker::own(PORT)
-        })
+        // One that holds nothing: a broker that is killed takes the longer to come back the more it holds.
+        Turn::of(|| Broker::fresh(PORT))
     }
 
     pub(crate) fn of(broker: impl FnOnce() -> Broker) -> Turn {

@@ -51,6 +51,8 @@ impl Reader {
                 .set("enable.auto.commit", "false")
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "error")
+                // Each reading ends with an answer that is empty, for which a broker waits this long.
+                .set("fetch.wait.max.ms", "20")
                 .set("isolation.level", isolation)
                 .create()
         };
