@@ -250,8 +250,14 @@ start() {
 
 # Ends every process and removes the folder. What a cluster holds is of no use afterwards, so it is not asked politely.
 stop() {
-  local i
-  for ((i = 1; i <= 3; i++)); do end_process "$(folder_of "$i")" KILL 10; done
+  local i folder
+  for ((i = 1; i <= 3; i++)); do
+    folder=$(folder_of "$i")
+    end_process "$folder" KILL 10
+    # The system closes a killed process's ports a moment after the process is gone: whoever starts next needs them.
+    [ ! -f "$folder/process" ] || wait_until_free $((port + i - 1)) 10
+    [ ! -f "$folder/process" ] || wait_until_free "$(controller_port "$i")" 10
+  done
   rm -rf "$run"
 }
 
