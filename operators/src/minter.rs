@@ -320,7 +320,8 @@ impl Minter {
             return Status::Ended;
         }
         let idle_ms = self.parameters.lanes.get(index).map_or(i64::MAX, |lanes| lanes.idle_ms);
-        let fresh = |since_ms: TimeMs| wall_ms.saturating_sub(since_ms) <= idle_ms;
+        // What lies ahead of the clock was before somebody put it back: nobody knows how long ago.
+        let fresh = |since_ms: TimeMs| (0..=idle_ms).contains(&wall_ms.saturating_sub(since_ms));
         match held.evidence {
             Some((offset, asked_ms))
                 if (self.topology.partitions[index].live || self.topology.partitions[index].re_enters.is_some())

@@ -172,3 +172,19 @@ fn all_is_read_once_every_partition_has_ended_or_was_found_caught_up_by_this_run
     next(&mut after, &mut wall_ms);
     assert!(after.all_read());
 }
+
+#[test]
+fn an_answer_from_before_the_clock_was_put_back_is_none() {
+    let (mut minter, mut wall_ms) = (minter(true), START_MS);
+    minter.hold(PARTITION, Holding::CaughtUp(0), wall_ms);
+    assert_eq!(next(&mut minter, &mut wall_ms), Some(Status::Idle));
+    wall_ms -= 3_600 * SECOND;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        wall_ms += SECOND;
+        statuses.extend(minter.mint(wall_ms).as_ref().and_then(status));
+    }
+    assert_eq!(statuses, [Status::Behind], "it would otherwise hold for an hour and the idle time");
+    minter.hold(PARTITION, Holding::CaughtUp(0), wall_ms);
+    assert_eq!(next(&mut minter, &mut wall_ms), Some(Status::Idle));
+}
