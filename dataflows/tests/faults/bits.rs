@@ -8,16 +8,36 @@ use crate::place::{Place, refuses, succeeds, told};
 use crate::table::row;
 use crate::{is_killed, place_with_checkpoints, rows_of, run, verdict};
 
-/// A run that was killed when it had two checkpoints.
+/// A run that was killed when it had several checkpoints, of which two at least can be restored.
 pub(crate) fn half_done() -> Place {
     // On a machine that is busy with other things a run may end before it has so many.
-    for _ in 0..10 {
+    for _ in 0..20 {
         let place = place_with_checkpoints();
-        if is_killed(&run(&place, Some("checkpoint.manifest.after:3"), "2")) {
+        if is_killed(&run(&place, Some("checkpoint.manifest.after:3"), "2")) && restorable(&place).len() > 1 {
             return place;
         }
     }
     panic!("no run came to its third checkpoint");
+}
+
+/// The ticks of the checkpoints that a restart may go on from, ascending. A tick that changes nothing leaves no line in a
+/// change file, so a file may know less of its progress than the run knew when it took a checkpoint.
+fn restorable(place: &Place) -> Vec<u64> {
+    let progress = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        let ticks =
+            text.lines().filter_map(|line| line.strip_prefix("{\"progress\":")?.split(',').next()?.parse().ok());
+        ticks.max().unwrap_or(0)
+    };
+    let least: u64 = files_in(place, "sinks", "shard-").iter().map(progress).min().unwrap_or(0);
+    let manifests = files_in(place, "checkpoints", "manifests");
+    let mut ticks: Vec<u64> = manifests
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+        .filter(|tick| *tick <= least)
+        .collect();
+    ticks.sort_unstable();
+    ticks
 }
 
 fn flip(path: &Path) {
@@ -27,13 +47,8 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The greatest file name that contains the words, below the checkpoints.
-fn newest(place: &Place, words: &str) -> PathBuf {
-    newest_in(place, "checkpoints", words)
-}
-
-/// The greatest file name that contains the words, below a folder of the data.
-fn newest_in(place: &Place, folder: &str, words: &str) -> PathBuf {
+/// The files whose paths contain the words, below a folder of the data.
+fn files_in(place: &Place, folder: &str, words: &str) -> Vec<PathBuf> {
     let mut folders = vec![place.path("aisle-data").join(folder)];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -46,7 +61,12 @@ fn newest_in(place: &Place, folder: &str, words: &str) -> PathBuf {
             }
         }
     }
-    found.into_iter().max_by_key(|path| path.to_string_lossy().into_owned()).unwrap()
+    found
+}
+
+/// The greatest of them.
+fn newest_in(place: &Place, folder: &str, words: &str) -> PathBuf {
+    files_in(place, folder, words).into_iter().max_by_key(|path| path.to_string_lossy().into_owned()).unwrap()
 }
 
 #[test]
@@ -54,10 +74,13 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_used() {
     let undisturbed = place_with_checkpoints();
     succeeds(&run(&undisturbed, None, "2"));
     let undisturbed = rows_of(&undisturbed.path("aisle-data"));
-    for (kind, name) in [("manifests", "manifest"), (".segment", "segment")] {
+    for (kind, name) in [("manifests/", "manifest"), ("parts/", "segment")] {
         let began = Instant::now();
         let place = half_done();
-        flip(&newest(&place, kind));
+        let tick = restorable(&place).pop().unwrap();
+        let ending = if name == "segment" { ".segment" } else { "" };
+        let of_tick = files_in(&place, "checkpoints", &format!("{kind}{tick:020}"));
+        flip(of_tick.iter().find(|path| path.to_string_lossy().ends_with(ending)).unwrap());
         let again = run(&place, None, "1");
         succeeds(&again);
         let said = told(&again);
@@ -76,7 +99,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_used() {
 fn where_no_checkpoint_is_left_a_person_decides() {
     let place = half_done();
     for _ in 0..3 {
-        let path = newest(&place, "manifests");
+        let path = newest_in(&place, "checkpoints", "manifests");
         flip(&path);
         let aside = path.to_string_lossy().replace("manifests", "damaged");
         fs::create_dir_all(Path::new(&aside).parent().unwrap()).unwrap();
@@ -86,7 +109,7 @@ fn where_no_checkpoint_is_left_a_person_decides() {
         }
     }
     // Back with them, every one damaged.
-    let folder = newest(&place, "damaged").parent().unwrap().to_owned();
+    let folder = newest_in(&place, "checkpoints", "damaged").parent().unwrap().to_owned();
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         fs::rename(&path, path.to_string_lossy().replace("damaged", "manifests")).unwrap();
