@@ -281,8 +281,8 @@ fn records_of(step: u64) -> Vec<(u8, i32, String)> {
         15 => records.push((0, partition, "{\"broken\":".to_owned())),
         _ => {}
     }
-    if step % 3 == 0 {
-        let kind = if step % 33 == 0 { "count" } else { ["sale", "receipt"][(step % 2) as usize] };
+    if step.is_multiple_of(3) {
+        let kind = if step.is_multiple_of(33) { "count" } else { ["sale", "receipt"][(step % 2) as usize] };
         records.push((
             1,
             0,
