@@ -178,11 +178,12 @@ impl Cluster {
     }
 
     /// Topics by their names, in that order. For the start of a run: waits for up to ten seconds, and says which of the
-    /// things that can be wrong is.
+    /// things that can be wrong is. A topic is believed to be missing after five: a broker that has just created one, or
+    /// has just started, does not know of it for a moment.
     pub fn topics(&self, names: &[String]) -> Result<Vec<Topic>, ClusterError> {
         let shared = &self.shared;
         let bootstrap = shared.bootstrap.clone();
-        let until = Instant::now() + START_WAIT;
+        let began = Instant::now();
         let refused = || {
             matches!(
                 shared.trouble(),
@@ -191,7 +192,7 @@ impl Cluster {
         };
         let wanted = || {
             shared.hear();
-            Instant::now() < until && !refused()
+            began.elapsed() < START_WAIT && !refused()
         };
         loop {
             let answer = describe(&shared.asking, names, as_ms(START_WAIT), wanted);
@@ -209,6 +210,7 @@ impl Cluster {
             match topics {
                 // A cluster that has just started answers before each partition has its leader.
                 Err(ClusterError::Unreachable { .. }) if wanted() => std::thread::sleep(HEAR_EVERY),
+                Err(ClusterError::UnknownTopic { .. }) if began.elapsed() < GONE_AFTER => std::thread::sleep(HEAR_EVERY),
                 settled => return settled,
             }
         }
