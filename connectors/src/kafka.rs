@@ -4,7 +4,12 @@
 //! committed is read, and nothing is reset silently: an offset that is gone is an error with a name.
 
 pub mod cluster;
+mod committed;
 pub mod connection;
+pub mod log;
 mod native;
+mod producer;
+pub mod request;
 pub mod sink;
 pub mod source;
+mod topics;

@@ -256,6 +256,7 @@ fn an_outage_fills_the_outbox_and_passes() {
     place.write(&mut sink, 0..3);
     place.drain(&sink);
     broker.kill();
+    let killed = std::time::Instant::now();
     let watch = sink.watch();
     let written = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(3));
     let counting = std::sync::Arc::clone(&written);
@@ -277,8 +278,7 @@ fn an_outage_fills_the_outbox_and_passes() {
         still.1.elapsed() > Duration::from_secs(1)
     });
     assert!(count() < 60 && watch.durable() <= 3, "{} {}", count(), watch.durable());
-    // An outage longer than its transactions live.
-    std::thread::sleep(Duration::from_secs(6));
+    until("the outage lasts longer than its transactions live", || killed.elapsed() > Duration::from_secs(6));
     broker.restart();
     let sink = writing.join().unwrap();
     place.drain(&sink);

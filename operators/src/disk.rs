@@ -56,4 +56,22 @@ pub enum LogError {
         /// What does not hold.
         what: String,
     },
+    /// A log that is no file.
+    #[error(transparent)]
+    Elsewhere(Box<dyn std::error::Error + Send + Sync>),
+    /// It was asked to stop while it waited for whoever keeps the log.
+    #[error("the log was stopped while it waited")]
+    Stopped,
+}
+
+impl<L: Log + ?Sized> Log for Box<L> {
+    fn read(&mut self) -> Result<Vec<Vec<u8>>, LogError> {
+        (**self).read()
+    }
+    fn append(&mut self, entry: &[u8]) -> Result<(), LogError> {
+        (**self).append(entry)
+    }
+    fn sync(&mut self) -> Result<(), LogError> {
+        (**self).sync()
+    }
 }

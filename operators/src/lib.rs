@@ -19,6 +19,8 @@ pub mod identity;
 pub mod index;
 pub mod judge;
 pub mod memory_disk;
+#[cfg(any(test, feature = "simulation"))]
+pub mod memory_topic;
 pub mod minter;
 pub mod record;
 pub mod release;
@@ -26,11 +28,12 @@ pub mod resolve;
 pub mod retain;
 pub mod route;
 pub mod shard;
-#[cfg(feature = "simulation")]
+#[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 pub mod sink;
 pub mod source;
 pub mod time;
 pub mod timekeeper;
 pub mod topology;
+pub mod transactional_log;
 pub mod watermark;

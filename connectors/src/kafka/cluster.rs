@@ -210,7 +210,9 @@ impl Cluster {
             match topics {
                 // A cluster that has just started answers before each partition has its leader.
                 Err(ClusterError::Unreachable { .. }) if wanted() => std::thread::sleep(HEAR_EVERY),
-                Err(ClusterError::UnknownTopic { .. }) if began.elapsed() < GONE_AFTER => std::thread::sleep(HEAR_EVERY),
+                Err(ClusterError::UnknownTopic { .. }) if began.elapsed() < GONE_AFTER => {
+                    std::thread::sleep(HEAR_EVERY)
+                }
                 settled => return settled,
             }
         }

@@ -28,6 +28,8 @@ use std::time::Duration;
 use operators::time::Tick;
 
 use crate::kafka::connection::Connection;
+use crate::kafka::producer;
+use crate::kafka::topics::{Topics, Wanted};
 use crate::outbox::{Message, Outbox, Place};
 
 use self::shipper::Shipper;
@@ -35,10 +37,8 @@ use self::writer::Writer;
 
 mod error;
 mod progress;
-mod reader;
 mod rederived;
 mod shipper;
-mod topics;
 pub mod verify;
 mod writer;
 
@@ -214,7 +214,7 @@ impl KafkaSink {
         options: SinkOptions,
         folder: impl Into<PathBuf>,
     ) -> Result<Self, KafkaSinkError> {
-        topics::look_after(connection, &options)?;
+        look_after_topics(connection, &options)?;
         let name = options.name.clone();
         let outbox = Outbox::open(folder, options.outbox_bytes);
         let shared = Arc::new(Shared {
@@ -227,7 +227,7 @@ impl KafkaSink {
         });
         let mut writers = Vec::new();
         for shard in 0..shared.options.shards() {
-            writers.push(Writer::open(&shared.connection, &shared.options, shard, writer::new_identity())?);
+            writers.push(Writer::open(&shared.connection, &shared.options, shard, producer::new_identity())?);
         }
         *lock(&shared.places) = writers.iter().map(|writer| writer.progress().place()).collect();
         let needed = writers.iter().map(|writer| writer.progress().place().tick).min().unwrap_or(0);
@@ -340,6 +340,27 @@ impl Drop for KafkaSink {
             let _ = thread.join();
         }
     }
+}
+
+/// Makes sure that each topic is there, with a partition for each shard.
+fn look_after_topics(connection: &Connection, options: &SinkOptions) -> Result<(), KafkaSinkError> {
+    /// Small segments, so that compaction keeps the topic as short as it should be.
+    const OF_PROGRESS: [(&str, &str); 3] =
+        [("cleanup.policy", "compact"), ("segment.bytes", "16777216"), ("segment.ms", "3600000")];
+    let topics = Topics::new(connection)?;
+    let progress = Topic { name: options.progress_topic(), shards: options.shards() };
+    let of_views = options.topics.iter().map(|topic| (topic, [].as_slice()));
+    for (Topic { name, shards }, settings) in of_views.chain([(&progress, OF_PROGRESS.as_slice())]) {
+        let wanted = Wanted { name, partitions: *shards, settings };
+        let Some(found) = topics.find_or_make(wanted, options.create_with_replicas)? else {
+            let (topic, command) = (name.clone(), wanted.command(connection));
+            return Err(KafkaSinkError::MissingTopic { topic, command });
+        };
+        if found != *shards as usize {
+            return Err(KafkaSinkError::Partitions { topic: name.clone(), found, wanted: *shards });
+        }
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -111,7 +111,7 @@ fn crashes_leave_no_trace(range: Range<u64>) {
     let whole_range = seeds(range.clone()).len() > 1;
     let reached = each(range, leaves_no_trace);
     let total = |of: fn(&Coverage) -> u64| reached.iter().map(|reached| of(&reached.coverage)).sum::<u64>();
-    let troubles: [(&str, u64); 11] = [
+    let troubles: [(&str, u64); 17] = [
         ("crashes", total(|coverage| coverage.crashes)),
         ("crashes in a write", total(|coverage| coverage.crashes_in_a_write)),
         ("crashes in replay", total(|coverage| coverage.crashes_in_replay)),
@@ -123,6 +123,12 @@ fn crashes_leave_no_trace(range: Range<u64>) {
         ("crashes in a checkpoint", total(|coverage| coverage.crashes_in_a_checkpoint)),
         ("restarts from a checkpoint", total(|coverage| coverage.restored)),
         ("restarts from an older checkpoint", total(|coverage| coverage.fallen_back)),
+        ("refused transactions", total(|coverage| coverage.remap_topic.refused)),
+        ("transactions that nobody ended", total(|coverage| coverage.remap_topic.left_open)),
+        ("held ends of transactions", total(|coverage| coverage.remap_topic.held)),
+        ("ends that came too late", total(|coverage| coverage.remap_topic.too_late)),
+        ("transactions written again", total(|coverage| coverage.remap_topic.answers_lost)),
+        ("committed and not shown yet", total(|coverage| coverage.remap_topic.unstable)),
     ];
     println!("{} seeds: {troubles:?}", reached.len());
     let words: Vec<&str> = reached.iter().filter_map(|reached| reached.disagreement.as_deref()).collect();

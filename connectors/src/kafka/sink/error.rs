@@ -2,36 +2,16 @@
 
 use std::sync::Arc;
 
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
-
 use operators::time::Tick;
+
+use crate::kafka::request::RequestError;
 
 /// What went wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaSinkError {
-    /// Nothing is lost: the same may succeed later.
-    #[error("could not {doing}")]
-    Unreachable {
-        /// What was tried, with names.
-        doing: String,
-        /// Why.
-        source: KafkaError,
-    },
-    /// The cluster refuses, and will go on refusing.
-    #[error("could not {doing}; correct the credentials, or ask for the permission")]
-    Refused {
-        /// What was tried, with names.
-        doing: String,
-        /// Why.
-        source: KafkaError,
-    },
-    /// A message is larger than the cluster takes.
-    #[error("could not {doing}: a message is too large; raise `max.message.bytes` of the topic")]
-    TooLarge {
-        /// What was tried, with names.
-        doing: String,
-    },
+    /// A question or an order of ours to the cluster.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// There is no such topic.
     #[error("there is no topic \"{topic}\"; set `create = true`, or make it: {command}")]
     MissingTopic {
@@ -94,20 +74,6 @@ pub enum KafkaSinkError {
         /// What does not hold.
         what: String,
     },
-    /// A transaction that nobody ends hides what lies behind it.
-    #[error(
-        "a transaction that begins at offset {offset} of partition {partition} of \"{topic}\" does not end, and what lies \
-         behind it can't be read; if its writer is gone, the cluster has forgotten it: \
-         kafka-transactions.sh abort --topic {topic} --partition {partition} --start-offset {offset}, then start again"
-    )]
-    OpenTransaction {
-        /// Which topic.
-        topic: String,
-        /// Which partition.
-        partition: u32,
-        /// Its first offset.
-        offset: i64,
-    },
     /// It says less than it said before.
     #[error(
         "the progress of partition {partition} of \"{topic}\" went back from tick {before} to {now}: the cluster lost what \
@@ -169,35 +135,10 @@ pub enum KafkaSinkError {
 impl KafkaSinkError {
     /// Whether the same may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, KafkaSinkError::Unreachable { .. } | KafkaSinkError::OpenTransaction { .. })
+        matches!(self, KafkaSinkError::Request(error) if error.is_transient())
     }
 
     pub(super) fn outbox(sink: &str, source: std::io::Error) -> Self {
         KafkaSinkError::Outbox { sink: sink.to_owned(), source }
     }
-
-    /// What an answer of the cluster means.
-    pub(super) fn of(doing: impl Into<String>, source: KafkaError) -> Self {
-        let doing = doing.into();
-        match source.rdkafka_error_code() {
-            Some(Code::MessageSizeTooLarge) => KafkaSinkError::TooLarge { doing },
-            Some(
-                Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::TransactionalIdAuthorizationFailed
-                | Code::SaslAuthenticationFailed
-                | Code::Authentication,
-            ) => KafkaSinkError::Refused { doing, source },
-            _ => KafkaSinkError::Unreachable { doing, source },
-        }
-    }
-}
-
-/// Whether an answer says that another writer came, or that the cluster gave up our transaction: it sounds the same.
-pub(super) fn is_fenced(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
-    )
 }

@@ -11,9 +11,10 @@ use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use operators::time::Tick;
 
 use super::progress::{Chain, Progress};
-use super::reader::{From, Reader, Upto};
 use super::{KafkaSinkError, Mode};
+use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
+use crate::kafka::request::RequestError;
 use crate::outbox::Message;
 
 /// What is to be verified.
@@ -102,6 +103,12 @@ pub enum VerifyError {
         /// What was found.
         found: String,
     },
+}
+
+impl std::convert::From<RequestError> for VerifyError {
+    fn from(error: RequestError) -> Self {
+        VerifyError::Kafka(error.into())
+    }
 }
 
 /// Verifies a topic and gives every message to `visit`, partition by partition, in order and once.
@@ -345,9 +352,9 @@ impl Origin {
 }
 
 /// The topics of a cluster, with their partitions.
-fn topics_of(connection: &Connection) -> Result<BTreeMap<String, usize>, KafkaSinkError> {
+fn topics_of(connection: &Connection) -> Result<BTreeMap<String, usize>, RequestError> {
     let doing = || format!("ask {} for its topics", connection.bootstrap);
-    let failed = |error| KafkaSinkError::of(doing(), error);
+    let failed = |error| RequestError::of(doing(), error);
     let consumer: BaseConsumer = connection.client_config().create().map_err(failed)?;
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(20)).map_err(failed)?;
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())

@@ -1,62 +1,34 @@
 //! The one writer of a shard.
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use operators::time::Tick;
 
 use super::progress::headers_of;
-use super::reader::{From, Reader, Upto};
-use super::{KafkaSinkError, Mode, Progress, SinkOptions, error, lock};
+use super::{KafkaSinkError, Mode, Progress, SinkOptions};
 use crate::fault;
+use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
+use crate::kafka::producer::{self, Deliveries, PATIENCE, Producer};
+use crate::kafka::request::{RequestError, is_fenced};
 use crate::outbox::{Message, Place};
-
-/// How long the cluster may take to answer before the client is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many offsets from the end of a progress partition are looked at first.
 const TAIL_OFFSETS: i64 = 2_000;
-
-/// A name for this start of the engine, which nobody else has: who wrote last is told by it.
-pub(super) fn new_identity() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{:x}", std::process::id(), since.as_nanos())
-}
 
 /// A producer that has fenced whoever wrote before, and knows how far its shard is.
 pub(super) struct Writer {
     options: SinkOptions,
     shard: u32,
-    producer: ThreadedProducer<Deliveries>,
+    producer: Producer,
     progress: Progress,
-}
-
-/// Keeps the first failure of a delivery. Reports are served by a thread of the producer: nothing else calls this often
-/// enough while a transaction commits or aborts.
-#[derive(Default)]
-struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Deliveries {}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            lock(&self.failed).get_or_insert(error.clone());
-        }
-    }
 }
 
 impl Writer {
@@ -70,7 +42,7 @@ impl Writer {
         let producer = producer(connection, options, shard)?;
         if options.mode == Mode::Transactional {
             let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
-            producer.init_transactions(PATIENCE).map_err(|error| KafkaSinkError::of(doing(), error))?;
+            producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
             fault::point("sink.fenced");
         }
         let reader = Reader::new(connection)?;
@@ -194,7 +166,7 @@ impl Writer {
         let mut told = false;
         loop {
             let flushed = self.producer.flush(Duration::from_millis(200));
-            if let Some(error) = lock(&self.producer.context().failed).take() {
+            if let Some(error) = self.producer.context().failure() {
                 return Err(self.failed("deliver messages", error));
             }
             match flushed {
@@ -231,37 +203,32 @@ impl Writer {
             let command = "it was there at the start; stop, and start again once it is".to_owned();
             return KafkaSinkError::MissingTopic { topic: topics.join("\" or \""), command };
         }
-        if error::is_fenced(&error) {
+        if is_fenced(&error) {
             // Who it was is looked up before anything else happens.
-            return KafkaSinkError::Unreachable {
+            return RequestError::Unreachable {
                 doing: format!("{doing} as \"{id}\", which was fenced"),
                 source: error,
-            };
+            }
+            .into();
         }
-        KafkaSinkError::of(format!("{doing} as \"{id}\""), error)
+        RequestError::of(format!("{doing} as \"{id}\""), error).into()
     }
 }
 
-fn producer(
-    connection: &Connection,
-    options: &SinkOptions,
-    shard: u32,
-) -> Result<ThreadedProducer<Deliveries>, KafkaSinkError> {
-    let mut config = connection.client_config();
-    config.set("enable.idempotence", "true").set("acks", "all").set("compression.codec", "lz4").set("linger.ms", "2");
-    match options.mode {
+fn producer(connection: &Connection, options: &SinkOptions, shard: u32) -> Result<Producer, KafkaSinkError> {
+    let config = match options.mode {
         Mode::Transactional => {
-            let timeout_ms = options.transaction_timeout.as_millis().to_string();
-            config
-                .set("transactional.id", options.transactional_id(shard))
-                .set("transaction.timeout.ms", &timeout_ms)
-                .set("message.timeout.ms", &timeout_ms);
+            producer::transactional(connection, &options.transactional_id(shard), options.transaction_timeout)
         }
-        // Never given up: what is sent later must not be there while something earlier is not.
-        Mode::IdempotentSequenced => drop(config.set("message.timeout.ms", "0")),
-    }
+        Mode::IdempotentSequenced => {
+            let mut config = producer::idempotent(connection);
+            // Never given up: what is sent later must not be there while something earlier is not.
+            config.set("message.timeout.ms", "0");
+            config
+        }
+    };
     let producer = config.create_with_context(Deliveries::default());
-    producer.map_err(|error| KafkaSinkError::of("make a producer", error))
+    producer.map_err(|error| RequestError::of("make a producer", error).into())
 }
 
 /// A shard's newest progress.

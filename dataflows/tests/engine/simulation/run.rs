@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 use dataflows::graph::{Publication, build};
 use operators::binding::{Binding, Configuration};
 use operators::bindings::Inlet;
+use operators::disk::{Log, LogError};
 use operators::framed_log::FramedLog;
+use operators::memory_topic::{MemoryTopic, MemoryTopicError, MemoryTransactions, Troubles};
 use operators::minter::{Holding, MinterOptions};
 use operators::simulation::{Cluster, Random};
 use operators::time::{MINUS_INFINITY, Tick, TimeMs};
-use operators::timekeeper::{Timekeeper, read_bindings};
+use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::PartitionId;
+use operators::transactional_log::{TransactionalLog, read_entries};
 
 use super::disk::FusedDisk;
 use super::reader::{Reader, offset};
@@ -51,6 +54,8 @@ pub struct Coverage {
     pub restored: u64,
     /// Of these: not from the newest, which was said to be damaged.
     pub fallen_back: u64,
+    /// What went wrong with the transactions of a remap log in a topic.
+    pub remap_topic: Troubles,
 }
 
 /// A run that ended.
@@ -73,7 +78,7 @@ struct Incarnation {
     workers: usize,
     publications: Arc<Mutex<Vec<Publication>>>,
     inlet: Inlet,
-    timekeeper: Timekeeper<FramedLog<FusedDisk>>,
+    timekeeper: Timekeeper<Box<dyn Log>>,
     readers: Vec<Reader>,
     /// What readers said and the minter has not heard, by partition.
     told: Vec<VecDeque<Holding>>,
@@ -93,6 +98,8 @@ struct Simulation {
     options: MinterOptions,
     in_flight: Tick,
     disk: FusedDisk,
+    /// Where the remap log is, unless it is a file.
+    topic: Option<MemoryTopic>,
     wall_ms: TimeMs,
     /// Everything that any dataflow was ever given.
     given: Vec<Binding>,
@@ -120,13 +127,34 @@ pub fn run(history: History, seed: u64) -> Outcome {
         simulation.coverage.rescaled += u64::from(workers != before);
     }
     simulation.disk.mend();
-    let Simulation { mut history, disk, coverage, schedule, shown, .. } = simulation;
-    history.bindings = bindings(&disk, &history);
+    let Simulation { mut history, disk, topic, mut coverage, schedule, shown, .. } = simulation;
+    if let Some(topic) = &topic {
+        coverage.remap_topic = topic.troubles();
+    }
+    history.bindings = bindings(&disk, topic.as_ref(), &history);
     Outcome { history, disk, coverage, schedule, shown }
 }
 
-fn bindings(disk: &FusedDisk, history: &History) -> Vec<Binding> {
-    read_bindings(&mut FramedLog::new(disk.clone(), REMAP), &history.topology).expect("a crash leaves a log readable")
+/// What the remap log holds now.
+fn bindings(disk: &FusedDisk, topic: Option<&MemoryTopic>, history: &History) -> Vec<Binding> {
+    let file = || Box::new(FramedLog::new(disk.clone(), REMAP)) as Box<dyn Log>;
+    let mut log = topic.map_or_else(file, |topic| Box::new(Committed(topic.sound_client())));
+    read_bindings(&mut log, &history.topology).expect("a crash leaves a log readable")
+}
+
+/// What a reader sees of a log in a topic, who fences nobody.
+struct Committed(MemoryTransactions);
+
+impl Log for Committed {
+    fn read(&mut self) -> Result<Vec<Vec<u8>>, LogError> {
+        Ok(read_entries(&mut self.0)?)
+    }
+    fn append(&mut self, _: &[u8]) -> Result<(), LogError> {
+        unreachable!("it is only read")
+    }
+    fn sync(&mut self) -> Result<(), LogError> {
+        unreachable!("it is only read")
+    }
 }
 
 impl Simulation {
@@ -152,6 +180,8 @@ impl Simulation {
             configuration,
             options,
             disk: FusedDisk::default(),
+            // In its own run of numbers, so that what a seed does with a file stays what it was.
+            topic: (seed % 3 == 1).then(MemoryTopic::default),
             given: Vec::new(),
             ends,
             coverage: Coverage::default(),
@@ -164,11 +194,8 @@ impl Simulation {
     fn start(&mut self, workers: usize) -> Incarnation {
         let sink = Sink::resume(self.disk.clone(), &self.history);
         self.coverage.torn_sinks += sink.torn;
-        let log = FramedLog::new(self.disk.clone(), REMAP);
-        let timekeeper =
-            Timekeeper::open(log, &self.history.topology, self.options, self.in_flight, self.configuration.clone())
-                .expect("a crash leaves a log readable");
-        let kept = bindings(&self.disk, &self.history);
+        let timekeeper = self.open_timekeeper();
+        let kept = bindings(&self.disk, self.topic.as_ref(), &self.history);
         assert!(kept.len() >= self.given.len(), "{} bindings were given, {} are left", self.given.len(), kept.len());
         assert_eq!(kept[..self.given.len()], self.given, "what was given is what the log holds");
 
@@ -213,6 +240,27 @@ impl Simulation {
         let done = timekeeper.first();
         let restored = (upper > 0).then(|| (upper, Vec::new()));
         Incarnation { cluster, workers, publications, inlet, timekeeper, readers, told, sink, done, vault, restored }
+    }
+
+    /// Opens the remap log; where it is in a topic, as often as it takes until the topic answers.
+    fn open_timekeeper(&mut self) -> Timekeeper<Box<dyn Log>> {
+        let open = |log: Box<dyn Log>| {
+            Timekeeper::open(log, &self.history.topology, self.options, self.in_flight, self.configuration.clone())
+        };
+        let Some(topic) = &self.topic else {
+            let log = FramedLog::new(self.disk.clone(), REMAP);
+            return open(Box::new(log)).expect("a crash leaves a log readable");
+        };
+        loop {
+            let (mut choices, writer) = (Random::new(self.random.next()), format!("{:x}", self.random.next()));
+            let client = topic.client(move |below| choices.below(below));
+            let client = if self.crashes_left > 0 { client.killed_in_pauses() } else { client };
+            let opened = TransactionalLog::open(client, writer).map_err(LogError::from).map_err(TimekeeperError::from);
+            match opened.and_then(|log| open(Box::new(log))) {
+                Ok(timekeeper) => return timekeeper,
+                Err(error) => assert_eq!(error.to_string(), MemoryTopicError::NoAnswer.to_string()),
+            }
+        }
     }
 
     /// Lets a cluster work; says whether it came to the end rather than to a crash.

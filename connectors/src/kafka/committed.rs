@@ -9,14 +9,14 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::KafkaSinkError;
-use crate::kafka::connection::Connection;
+use super::connection::Connection;
+use super::request::RequestError;
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// A client that reads partitions one after the other.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     committed: BaseConsumer,
     /// Sees open transactions, too.
     uncommitted: BaseConsumer,
@@ -24,16 +24,18 @@ pub(super) struct Reader {
 
 /// From where a partition is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// From its first offset.
     Beginning,
     /// So many offsets before its end.
     Last(i64),
+    /// From this offset.
+    Offset(i64),
 }
 
 /// How far it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Upto {
+pub(crate) enum Upto {
     /// To its end: transactions that are open are waited for, since one of somebody else may lie before a committed
     /// message, which is not seen until that one ends.
     End,
@@ -42,7 +44,7 @@ pub(super) enum Upto {
 }
 
 impl Reader {
-    pub(super) fn new(connection: &Connection) -> Result<Self, KafkaSinkError> {
+    pub(crate) fn new(connection: &Connection) -> Result<Self, RequestError> {
         let consumer = |isolation: &str| -> Result<BaseConsumer, KafkaError> {
             connection
                 .client_config()
@@ -56,7 +58,7 @@ impl Reader {
                 .set("isolation.level", isolation)
                 .create()
         };
-        let failed = |error| KafkaSinkError::of("make a consumer", error);
+        let failed = |error| RequestError::of("make a consumer", error);
         Ok(Reader {
             committed: consumer("read_committed").map_err(failed)?,
             uncommitted: consumer("read_uncommitted").map_err(failed)?,
@@ -64,46 +66,40 @@ impl Reader {
     }
 
     /// The first offset of a partition, and the one behind its last.
-    pub(super) fn offsets(&self, topic: &str, partition: u32) -> Result<(i64, i64), KafkaSinkError> {
-        let failed = |error| KafkaSinkError::of(format!("ask for the offsets of {topic}[{partition}]"), error);
+    pub(crate) fn offsets(&self, topic: &str, partition: u32) -> Result<(i64, i64), RequestError> {
+        let failed = |error| RequestError::of(format!("ask for the offsets of {topic}[{partition}]"), error);
         self.uncommitted.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed)
     }
 
     /// Returns once no transaction is open in a partition as it is when this is called.
-    pub(super) fn settled(&self, topic: &str, partition: u32, patience: Duration) -> Result<(), KafkaSinkError> {
+    pub(crate) fn settled(&self, topic: &str, partition: u32, patience: Duration) -> Result<(), RequestError> {
         let deadline = Instant::now() + patience;
         let (_, high) = self.offsets(topic, partition)?;
         self.wait_until_stable(topic, partition, high, deadline)
     }
 
     /// Where the first open transaction begins, or else the end.
-    fn stable_end(&self, topic: &str, partition: u32) -> Result<i64, KafkaSinkError> {
-        let failed = |error| KafkaSinkError::of(format!("ask for the stable end of {topic}[{partition}]"), error);
+    fn stable_end(&self, topic: &str, partition: u32) -> Result<i64, RequestError> {
+        let failed = |error| RequestError::of(format!("ask for the stable end of {topic}[{partition}]"), error);
         Ok(self.committed.fetch_watermarks(topic, partition as i32, QUESTION).map_err(failed)?.1)
     }
 
     /// The stable end reaches `high` once every transaction before it has ended.
-    fn wait_until_stable(
-        &self,
-        topic: &str,
-        partition: u32,
-        high: i64,
-        deadline: Instant,
-    ) -> Result<(), KafkaSinkError> {
+    fn wait_until_stable(&self, topic: &str, partition: u32, high: i64, deadline: Instant) -> Result<(), RequestError> {
         loop {
             let offset = self.stable_end(topic, partition)?;
             if offset >= high {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(KafkaSinkError::OpenTransaction { topic: topic.to_owned(), partition, offset });
+                return Err(RequestError::OpenTransaction { topic: topic.to_owned(), partition, offset });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Visits every committed message that lies in the partition when this is called, in order, until `visit` breaks.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         topic: &str,
         partition: u32,
@@ -111,9 +107,9 @@ impl Reader {
         upto: Upto,
         patience: Duration,
         mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
-    ) -> Result<(), KafkaSinkError> {
+    ) -> Result<(), RequestError> {
         let doing = || format!("read {topic}[{partition}]");
-        let failed = |error| KafkaSinkError::of(doing(), error);
+        let failed = |error| RequestError::of(doing(), error);
         let deadline = Instant::now() + patience;
         let late = || failed(KafkaError::MessageConsumption(Code::OperationTimedOut));
         let (low, high) = self.offsets(topic, partition)?;
@@ -122,6 +118,7 @@ impl Reader {
         let first = match from {
             From::Beginning => low,
             From::Last(offsets) => low.max(high - offsets),
+            From::Offset(offset) => low.max(offset),
         };
         if first >= high {
             return Ok(());
