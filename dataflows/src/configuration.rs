@@ -21,8 +21,8 @@ use std::path::PathBuf;
 pub use compatible::{Change, compatible};
 pub use csv::{Column, CsvSettings, TimeFormat};
 pub use kafka::{
-    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PasswordPlace, SaslMechanism, SourceTopic, TopicRecord,
-    TopicStart,
+    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, LogsSettings, PasswordPlace, SaslMechanism, SourceTopic,
+    TopicRecord, TopicStart,
 };
 pub use mistake::{Mistake, Position};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};

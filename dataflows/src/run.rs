@@ -14,6 +14,7 @@ pub mod http;
 pub mod inputs;
 pub mod inquiry;
 pub mod job;
+pub mod logs;
 pub mod output;
 mod password;
 pub mod progress;

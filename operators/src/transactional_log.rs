@@ -231,13 +231,16 @@ impl<T: Transactions> TransactionalLog<T> {
     }
 
     fn write(&mut self) -> Result<(), TransactionalLogError<T::Error>> {
-        let End { mut link, .. } = self.end.expect("whoever appends has read to the end");
+        let End { mut link, offset: before } = self.end.expect("whoever appends has read to the end");
         let mut messages = Vec::new();
         for entry in &self.pending {
             messages.extend(chain::messages(link, entry, &self.writer));
             link = link.with(entry);
         }
         let offset = self.transactions.write(&messages).map_err(TransactionalLogError::Transactions)?;
+        if offset <= before {
+            return Err(TransactionalLogError::WentBack { name: self.name(), before, now: offset });
+        }
         self.end = Some(End { link, offset });
         self.pending.clear();
         Ok(())

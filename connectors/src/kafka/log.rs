@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use operators::transactional_log::{
@@ -18,7 +18,7 @@ use operators::transactional_log::{
 
 use super::committed::{self, From, Reader};
 use super::connection::Connection;
-use super::producer::{Deliveries, PATIENCE, Producer, new_identity, transactional};
+use super::producer::{PATIENCE, Producer, new_identity, transactional};
 use super::request::RequestError;
 use super::topics::{Topics, Wanted};
 use crate::fault;
@@ -118,49 +118,33 @@ impl TopicTransactions {
     fn transact(&self, producer: &Producer, messages: &[Message]) -> Result<u64, RequestError> {
         producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
         fault::point("log.begun");
+        let began = Instant::now();
         for message in messages {
             let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value.as_bytes()) })
             });
             let record = BaseRecord::to(&self.topic).partition(0).key(message.key.as_slice());
-            self.send(producer, record.payload(message.value.as_slice()).headers(headers))?;
+            let handed_over =
+                producer.hand_over(record.payload(message.value.as_slice()).headers(headers), || self.is_wanted(began));
+            handed_over.map_err(|error| self.failed("send an entry", error))?;
         }
         fault::point("log.sent");
         self.wait_for_acknowledgements(producer)?;
         fault::point("log.acknowledged");
-        producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
+        producer.commit_transaction().map_err(|error| self.failed("commit a transaction", error))?;
         fault::point("log.committed");
-        Ok(u64::try_from(producer.context().next_offset()).unwrap_or_default())
-    }
-
-    /// Gives a record to the producer's queue, and waits while that is full.
-    fn send(&self, producer: &Producer, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), RequestError> {
-        let began = Instant::now();
-        loop {
-            match producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), refused)) if self.is_wanted(began) => {
-                    record = refused;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err((error, _)) => return Err(self.failed("send an entry", error)),
-            }
-        }
+        Ok(u64::try_from(producer.next_offset()).unwrap_or_default())
     }
 
     fn wait_for_acknowledgements(&self, producer: &Producer) -> Result<(), RequestError> {
         let began = Instant::now();
-        loop {
-            let flushed = producer.flush(Duration::from_millis(200));
-            if let Some(error) = producer.context().failure() {
-                return Err(self.failed("deliver an entry", error));
-            }
-            match flushed {
-                Ok(()) => return Ok(()),
-                Err(error) if error.rdkafka_error_code() == Some(Code::OperationTimedOut) && self.is_wanted(began) => {}
-                Err(error) => return Err(self.failed("deliver an entry", error)),
+        let failed = |error| self.failed("deliver an entry", error);
+        while !producer.is_acknowledged(Duration::from_millis(100)).map_err(failed)? {
+            if !self.is_wanted(began) {
+                return Err(failed(KafkaError::Flush(Code::OperationTimedOut)));
             }
         }
+        Ok(())
     }
 
     /// Whether it is worth waiting on.
@@ -203,9 +187,8 @@ impl Transactions for TopicTransactions {
     fn fence(&mut self) -> Result<(), RequestError> {
         self.producer = None;
         let config = transactional(&self.connection, &self.topic, TRANSACTION_TIMEOUT);
-        let producer = config.create_with_context(Deliveries::default());
-        let producer: Producer = producer.map_err(|error| RequestError::of("make a producer", error))?;
-        let initialised = producer.init_transactions(PATIENCE);
+        let producer = Producer::new(&config).map_err(|error| RequestError::of("make a producer", error))?;
+        let initialised = producer.init_transactions();
         initialised.map_err(|error| self.failed("initialise the transactions", error))?;
         fault::point("log.fenced");
         self.producer = Some(producer);

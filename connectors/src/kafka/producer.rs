@@ -1,14 +1,15 @@
 //! What every writer of ours has in common.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::connection::Connection;
 
@@ -21,31 +22,28 @@ pub(crate) fn new_identity() -> String {
     format!("{}-{:x}", std::process::id(), since.as_nanos())
 }
 
-/// A producer whose reports are served by a thread of its own: nothing else calls often enough while a transaction commits
-/// or aborts.
-pub(crate) type Producer = ThreadedProducer<Deliveries>;
-
-/// Keeps the first failure of a delivery, and how far the topic was written.
-#[derive(Default)]
-pub(crate) struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
-    next_offset: AtomicI64,
+/// A producer that counts what it was given and what of that is acknowledged. Its reports are served by a thread of its own:
+/// nothing else calls often enough while a transaction commits or aborts.
+pub(crate) struct Producer {
+    client: ThreadedProducer<Deliveries>,
+    handed_over: AtomicU64,
 }
 
-impl Deliveries {
-    /// The first failure since this was asked last.
-    pub(crate) fn failure(&self) -> Option<KafkaError> {
-        self.locked().take()
-    }
+/// What became of the messages of a producer.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    reported: Mutex<Reported>,
+    /// More was reported.
+    more: Condvar,
+}
 
-    /// The offset behind the last message that was delivered, where all of them go to one partition.
-    pub(crate) fn next_offset(&self) -> i64 {
-        self.next_offset.load(Ordering::Acquire)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Option<KafkaError>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Default)]
+struct Reported {
+    /// The first failure.
+    failed: Option<KafkaError>,
+    acknowledged: u64,
+    /// Behind the message that was acknowledged last.
+    next_offset: i64,
 }
 
 impl ClientContext for Deliveries {}
@@ -54,11 +52,81 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut reported = lock(&self.reported);
         match result {
-            Ok(message) => drop(self.next_offset.fetch_max(message.offset() + 1, Ordering::AcqRel)),
-            Err((error, _)) => drop(self.locked().get_or_insert(error.clone())),
+            Ok(message) => {
+                reported.acknowledged += 1;
+                reported.next_offset = message.offset() + 1;
+            }
+            Err((error, _)) => drop(reported.failed.get_or_insert(error.clone())),
+        }
+        self.more.notify_all();
+    }
+}
+
+impl Producer {
+    pub(crate) fn new(config: &ClientConfig) -> Result<Self, KafkaError> {
+        let client = config.create_with_context(Deliveries::default())?;
+        Ok(Producer { client, handed_over: AtomicU64::new(0) })
+    }
+
+    /// Gives a record to the queue, and waits while that is full, as long as it `is_wanted`.
+    pub(crate) fn hand_over(
+        &self,
+        mut record: BaseRecord<'_, [u8], [u8]>,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(), KafkaError> {
+        loop {
+            match self.client.send(record) {
+                Ok(()) => {
+                    self.handed_over.fetch_add(1, Ordering::AcqRel);
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(Code::QueueFull), refused)) if is_wanted() => {
+                    record = refused;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(error),
+            }
         }
     }
+
+    /// Waits until everything that was handed over is acknowledged, for some time at most; says whether it is.
+    ///
+    /// The client's own `flush` polls for reports, which the thread that serves them takes away from under it: it comes
+    /// back a tenth of a second late.
+    pub(crate) fn is_acknowledged(&self, at_most: Duration) -> Result<bool, KafkaError> {
+        let all = self.handed_over.load(Ordering::Acquire);
+        let deliveries = self.client.context();
+        let waits = |reported: &mut Reported| reported.failed.is_none() && reported.acknowledged < all;
+        let waited = deliveries.more.wait_timeout_while(lock(&deliveries.reported), at_most, waits);
+        let (mut reported, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match reported.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(reported.acknowledged >= all),
+        }
+    }
+
+    /// The offset behind the message that was acknowledged last, where all of them go to one partition.
+    pub(crate) fn next_offset(&self) -> i64 {
+        lock(&self.client.context().reported).next_offset
+    }
+
+    pub(crate) fn init_transactions(&self) -> Result<(), KafkaError> {
+        self.client.init_transactions(PATIENCE)
+    }
+
+    pub(crate) fn begin_transaction(&self) -> Result<(), KafkaError> {
+        self.client.begin_transaction()
+    }
+
+    pub(crate) fn commit_transaction(&self) -> Result<(), KafkaError> {
+        self.client.commit_transaction(PATIENCE)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An idempotent producer that waits until all replicas have a message.

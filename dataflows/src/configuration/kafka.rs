@@ -69,6 +69,17 @@ pub enum PasswordPlace {
     File(String),
 }
 
+/// Where the logs are that a run writes itself, if not in its data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogsSettings {
+    /// The topic of the remap log.
+    pub remap_topic: String,
+    /// The topic of the command log.
+    pub commands_topic: String,
+    /// Topics that are missing are made with so many replicas, if at all.
+    pub create_with_replicas: Option<u16>,
+}
+
 /// Where a topic is read from when a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicStart {

@@ -12,8 +12,8 @@ use super::csv::Column;
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
-    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenRegistry, WrittenSessions, WrittenSink, WrittenSource,
-    WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenLogs, WrittenRegistry, WrittenSessions, WrittenSink,
+    WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
 
 /// A section as it is written, without what was wrong with it.
@@ -56,6 +56,7 @@ pub(super) struct WrittenSections {
     pub(super) file: Section<WrittenFile>,
     pub(super) time: Section<WrittenTime>,
     pub(super) kafka: Option<WrittenKafkaSections>,
+    pub(super) logs: Option<Section<WrittenLogs>>,
     pub(super) registry: Option<Section<WrittenRegistry>>,
     /// Whether there is anything under that name, be it wrong.
     pub(super) sources_given: bool,
@@ -105,7 +106,8 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let sources_given = root.contains_key("sources");
     let time = one(&mut root, "time", mistakes);
     let kafka = kafka(&mut root, mistakes);
-    let registry = registry(&mut root, mistakes);
+    let logs = optional(&mut root, "logs", mistakes);
+    let registry = optional(&mut root, "registry", mistakes);
     let sources = several(&mut root, "sources", mistakes).into_iter().map(|(span, mut table)| {
         let columns = table.remove("columns").map(|value| columns(value, mistakes));
         (section(table, span, mistakes), columns)
@@ -129,6 +131,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         file,
         time,
         kafka,
+        logs,
         registry,
         sources_given,
         sources,
@@ -200,8 +203,13 @@ fn constant(value: DeValue<'_>) -> Option<String> {
     }
 }
 
-fn registry(root: &mut DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<Section<WrittenRegistry>> {
-    let (span, table) = table_of(root.remove("registry")?, "registry", mistakes)?;
+/// A section whose absence means something.
+fn optional<T: DeserializeOwned + Default>(
+    root: &mut DeTable<'_>,
+    name: &str,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Section<T>> {
+    let (span, table) = table_of(root.remove(name)?, name, mistakes)?;
     Some(section(table, span, mistakes))
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use operators::topology::{LaneParameters, ReleaseId};
 
 use super::csv::CsvSettings;
-use super::kafka::{KafkaSettings, SourceTopic};
+use super::kafka::{KafkaSettings, LogsSettings, SourceTopic};
 use super::plan::FileRecord;
 use super::registry::RegistrySettings;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
@@ -63,6 +63,8 @@ pub struct Operation {
     pub in_flight: usize,
     /// How Kafka is reached.
     pub kafka: Option<KafkaSettings>,
+    /// Where the run's own logs are, if not in the data folder.
+    pub logs: Option<LogsSettings>,
     /// How the schema registry is reached.
     pub registry: Option<RegistrySettings>,
     /// How far back views can be read, of every view.

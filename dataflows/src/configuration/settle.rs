@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::bounds;
-use super::kafka::{Built, KafkaSettings};
+use super::kafka::{Built, KafkaSettings, LogsSettings};
 use super::mistake::Mistakes;
 use super::registry::RegistrySettings;
 use super::section::{Section, WrittenSections};
@@ -35,6 +35,7 @@ use values::{choice, flag, integer, name_is_well_formed, unsigned};
 pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mistakes<'_>) -> Settings {
     let times = times(&sections.time.written, mistakes);
     let kafka = kafka::settle(sections, built, mistakes);
+    let logs = kafka::logs(sections, kafka.is_some(), built, mistakes);
     let registry = registry::settle(sections, mistakes);
     let Settled { tenants, tenants_are_known, sources, inputs } = sources::settle(sections, times, built, mistakes);
     let known_tenants = tenants_are_known.then_some(tenants.as_slice());
@@ -49,7 +50,7 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let (archive, history_kept) = archive(&sections.history.written, mistakes);
     let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let (file, time) = (&sections.file, &sections.time.written);
-    let operation = operation(file, time, kafka, registry, history, checkpoints, deliveries, archive, mistakes);
+    let operation = operation(file, time, kafka, logs, registry, history, checkpoints, deliveries, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);
     let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
     Settings { operation, meaning, inputs }
@@ -87,6 +88,7 @@ fn operation(
     file: &Section<WrittenFile>,
     time: &WrittenTime,
     kafka: Option<KafkaSettings>,
+    logs: Option<LogsSettings>,
     registry: Option<RegistrySettings>,
     history: BTreeMap<View, History>,
     checkpoints: CheckpointSettings,
@@ -109,6 +111,7 @@ fn operation(
         tick_bytes: unsigned("tick_bytes", &time.tick_bytes, bounds::TICK_BYTES, 2 << 20, mistakes),
         in_flight: unsigned("in_flight", &time.in_flight, bounds::IN_FLIGHT, 4, mistakes),
         kafka,
+        logs,
         registry,
         history,
         checkpoints,

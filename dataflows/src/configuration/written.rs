@@ -24,6 +24,8 @@ pub(super) struct WrittenFile {
     pub(super) time: Option<IgnoredAny>,
     /// How Kafka is reached, where a source has a topic or there is a sink.
     pub(super) kafka: Option<IgnoredAny>,
+    /// Topics for the run's own logs, where they shall outlive its machine.
+    pub(super) logs: Option<IgnoredAny>,
     /// How the schema registry is reached, where the messages of a topic are Avro.
     pub(super) registry: Option<IgnoredAny>,
     /// Where records come from, up to 1000 sources. Their order numbers the partitions.
@@ -150,6 +152,23 @@ pub(super) struct WrittenKafkaSasl {
     pub(super) password_env: Given<String>,
     /// A file that holds the password, relative to the configuration file's folder; line endings after it do not count.
     pub(super) password_file: Given<String>,
+}
+
+/// Topics of one partition for the logs that a run writes itself, in the cluster of `[kafka]`: without this section they are
+/// the files `remap.log` and `commands.log` of the data folder. A run keeps its logs where they began. Only one process
+/// writes them: another one that is started with the same topics takes them over, and the first one ends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenLogs {
+    /// The topic of the remap log. Nothing in it may ever be deleted: `cleanup.policy=delete`, `retention.ms=-1` and
+    /// `retention.bytes=-1`, which is seen to. Required.
+    pub(super) remap_topic: Given<String>,
+    /// The topic of the command log, of the same kind. Default: the remap log's, with `.commands` behind it.
+    pub(super) commands_topic: Given<String>,
+    /// Whether topics that are missing are made. Default: false.
+    pub(super) create: Given<bool>,
+    /// How many replicas those have; 1 to 100. Default: 3.
+    pub(super) replicas: Given<i64>,
 }
 
 /// A schema registry with Confluent's interface. Nothing of this is recorded, and all of it may change at a restart, as long

@@ -3,7 +3,7 @@
 //! Listing reads files only, so it works beside a running process and without one. Letting letters in again goes through
 //! the process that has the folder, where there is one; otherwise the command log is written here, and the next run reads it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use connectors::data_folder::{DataFolder, DataFolderError};
+use connectors::local_disk::LocalDisk;
 use operators::disk::{Log, LogError};
-use operators::framed_log::FramedLog;
-use operators::memory_disk::MemoryDisk;
 
 use super::http::RE_ENTER;
-use super::job::{ADDRESS, REMAP_LOG};
-use super::re_entry::{ASKED_BYTES_MAX, COMMAND_LOG, EnterError, ReEntries, entered};
+use super::job::{ADDRESS, RunError, folder_of, read_settings};
+use super::logs::{Logs, LogsError, REMAP_LOG, is_data_folder};
+use super::re_entry::{ASKED_BYTES_MAX, EnterError, ReEntries, entered};
 use crate::re_entry::{Place, as_json};
 use crate::views::{DeadLetter, View};
 
@@ -47,6 +47,9 @@ pub(super) enum DeadLettersCommand {
         partition: String,
         /// The offset there.
         offset: u64,
+        /// A configuration that says where Kafka is, if the logs are in topics.
+        #[arg(long)]
+        configuration: Option<PathBuf>,
     },
     /// Let letters in again. They pass no lateness rule but one: what is sealed stays sealed.
     ReEnter {
@@ -73,6 +76,9 @@ pub(super) struct Which {
     /// Only those with this code, such as future.
     #[arg(long)]
     code: Option<String>,
+    /// A configuration that says where Kafka is, if the logs are in topics.
+    #[arg(long)]
+    configuration: Option<PathBuf>,
 }
 
 /// What can go wrong with dead letters.
@@ -129,6 +135,12 @@ pub enum DeadLettersError {
     /// The command log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Where the command log is.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    /// The configuration.
+    #[error(transparent)]
+    Configuration(Box<RunError>),
     /// What was asked can't be done.
     #[error("nothing was let in: {0}")]
     Enter(#[from] EnterError),
@@ -168,20 +180,23 @@ impl DeadLettersCommand {
     pub(super) fn obey(self, input: &mut impl Read, output: &mut impl Write) -> Result<(), DeadLettersError> {
         match self {
             DeadLettersCommand::List { which, json, limit } => list(&which, json, limit, output),
-            DeadLettersCommand::Show { folder, partition, offset } => show(&folder, &partition, offset, output),
+            DeadLettersCommand::Show { folder, partition, offset, configuration } => {
+                let entered = entered_letters(&folder, configuration.as_deref())?;
+                show(&folder, &entered, &partition, offset, output)
+            }
             DeadLettersCommand::ReEnter { which, letters, url } => {
                 let asked = match letters {
                     Some(path) => read_asked(&path, input)?,
                     None => asked_by(&which)?,
                 };
-                re_enter(&which.folder, url, &asked, output)
+                re_enter(&which, url, &asked, output)
             }
         }
     }
 }
 
 fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Result<(), DeadLettersError> {
-    let (letters, entered) = (letters(&which.folder)?, entered_letters(&which.folder)?);
+    let (letters, entered) = (letters(&which.folder)?, which.entered()?);
     let letters: Vec<DeadLetter> = letters.into_iter().filter(|letter| which.fits(letter)).collect();
     let mut text = String::new();
     for letter in letters.iter().take(limit) {
@@ -200,8 +215,13 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
     write(output, &text)
 }
 
-fn show(folder: &Path, partition: &str, offset: u64, output: &mut impl Write) -> Result<(), DeadLettersError> {
-    let entered = entered_letters(folder)?;
+fn show(
+    folder: &Path,
+    entered: &BTreeSet<Place>,
+    partition: &str,
+    offset: u64,
+    output: &mut impl Write,
+) -> Result<(), DeadLettersError> {
     let mut found = letters(folder)?;
     found.retain(|letter| letter.partition == partition && letter.offset == offset);
     if found.is_empty() {
@@ -224,7 +244,8 @@ fn show(folder: &Path, partition: &str, offset: u64, output: &mut impl Write) ->
     write(output, &text)
 }
 
-fn re_enter(folder: &Path, url: Option<String>, asked: &str, output: &mut impl Write) -> Result<(), DeadLettersError> {
+fn re_enter(which: &Which, url: Option<String>, asked: &str, output: &mut impl Write) -> Result<(), DeadLettersError> {
+    let folder = &which.folder;
     if asked.len() > ASKED_BYTES_MAX {
         return Err(DeadLettersError::TooMany { bytes: asked.len() });
     }
@@ -235,7 +256,8 @@ fn re_enter(folder: &Path, url: Option<String>, asked: &str, output: &mut impl W
                 let found = letters.iter().filter(|letter| letter.partition == partition && letter.offset == offset);
                 found.cloned().collect()
             };
-            let taken = ReEntries::open(data.disk())?.enter(asked, &find)?;
+            let taken = ReEntries::open(logs_of(folder, which.configuration.as_deref())?.commands(data.disk())?)?
+                .enter(asked, &find)?;
             write(
                 output,
                 &format!("{} letters enter with the next run of {}\n", taken.end - taken.start, folder.display()),
@@ -281,7 +303,7 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
     if which.partition.is_none() && which.code.is_none() {
         return Err(DeadLettersError::NotSaid);
     }
-    let (letters, entered) = (letters(&which.folder)?, entered_letters(&which.folder)?);
+    let (letters, entered) = (letters(&which.folder)?, which.entered()?);
     let chosen = letters.iter().filter(|letter| which.fits(letter) && !entered.contains(&place_of(letter)));
     let lines = chosen.map(|DeadLetter { partition, offset, line, .. }| {
         format!("{}\n", serde_json::json!({ "partition": partition, "offset": offset, "line": line }))
@@ -291,6 +313,11 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
 }
 
 impl Which {
+    /// The letters that entered before.
+    fn entered(&self) -> Result<BTreeSet<Place>, DeadLettersError> {
+        entered_letters(&self.folder, self.configuration.as_deref())
+    }
+
     fn fits(&self, letter: &DeadLetter) -> bool {
         self.partition.as_ref().is_none_or(|partition| letter.partition == partition)
             && self.code.as_ref().is_none_or(|code| letter.code == code)
@@ -325,7 +352,7 @@ fn line_of(letter: &DeadLetter, is_entered: bool) -> String {
 
 /// The letters of a data folder that have not expired, in canonical order, as its change files say.
 fn letters(folder: &Path) -> Result<Vec<DeadLetter>, DeadLettersError> {
-    if !folder.join(REMAP_LOG).exists() {
+    if !is_data_folder(folder) {
         return Err(DeadLettersError::NoFolder { folder: folder.to_owned() });
     }
     let mut copies: HashMap<DeadLetter, i64> = HashMap::new();
@@ -385,17 +412,17 @@ fn add_changes(
 }
 
 /// The letters that entered before, as the command log says right now; another process may be writing to it.
-fn entered_letters(folder: &Path) -> Result<std::collections::BTreeSet<Place>, DeadLettersError> {
-    let path = folder.join(COMMAND_LOG);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(source) => return Err(DeadLettersError::Unreadable { path, source }),
-    };
-    // A copy: whatever a reader mends is not ours.
-    let copy = MemoryDisk::new();
-    copy.put(COMMAND_LOG, bytes);
-    Ok(entered(&FramedLog::new(copy, COMMAND_LOG).read()?))
+fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<Place>, DeadLettersError> {
+    Ok(entered(&logs_of(folder, configuration)?.copy_of_commands(&LocalDisk::new(folder))?.read()?))
+}
+
+/// Where a data folder keeps its logs.
+fn logs_of(folder: &Path, configuration: Option<&Path>) -> Result<Logs, DeadLettersError> {
+    let settings = configuration.map(read_settings).transpose();
+    let settings = settings.map_err(|error| DeadLettersError::Configuration(Box::new(error)))?;
+    let kafka = settings.and_then(|settings| settings.operation.kafka);
+    let relative_to = configuration.map(folder_of).unwrap_or_default();
+    Ok(Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, relative_to.as_path())))?)
 }
 
 fn write(output: &mut impl Write, text: &str) -> Result<(), DeadLettersError> {

@@ -12,7 +12,7 @@ use operators::time::TimeMs;
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
 use super::inquiry::Inquiry;
-use super::re_entry::COMMAND_LOG;
+use super::logs::COMMAND_LOG;
 use crate::configuration::{
     CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
     TopicRecord,

@@ -11,7 +11,6 @@ use connectors::data_folder::{DataFolder, DataFolderError};
 use connectors::files::FilesError;
 use operators::binding::Coder;
 use operators::disk::{Clock, Disk, Log, LogError};
-use operators::framed_log::FramedLog;
 use operators::index::HistoryBounds;
 use operators::minter::MinterOptions;
 use operators::sink::SinkError;
@@ -26,6 +25,7 @@ pub(super) use super::history::History;
 use super::http::{Published, ServeError, serve};
 use super::inputs::{self, InputsError};
 use super::inquiry::{self, Inquiry, InquiryError};
+use super::logs::{Logs, LogsError, REMAP_LOG};
 use super::output::{ChangeFiles, Output};
 use super::progress::{Progress, Totals, totals};
 use super::re_entry::ReEntries;
@@ -37,9 +37,6 @@ use crate::inventory::availability::Policy;
 use crate::serve::Views;
 use crate::serve::subscribe::HubBounds;
 use crate::views::View;
-
-/// The name of the remap log in a data folder.
-pub const REMAP_LOG: &str = "remap.log";
 
 /// The folder of the sinks' outboxes in a data folder.
 pub const OUTBOX: &str = "outbox";
@@ -146,6 +143,9 @@ pub enum RunError {
         /// The data folder.
         folder: PathBuf,
     },
+    /// Where the logs are.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
     /// The remap log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -357,7 +357,9 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     if let Some(moved_to) = moved_to {
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
-    let mut log = FramedLog::new(folder.disk(), REMAP_LOG);
+    let logs = Logs::of_settings(&settings, &inputs_folder)?;
+    logs.settle(&folder)?;
+    let mut log = logs.remap(folder.disk(), options.fresh)?;
     let recorded = recorded_plans(&mut log)?;
     let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
     let plan = match recorded {
@@ -370,7 +372,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
             }
         }
     };
-    let re_entries = Arc::new(ReEntries::open(folder.disk())?);
+    let re_entries = Arc::new(ReEntries::open(logs.commands(folder.disk())?)?);
     let commands = re_entries.commands();
     let plan = match commands.end() {
         0 => plan,
@@ -482,6 +484,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
+        logs.stop();
         history.iter().for_each(History::give_up);
         even_if_lost(engine.stop(), interrupted)?;
         let listen = server.address().to_string();
@@ -511,6 +514,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+    logs.stop();
     even_if_lost(engine.finish(), interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
     let listen = server.address().to_string();

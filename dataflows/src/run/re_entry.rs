@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use connectors::command_log::{CommandLog, CommandLogError, Commands};
-use connectors::local_disk::LocalDisk;
-use operators::disk::LogError;
-use operators::framed_log::FramedLog;
+use operators::disk::{Log, LogError};
 use operators::index::Index;
 
 use super::http::Published;
@@ -15,11 +14,11 @@ use crate::re_entry::{Place, Refused, accept, read_command};
 use crate::serve::{Failure, Response};
 use crate::views::{DeadLetter, Row, View};
 
-/// The name of the command log in a data folder.
-pub const COMMAND_LOG: &str = "commands.log";
-
 /// How much may be asked at once, in bytes.
 pub const ASKED_BYTES_MAX: usize = 16 << 20;
+
+/// How long a request waits for the one before it.
+const BUSY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why nothing was let in.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +29,9 @@ pub enum EnterError {
     /// The command log.
     #[error(transparent)]
     Log(#[from] CommandLogError),
+    /// Somebody else's commands are not durable yet.
+    #[error("the command log waits for whoever keeps it; ask again later")]
+    Busy,
 }
 
 /// The commands of a data folder, and which letters they are of.
@@ -39,14 +41,14 @@ pub struct ReEntries {
 }
 
 struct Open {
-    log: CommandLog<FramedLog<LocalDisk>>,
+    log: CommandLog<Box<dyn Log>>,
     entered: BTreeSet<Place>,
 }
 
 impl ReEntries {
-    /// Reads the command log of a data folder that this process has.
-    pub fn open(disk: LocalDisk) -> Result<Self, LogError> {
-        let log = CommandLog::open(FramedLog::new(disk, COMMAND_LOG))?;
+    /// Reads a command log.
+    pub fn open(log: Box<dyn Log>) -> Result<Self, LogError> {
+        let log = CommandLog::open(log)?;
         let commands = log.commands();
         let entered = entered(&commands.all());
         Ok(ReEntries { open: Mutex::new(Open { log, entered }), commands })
@@ -59,12 +61,25 @@ impl ReEntries {
 
     /// Takes what is asked (see [`accept`]): durable once this returns. Gives the numbers of the commands.
     pub fn enter(&self, asked: &str, find: &dyn Fn(&str, u64) -> Vec<DeadLetter>) -> Result<Range<u64>, EnterError> {
-        // A thread that panicked ends the process anyway.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.locked().ok_or(EnterError::Busy)?;
         let commands = accept(asked, find, &open.entered)?;
         let taken = open.log.append(&commands)?;
         open.entered.extend(commands.iter().filter_map(|command| read_command(command)).map(|(place, _)| place));
         Ok(taken)
+    }
+
+    /// The log, unless somebody else has it for long: a cluster that is away holds up one request, not all.
+    fn locked(&self) -> Option<MutexGuard<'_, Open>> {
+        let began = Instant::now();
+        loop {
+            match self.open.try_lock() {
+                Ok(open) => return Some(open),
+                // A thread that panicked ends the process anyway.
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if began.elapsed() > BUSY_AFTER => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// The answer to a request of somebody who is served what is `published`, which goes on meanwhile.
@@ -85,7 +100,9 @@ impl ReEntries {
                 ),
             },
             Err(EnterError::Refused(refused)) => Failure::bad_request(refused.to_string()).into_response(),
-            Err(EnterError::Log(error)) => Failure::not_taken(error.to_string()).into_response(),
+            Err(error @ (EnterError::Log(_) | EnterError::Busy)) => {
+                Failure::not_taken(error.to_string()).into_response()
+            }
         }
     }
 }

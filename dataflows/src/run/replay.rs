@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
-use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
@@ -20,9 +19,8 @@ use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::inputs;
 use super::inquiry::Inquiry;
-use super::job::{
-    BUILD, History, INPUTS, REMAP_LOG, RunError, folder_of, graph_plan, read_settings, recorded_plans, say,
-};
+use super::job::{BUILD, History, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
+use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::output::{ChangeFiles, Follow};
 use super::re_entry::ReEntries;
 #[cfg(feature = "history")]
@@ -70,7 +68,7 @@ pub struct Replay<'a> {
     pub folder: &'a Path,
     /// Where the input files are, if not where they were.
     pub inputs: Option<&'a Path>,
-    /// A configuration that says where Kafka is, if there are topics to read. Nothing else of it is taken.
+    /// A configuration that says where Kafka is, if there are topics to read, or logs in topics. Nothing else is taken of it.
     pub configuration: Option<&'a Path>,
     /// Worker threads.
     pub workers: usize,
@@ -145,7 +143,7 @@ fn again(
     publish: impl FnOnce(&Recorded<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
 ) -> Result<Replayed, RunError> {
     let Replay { folder, inputs: inputs_folder, configuration, workers } = *replay;
-    if !folder.join(REMAP_LOG).exists() {
+    if !is_data_folder(folder) {
         let source = std::io::Error::new(
             std::io::ErrorKind::NotFound,
             format!("there is no {REMAP_LOG} in it: is it a data folder of `aisle run`?"),
@@ -153,7 +151,10 @@ fn again(
         return Err(RunError::Unreadable { path: folder.to_owned(), source });
     }
     let (data, _) = DataFolder::open(folder, false)?;
-    let mut log = FramedLog::new(data.disk(), REMAP_LOG);
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka_folder = configuration.map(folder_of).unwrap_or_default();
+    let logs = Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, kafka_folder.as_path())))?;
+    let mut log = logs.copy_of_remap(&data.disk())?;
     // The newest plan has every partition, of which the earlier ticks name those that there were.
     let Some((first, plan)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
@@ -162,15 +163,13 @@ fn again(
         None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
     };
     let options = MinterOptions::default();
-    let commands = ReEntries::open(data.disk())?.commands();
+    let commands = ReEntries::open(logs.copy_of_commands(&data.disk())?)?.commands();
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
     let inquiry = Inquiry::nobody(timekeeper.answers(), end);
     let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
-    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
-    let kafka_folder = configuration.map(folder_of).unwrap_or_default();
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
     let engine = Engine::start(

@@ -13,7 +13,7 @@ use connectors::local_disk::LocalDisk;
 use dataflows::run::brokers::Brokers;
 use dataflows::run::engine::PartitionSource;
 use dataflows::run::inquiry::Inquiry;
-use dataflows::run::{inputs, job};
+use dataflows::run::{inputs, job, logs};
 use dataflows::views::View;
 use operators::framed_log::FramedLog;
 use operators::record::{Item, Record};
@@ -160,7 +160,7 @@ fn shown(view: &str, row: Value) -> String {
 fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     let configuration = place.path("aisle.toml");
     let settings = job::read_settings(&configuration).unwrap();
-    let mut log = FramedLog::new(LocalDisk::new(place.path("aisle-data")), job::REMAP_LOG);
+    let mut log = FramedLog::new(LocalDisk::new(place.path("aisle-data")), logs::REMAP_LOG);
     let (first, plan) = job::recorded_plans(&mut log).unwrap().unwrap();
     let bindings = read_bindings(&mut log, &first.topology).unwrap();
     let mut ends = vec![0; plan.partitions.len()];
@@ -227,8 +227,8 @@ fn read_to<R: Record>(mut source: Box<dyn Source<Record = R>>, end: u64) -> Vec<
 pub(crate) fn last_time_ms(place: &Place) -> Option<i64> {
     // Whoever reads a log cuts a torn end off: so a copy is read, not the file that is being written.
     let copy = tempfile::tempdir().unwrap();
-    fs::copy(place.path("aisle-data").join(job::REMAP_LOG), copy.path().join(job::REMAP_LOG)).ok()?;
-    let mut log = FramedLog::new(LocalDisk::new(copy.path()), job::REMAP_LOG);
+    fs::copy(place.path("aisle-data").join(logs::REMAP_LOG), copy.path().join(logs::REMAP_LOG)).ok()?;
+    let mut log = FramedLog::new(LocalDisk::new(copy.path()), logs::REMAP_LOG);
     let (first, _) = job::recorded_plans(&mut log).ok()??;
     Some(read_bindings(&mut log, &first.topology).ok()?.last()?.now_ms)
 }

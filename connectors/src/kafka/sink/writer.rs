@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use operators::time::Tick;
@@ -16,7 +16,7 @@ use super::{KafkaSinkError, Mode, Progress, SinkOptions};
 use crate::fault;
 use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
-use crate::kafka::producer::{self, Deliveries, PATIENCE, Producer};
+use crate::kafka::producer::{self, PATIENCE, Producer};
 use crate::kafka::request::{RequestError, is_fenced};
 use crate::outbox::{Message, Place};
 
@@ -42,7 +42,7 @@ impl Writer {
         let producer = producer(connection, options, shard)?;
         if options.mode == Mode::Transactional {
             let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
-            producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
+            producer.init_transactions().map_err(|error| RequestError::of(doing(), error))?;
             fault::point("sink.fenced");
         }
         let reader = Reader::new(connection)?;
@@ -134,7 +134,7 @@ impl Writer {
         self.wait_for_acknowledgements(stop)?;
         fault::point("sink.acknowledged");
         if is_transaction {
-            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
+            self.producer.commit_transaction().map_err(|error| self.failed("commit a transaction", error))?;
         }
         fault::point("sink.committed");
         self.progress = progress;
@@ -143,20 +143,13 @@ impl Writer {
 
     /// Gives a record to the producer's queue, and waits while that is full.
     fn hand_over(&self, record: BaseRecord<'_, [u8], [u8]>, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
-        let mut record = record.partition(self.shard as i32);
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), refused)) => {
-                    self.stopped(stop)?;
-                    record = refused;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err((error, refused)) => {
-                    return Err(self.failed(&format!("send to {}", refused.topic), error));
-                }
-            }
-        }
+        let topic = record.topic;
+        let handed_over =
+            self.producer.hand_over(record.partition(self.shard as i32), || !stop.load(Ordering::Acquire));
+        handed_over.map_err(|error| match stop.load(Ordering::Acquire) {
+            true => KafkaSinkError::Stopped,
+            false => self.failed(&format!("send to {topic}"), error),
+        })
     }
 
     /// Returns once everything handed over is acknowledged. Without transactions nothing is ever given up: an error would
@@ -165,15 +158,11 @@ impl Writer {
         let began = Instant::now();
         let mut told = false;
         loop {
-            let flushed = self.producer.flush(Duration::from_millis(200));
-            if let Some(error) = self.producer.context().failure() {
-                return Err(self.failed("deliver messages", error));
+            let acknowledged = self.producer.is_acknowledged(Duration::from_millis(200));
+            if acknowledged.map_err(|error| self.failed("deliver messages", error))? {
+                return Ok(());
             }
-            match flushed {
-                Ok(()) => return Ok(()),
-                Err(error) if error.rdkafka_error_code() == Some(Code::OperationTimedOut) => self.stopped(stop)?,
-                Err(error) => return Err(self.failed("deliver messages", error)),
-            }
+            self.stopped(stop)?;
             if self.options.mode == Mode::Transactional && began.elapsed() > self.options.transaction_timeout {
                 let error = KafkaError::Flush(Code::OperationTimedOut);
                 return Err(self.failed("deliver messages", error));
@@ -227,8 +216,7 @@ fn producer(connection: &Connection, options: &SinkOptions, shard: u32) -> Resul
             config
         }
     };
-    let producer = config.create_with_context(Deliveries::default());
-    producer.map_err(|error| RequestError::of("make a producer", error).into())
+    Producer::new(&config).map_err(|error| RequestError::of("make a producer", error).into())
 }
 
 /// A shard's newest progress.

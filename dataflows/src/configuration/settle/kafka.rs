@@ -2,20 +2,18 @@
 
 use toml::Spanned;
 
+use super::super::bounds::{REPLICAS, TOPIC_BYTES_MAX};
 use super::super::kafka::{
-    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, SaslMechanism, SourceTopic, TopicStart,
+    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, LogsSettings, SaslMechanism, SourceTopic, TopicStart,
 };
 use super::super::mistake::Mistakes;
 use super::super::section::{Section, WrittenKafkaSections, WrittenSections};
-use super::super::written::{Given, WrittenKafkaSasl, WrittenKafkaTls, WrittenSource};
-use super::values::{choice, place_of_password};
+use super::super::written::{Given, WrittenKafkaSasl, WrittenKafkaTls, WrittenLogs, WrittenSource};
+use super::values::{choice, flag, place_of_password, unsigned};
 
 /// How to build what is missing.
 pub(super) const BUILD_KAFKA: &str = "build it with `cargo build --release --package dataflows --features kafka`";
 const BUILD_TLS: &str = "build it with `cargo build --release --package dataflows --features kafka-tls`";
-
-/// The longest name that Kafka gives a topic, in bytes.
-const TOPIC_BYTES_MAX: usize = 249;
 
 /// The section `[kafka]`, if there is one.
 pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mistakes<'_>) -> Option<KafkaSettings> {
@@ -84,6 +82,47 @@ fn sasl_of(sasl: &Section<WrittenKafkaSasl>, built: Built, mistakes: &mut Mistak
     Some(KafkaSaslSettings { mechanism: chosen?, username: username?, password: password? })
 }
 
+/// Whether a topic can be called that; a mistake where it can't.
+fn is_topic_name(key: &str, topic: &Spanned<String>, mistakes: &mut Mistakes<'_>) {
+    let name = topic.get_ref();
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(is_legal) || name == "." || name == ".." {
+        let hint = format!("write 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`");
+        mistakes.add(topic.span(), format!("`{key}` is \"{name}\", which no topic can be called"), hint);
+    }
+}
+
+/// The section `[logs]`, if there is one.
+pub(super) fn logs(
+    sections: &WrittenSections,
+    cluster_is_given: bool,
+    built: Built,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<LogsSettings> {
+    let section = sections.logs.as_ref()?;
+    let WrittenLogs { remap_topic, commands_topic, create, replicas } = &section.written;
+    if !built.kafka {
+        mistakes.add(section.span.clone(), "this build of Aisle keeps no logs in topics", BUILD_KAFKA);
+    } else if !cluster_is_given {
+        let hint = "add a section `[kafka]` with `bootstrap = \"host:port\"`";
+        mistakes.add(section.span.clone(), "the logs are in topics, but nothing says where Kafka is", hint);
+    }
+    let remap = section.required("remap_topic", remap_topic, mistakes).cloned().unwrap_or_default();
+    let commands = match commands_topic {
+        Some(given) => given.get_ref().clone(),
+        None => format!("{remap}.commands"),
+    };
+    for (key, given) in [("remap_topic", remap_topic), ("commands_topic", commands_topic)] {
+        given.iter().for_each(|given| is_topic_name(key, given, mistakes));
+    }
+    if let Some(given) = commands_topic.as_ref().filter(|given| *given.get_ref() == remap) {
+        mistakes.add(given.span(), "both logs are in one topic", "name another topic, or leave `commands_topic` out");
+    }
+    let replicas = unsigned("replicas", replicas, REPLICAS, 3, mistakes);
+    let create_with_replicas = flag(create).unwrap_or(false).then_some(replicas);
+    Some(LogsSettings { remap_topic: remap, commands_topic: commands, create_with_replicas })
+}
+
 /// The topic of a source that names one.
 pub(super) fn topic_of(
     section: &Section<WrittenSource>,
@@ -93,11 +132,7 @@ pub(super) fn topic_of(
     mistakes: &mut Mistakes<'_>,
 ) -> SourceTopic {
     let name = topic.get_ref();
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(is_legal) || name == "." || name == ".." {
-        let hint = format!("write 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`");
-        mistakes.add(topic.span(), format!("`topic` is \"{name}\", which no topic can be called"), hint);
-    }
+    is_topic_name("topic", topic, mistakes);
     if !built.kafka {
         mistakes.add(topic.span(), "this build of Aisle reads no topics", BUILD_KAFKA);
     } else if !cluster_is_given {

@@ -9,7 +9,7 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 17] = [
+const HEADINGS: [(&str, &str); 18] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenHistory", "`[history]`"),
@@ -17,6 +17,7 @@ const HEADINGS: [(&str, &str); 17] = [
     ("WrittenKafka", "`[kafka]`"),
     ("WrittenKafkaTls", "`[kafka.tls]`"),
     ("WrittenKafkaSasl", "`[kafka.sasl]`"),
+    ("WrittenLogs", "`[logs]`"),
     ("WrittenRegistry", "`[registry]`"),
     ("WrittenSource", "`[[sources]]`"),
     ("WrittenTenant", "`[[tenants]]`"),

@@ -112,6 +112,27 @@ fn avro_needs_a_registry_which_is_no_meaning() {
 }
 
 #[test]
+fn logs_in_topics_are_no_meaning() {
+    let with = |lines: &str| format!("{TOPIC}[logs]\n{lines}");
+    let settings = right(&with("remap_topic = \"one.remap\"\n"));
+    let logs = settings.operation.logs.as_ref().unwrap();
+    let found = (logs.remap_topic.as_str(), logs.commands_topic.as_str(), logs.create_with_replicas);
+    assert_eq!(found, ("one.remap", "one.remap.commands", None));
+    assert!(!plan(&settings).canonical().contains("one.remap"), "where the logs are is no meaning");
+    let all = with("remap_topic = \"r\"\ncommands_topic = \"c\"\ncreate = true\nreplicas = 1\n");
+    let logs = right(&all).operation.logs.unwrap();
+    assert_eq!((logs.commands_topic.as_str(), logs.create_with_replicas), ("c", Some(1)));
+
+    assert_mistake(&with(""), ALL, 8, "`remap_topic` is missing");
+    assert_mistake(&with("remap_topic = \"a b\"\n"), ALL, 9, "which no topic can be called");
+    assert_mistake(&with("remap_topic = \"r\"\ncommands_topic = \"r\"\n"), ALL, 10, "both logs are in one topic");
+    let nowhere = format!("{OWN}[logs]\nremap_topic = \"r\"\n");
+    assert_mistake(&nowhere, ALL, 6, "nothing says where Kafka is; add a section `[kafka]`");
+    let without_kafka = Built { kafka: false, kafka_tls: false };
+    assert_mistake(&nowhere, without_kafka, 6, "this build of Aisle keeps no logs in topics");
+}
+
+#[test]
 fn what_was_not_built_in_is_refused_with_how_to_build_it() {
     let without_kafka = Built { kafka: false, kafka_tls: false };
     let told = read(TOPIC, without_kafka).unwrap_err();

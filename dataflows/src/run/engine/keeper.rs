@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use connectors::checkpoint_store::Checkpointer;
 use operators::bindings::Inlet;
-use operators::disk::{Clock, Log};
+use operators::disk::{Clock, Log, LogError};
 use operators::time::Tick;
-use operators::timekeeper::Timekeeper;
+use operators::timekeeper::{Timekeeper, TimekeeperError};
 
 use super::{EngineError, TimeNews, WallClock, lock};
 
@@ -43,6 +43,8 @@ impl<L: Log> Keeper<L> {
                     continue;
                 }
                 Ok(None) => {}
+                // A log that waited for its cluster was told to stop.
+                Err(TimekeeperError::Log(LogError::Stopped)) => return,
                 Err(error) => {
                     lock(&self.failure).get_or_insert(error.into());
                     return;
