@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Nothing is clamped: a negative book is information. A correction posts what it takes back with multiplicity -1, so it
-//! commutes with everything. A count that is corrected or voided leaves a tombstone; until a count at or after its time
-//! holds, the key is flagged and shows no numbers, since the count before may have been forgotten. A fact too old to be
+//! commutes with everything. A count that is corrected or voided leaves a tombstone, which takes back the count of that
+//! identity and that time, and no other; until a count at or after its time holds, the key is flagged and shows no numbers,
+//! since the count before may have been forgotten. A fact too old to be
 //! judged leaves the key in doubt until a count at or after the watermark of that moment.
 //!
 //! The ledger keeps every delta after its anchor (and those within the longest possible window before it): that is what a
@@ -130,7 +131,7 @@ impl Ledger {
         match *entry {
             Entry::Delta { at_ms, quantity, times } => self.post(at_ms, quantity, times),
             Entry::Count(count) => {
-                let is_taken_back = |rare: &Rare| rare.tombstones.iter().any(|(id, _)| *id == count.id);
+                let is_taken_back = |rare: &Rare| rare.tombstones.contains(&(count.id, count.at_ms));
                 if !self.rare.as_deref().is_some_and(is_taken_back) {
                     self.count(count);
                 }
@@ -210,12 +211,12 @@ impl Ledger {
     fn take_back(&mut self, id: FactId, at_ms: TimeMs) {
         let buries = self.anchor.is_none_or(|anchor| anchor.at_ms <= at_ms);
         self.with_rare(|rare| {
-            rare.rivals.retain(|rival| rival.id != id);
+            rare.rivals.retain(|rival| (rival.id, rival.at_ms) != (id, at_ms));
             if buries && !rare.tombstones.contains(&(id, at_ms)) {
                 rare.tombstones.push((id, at_ms));
             }
         });
-        if self.anchor.is_some_and(|anchor| anchor.id == id) {
+        if self.anchor.is_some_and(|anchor| (anchor.id, anchor.at_ms) == (id, at_ms)) {
             self.anchor = None;
             let best = self.with_rare(|rare| {
                 let best = (0..rare.rivals.len()).max_by_key(|at| rare.rivals[*at].order());

@@ -55,7 +55,8 @@ pub fn recounts<'scope>(entries: Ticked<'scope, (LedgerKey, Entry)>) -> Ticked<'
         .reduce_named("Recounts", |_, entries, recounts| recounts.extend(recount(entries).map(|recount| (recount, 1))))
 }
 
-/// The anchor is the greatest count by (event time, better rank, id) that was not taken back. It holds if no count that was
+/// The anchor is the greatest count by (event time, better rank, id) that was not taken back: of which nobody said that the
+/// count of this id and this time is taken back. It holds if no count that was
 /// taken back is later; where there never was one, a count of 0 before all time holds. Then
 ///     book     = anchor + sum(delta) WHERE at > anchor.at
 ///     lo       = anchor + sum(delta) WHERE at > ended + epsilon
@@ -84,7 +85,7 @@ fn recount(entries: &[(&Entry, isize)]) -> Option<Recount> {
     if deltas.is_empty() && counts.is_empty() && taken_back.is_empty() && doubt_ms.is_none() {
         return None;
     }
-    counts.retain(|count| taken_back.iter().all(|(_, id)| *id != count.id));
+    counts.retain(|count| !taken_back.contains(&(count.at_ms, count.id)));
     let greatest = counts.into_iter().max_by_key(|count| (count.at_ms, Reverse(count.rank), count.id));
     let rebase_ms = taken_back.last().map(|(at_ms, _)| *at_ms);
     let holds = rebase_ms.is_none_or(|rebase_ms| greatest.is_some_and(|count| count.at_ms >= rebase_ms));

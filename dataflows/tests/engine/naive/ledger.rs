@@ -92,7 +92,7 @@ struct Account {
     /// By event time and quantity: how often it was posted, less how often it was taken back.
     deltas: BTreeMap<(TimeMs, i64), i64>,
     counts: Vec<Count>,
-    /// Counts that were taken back: id, and when they were taken.
+    /// Counts that were taken back: id, and when they were taken. Both have to agree.
     tombstones: Vec<(u128, TimeMs)>,
     doubts: Vec<TimeMs>,
 }
@@ -127,8 +127,7 @@ impl Account {
     }
 
     fn balance(&self) -> Balance {
-        let voided = |id: u128| self.tombstones.iter().any(|(voided, _)| *voided == id);
-        let standing = self.counts.iter().filter(|count| !voided(count.id));
+        let standing = self.counts.iter().filter(|count| !self.tombstones.contains(&(count.id, count.at_ms)));
         let anchor = standing.max_by_key(|count| (count.at_ms, u16::MAX - count.rank, count.id));
         let taken_back_ms = self.tombstones.iter().map(|(_, at_ms)| *at_ms).max();
         let holds =

@@ -393,7 +393,8 @@ impl Simulation {
     /// Whether there is nothing left to do: every record is bound, every tick is complete and written.
     fn complete(&self, now: &Incarnation) -> bool {
         let durable = now.timekeeper.durable();
-        let written = now.timekeeper.replayed() && now.done >= durable && now.sink.holds(durable);
+        // The first tick carries the configuration: without it there is no run yet.
+        let written = durable > 0 && now.timekeeper.replayed() && now.done >= durable && now.sink.holds(durable);
         if !written || (self.ends && !now.timekeeper.ended()) {
             return false;
         }

@@ -44,3 +44,35 @@ fn corrections_of_one_count_come_in_any_order() {
     assert!(in_order.numbers.is_some());
     assert_eq!(balance(&[original, takes_first_back, second, takes_original_back, first]), in_order);
 }
+
+/// Every order of the entries, one after the other.
+fn orders(entries: &mut Vec<Entry>, from: usize, see: &mut dyn FnMut(&[Entry])) {
+    if from == entries.len() {
+        return see(entries);
+    }
+    for at in from..entries.len() {
+        entries.swap(from, at);
+        orders(entries, from + 1, see);
+        entries.swap(from, at);
+    }
+}
+
+/// What a correction says of the count that it takes back is data: it may be wrong. Then it takes back no count, but the key
+/// is flagged until a count at or after the time that it names, in any order.
+#[test]
+fn a_correction_that_names_another_time_takes_no_count_back_in_any_order() {
+    let delta = Entry::Delta { at_ms: 28, quantity: 4, times: 1 };
+    let names_earlier = Entry::Tombstone { id: 2.into(), at_ms: 20 };
+    let names_later = Entry::Tombstone { id: 1.into(), at_ms: 25 };
+    let counts = [count(1, 10, 0), count(2, 30, 0), count(3, 25, 0)];
+    let mut entries = [counts.as_slice(), &[delta, names_earlier, names_later]].concat();
+    let in_order = balance(&entries);
+    assert_eq!(in_order.anchor_ms, Some(30));
+    orders(&mut entries, 0, &mut |entries| assert_eq!(balance(entries), in_order, "{entries:?}"));
+    // The anchor's id with an earlier time, and nothing else: the count stands.
+    let mut entries = vec![count(2, 30, 0), names_earlier, delta];
+    orders(&mut entries, 0, &mut |entries| assert_eq!(balance(entries).anchor_ms, Some(30), "{entries:?}"));
+    // And with a later one: until the next count nothing is known.
+    let mut entries = vec![count(1, 10, 0), names_later, delta];
+    orders(&mut entries, 0, &mut |entries| assert_eq!(balance(entries).numbers, None, "{entries:?}"));
+}
