@@ -353,13 +353,18 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         return assist(options, &settings, &brokers, cluster, interrupted).map(Went::Ended);
     }
 
+    let logs = Logs::of_settings(&settings, &inputs_folder)?;
+    if options.fresh {
+        // Before anything is moved aside.
+        let (folder, _) = DataFolder::open(&settings.operation.data_dir, false)?;
+        logs.refuse_begun(folder.disk())?;
+    }
     let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
     if let Some(moved_to) = moved_to {
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
-    let logs = Logs::of_settings(&settings, &inputs_folder)?;
     logs.settle(&folder)?;
-    let mut log = logs.remap(folder.disk(), options.fresh)?;
+    let mut log = logs.remap(folder.disk())?;
     let recorded = recorded_plans(&mut log)?;
     let run = recovery::run_of(recorded.as_ref().map_or(&wanted, |(first, _)| first));
     let plan = match recorded {

@@ -196,16 +196,18 @@ impl Logs {
         }
     }
 
-    /// The remap log, to be written: whoever wrote it before is fenced. With `fresh` it has to be empty.
-    pub fn remap(&self, disk: LocalDisk, fresh: bool) -> Result<Box<dyn Log>, LogsError> {
-        let mut log = self.open(Which::Remap, disk)?;
-        if let Some(topics) = self.topics().filter(|_| fresh) {
-            let ticks = log.read()?.len();
-            if ticks > 0 {
-                return Err(LogsError::NotEmpty { topic: topics.remap.clone(), ticks });
-            }
+    /// Refuses topics that hold a run, which a new one can't move aside. Files are moved with their folder.
+    pub fn refuse_begun(&self, disk: LocalDisk) -> Result<(), LogsError> {
+        let Some(topics) = self.topics() else { return Ok(()) };
+        match self.open(Which::Remap, disk)?.read()?.len() {
+            0 => Ok(()),
+            ticks => Err(LogsError::NotEmpty { topic: topics.remap.clone(), ticks }),
         }
-        Ok(log)
+    }
+
+    /// The remap log, to be written: whoever wrote it before is fenced.
+    pub fn remap(&self, disk: LocalDisk) -> Result<Box<dyn Log>, LogsError> {
+        self.open(Which::Remap, disk)
     }
 
     /// The command log, to be written: whoever wrote it before is fenced.

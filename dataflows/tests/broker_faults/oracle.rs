@@ -13,7 +13,8 @@ use connectors::local_disk::LocalDisk;
 use dataflows::run::brokers::Brokers;
 use dataflows::run::engine::PartitionSource;
 use dataflows::run::inquiry::Inquiry;
-use dataflows::run::{inputs, job, logs};
+use dataflows::run::logs::{self, Logs};
+use dataflows::run::{inputs, job};
 use dataflows::views::View;
 use operators::framed_log::FramedLog;
 use operators::record::{Item, Record};
@@ -160,7 +161,10 @@ fn shown(view: &str, row: Value) -> String {
 fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     let configuration = place.path("aisle.toml");
     let settings = job::read_settings(&configuration).unwrap();
-    let mut log = FramedLog::new(LocalDisk::new(place.path("aisle-data")), logs::REMAP_LOG);
+    let (data, folder) = (place.path("aisle-data"), place.path(""));
+    let kafka = settings.operation.kafka.as_ref().map(|kafka| (kafka, folder.as_path()));
+    let logs = Logs::of_folder(&data, kafka).unwrap();
+    let mut log = logs.copy_of_remap(&LocalDisk::new(&data)).unwrap();
     let (first, plan) = job::recorded_plans(&mut log).unwrap().unwrap();
     let bindings = read_bindings(&mut log, &first.topology).unwrap();
     let mut ends = vec![0; plan.partitions.len()];

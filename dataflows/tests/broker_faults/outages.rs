@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, eventually, write};
 use crate::oracle::judge;
-use crate::rig::{Rig, Turn, now_ms, steady_writer};
+use crate::rig::{PATIENT, Rig, Turn, logs_in_topics, now_ms, steady_writer};
 use crate::table::row;
 
 /// Where the three nodes are.
@@ -29,6 +29,30 @@ fn a_broker_killed_while_records_flow() {
     row(
         "broker killed -9 under load, restarted",
         "told by the run: can't be read now, can be read again",
+        &judge(&rig),
+        turn.began.elapsed(),
+    );
+}
+
+/// The same, and the run's own logs are there, too.
+#[test]
+fn a_broker_killed_with_the_logs_in_its_topics() {
+    let turn = Turn::take();
+    let mut rig = Rig::with(&turn.broker, PATIENT, &logs_in_topics());
+    let flow = rig.flow();
+    let mut running = rig.start();
+    rig.reads(200);
+    turn.broker.kill();
+    running.wait_for("the log can't be written now; the run waits");
+    turn.broker.restart();
+    rig.reads(200);
+    rig.end_flow(flow);
+    rig.reads_everything();
+    let said = rig.finish(running);
+    assert!(said.contains("the log can be written again"), "{said}");
+    row(
+        "broker killed -9 under load, the logs in its topics",
+        "told by the run: the log can't be written now, can be written again",
         &judge(&rig),
         turn.began.elapsed(),
     );

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::broker::Broker;
 use crate::oracle::judge;
 use crate::place::told;
-use crate::rig::{Rig, Turn};
+use crate::rig::{PATIENT, Rig, Turn, logs_in_topics};
 use crate::table::row;
 
 /// Where the process is killed, and at which passage, when there is little time.
@@ -33,9 +33,31 @@ const OTHERS: [(&str, u64); 15] = [
     ("trimmed outbox", 1),
 ];
 
+/// Of a log in a topic: while it is taken over, before, between and after the steps of a transaction.
+const OF_LOGS: [(&str, u64); 5] =
+    [("log.begun", 1), ("log.sent", 5), ("log.acknowledged", 3), ("log.acknowledged", 6), ("log.committed", 5)];
+
+/// The others.
+const OTHERS_OF_LOGS: [(&str, u64); 6] = [
+    ("log.fenced", 1),
+    ("log.fenced", 2),
+    ("log.begun", 6),
+    ("log.sent", 1),
+    ("log.committed", 1),
+    ("log.committed", 3),
+];
+
 fn killed_at(broker: &Broker, point: &str, passage: u64) {
+    kill_at(Rig::new(broker), point, passage);
+}
+
+/// The same where the run's own logs are in topics.
+fn killed_at_log(broker: &Broker, point: &str, passage: u64) {
+    kill_at(Rig::with(broker, PATIENT, &logs_in_topics()), point, passage);
+}
+
+fn kill_at(mut rig: Rig, point: &str, passage: u64) {
     let began = Instant::now();
-    let mut rig = Rig::new(broker);
     rig.produce(600);
     let fault = format!("{point}:{passage}");
     let killed = rig.run_once(Some(&fault), "2");
@@ -53,9 +75,16 @@ fn killed_at_points_of_a_transaction_and_of_the_outbox() {
 }
 
 #[test]
+fn killed_at_points_of_a_log_in_a_topic() {
+    let turn = Turn::take();
+    OF_LOGS.iter().for_each(|(point, passage)| killed_at_log(&turn.broker, point, *passage));
+}
+
+#[test]
 fn long_killed_at_all_the_other_points() {
     let turn = Turn::take();
     OTHERS.iter().for_each(|(point, passage)| killed_at(&turn.broker, point, *passage));
+    OTHERS_OF_LOGS.iter().for_each(|(point, passage)| killed_at_log(&turn.broker, point, *passage));
 }
 
 /// A flipped bit in what was complete and not sent yet: it is noticed, and derived again from the logs.

@@ -64,6 +64,11 @@ pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
+/// The section that keeps the logs of a run in topics of its own.
+pub(crate) fn logs_in_topics() -> String {
+    format!("[logs]\nremap_topic = \"{}\"\ncreate = true\nreplicas = 1\n", unique("remap"))
+}
+
 impl Rig {
     pub(crate) fn new(broker: &Broker) -> Rig {
         Rig::with(broker, PATIENT, "")

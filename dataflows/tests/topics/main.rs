@@ -6,6 +6,7 @@ mod avro;
 #[path = "../../../connectors/tests/kafka/broker.rs"]
 mod broker;
 mod cluster;
+mod logs;
 #[path = "../main_job/place.rs"]
 mod place;
 #[path = "../../../connectors/tests/schemas/registry.rs"]
