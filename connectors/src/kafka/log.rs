@@ -18,13 +18,16 @@ use operators::transactional_log::{
 
 use super::committed::{self, From, Reader};
 use super::connection::Connection;
-use super::producer::{PATIENCE, Producer, new_identity, transactional};
+use super::producer::{Producer, new_identity, transactional};
 use super::request::RequestError;
 use super::topics::{Topics, Wanted};
 use crate::fault;
 
 /// When the cluster gives up a transaction whose writer is silent.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the cluster may take to answer before the client is given up and everything stands still, told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause between two attempts to reach the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -131,7 +134,7 @@ impl TopicTransactions {
         fault::point("log.sent");
         self.wait_for_acknowledgements(producer)?;
         fault::point("log.acknowledged");
-        producer.commit_transaction().map_err(|error| self.failed("commit a transaction", error))?;
+        producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
         fault::point("log.committed");
         Ok(u64::try_from(producer.next_offset()).unwrap_or_default())
     }
@@ -188,7 +191,7 @@ impl Transactions for TopicTransactions {
         self.producer = None;
         let config = transactional(&self.connection, &self.topic, TRANSACTION_TIMEOUT);
         let producer = Producer::new(&config).map_err(|error| RequestError::of("make a producer", error))?;
-        let initialised = producer.init_transactions();
+        let initialised = producer.init_transactions(PATIENCE);
         initialised.map_err(|error| self.failed("initialise the transactions", error))?;
         fault::point("log.fenced");
         self.producer = Some(producer);

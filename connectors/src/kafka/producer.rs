@@ -13,9 +13,6 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::connection::Connection;
 
-/// How long the cluster may take to answer before a client is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A name for a writer, which no other start of any process has: who wrote last is told by it.
 pub(crate) fn new_identity() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -112,16 +109,16 @@ impl Producer {
         lock(&self.client.context().reported).next_offset
     }
 
-    pub(crate) fn init_transactions(&self) -> Result<(), KafkaError> {
-        self.client.init_transactions(PATIENCE)
+    pub(crate) fn init_transactions(&self, patience: Duration) -> Result<(), KafkaError> {
+        self.client.init_transactions(patience)
     }
 
     pub(crate) fn begin_transaction(&self) -> Result<(), KafkaError> {
         self.client.begin_transaction()
     }
 
-    pub(crate) fn commit_transaction(&self) -> Result<(), KafkaError> {
-        self.client.commit_transaction(PATIENCE)
+    pub(crate) fn commit_transaction(&self, patience: Duration) -> Result<(), KafkaError> {
+        self.client.commit_transaction(patience)
     }
 }
 

@@ -16,9 +16,12 @@ use super::{KafkaSinkError, Mode, Progress, SinkOptions};
 use crate::fault;
 use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
-use crate::kafka::producer::{self, PATIENCE, Producer};
+use crate::kafka::producer::{self, Producer};
 use crate::kafka::request::{RequestError, is_fenced};
 use crate::outbox::{Message, Place};
+
+/// How long the cluster may take to answer before the client is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many offsets from the end of a progress partition are looked at first.
 const TAIL_OFFSETS: i64 = 2_000;
@@ -42,7 +45,7 @@ impl Writer {
         let producer = producer(connection, options, shard)?;
         if options.mode == Mode::Transactional {
             let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
-            producer.init_transactions().map_err(|error| RequestError::of(doing(), error))?;
+            producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
             fault::point("sink.fenced");
         }
         let reader = Reader::new(connection)?;
@@ -134,7 +137,7 @@ impl Writer {
         self.wait_for_acknowledgements(stop)?;
         fault::point("sink.acknowledged");
         if is_transaction {
-            self.producer.commit_transaction().map_err(|error| self.failed("commit a transaction", error))?;
+            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
         }
         fault::point("sink.committed");
         self.progress = progress;
