@@ -16,7 +16,7 @@ for patch in scripts/mutants/$pattern.patch; do
   git -C "$copy/aisle" checkout --quiet . && git -C "$copy/aisle" apply "$PWD/$patch"
   began=$SECONDS
   log=$copy/$name.log
-  if (cd "$copy/aisle" && cargo test --quiet --package operators --features simulation --test time &&
+  if (cd "$copy/aisle" && cargo test --quiet --package operators --features simulation --lib --test time &&
       cargo test --quiet --package dataflows --no-default-features --test engine) >"$log" 2>&1; then
     echo "MISSED  $name ($((SECONDS - began)) s)"
     missed=$((missed + 1))

@@ -39,6 +39,8 @@ pub(crate) enum Competitor {
     Topics,
     /// A loop that polls the topics and decodes, and does nothing else.
     Poll,
+    /// The engine with checkpoints, the newest of which is restored afterwards.
+    Checkpointed,
 }
 
 /// Measures the engine, and the same job without it.
@@ -97,6 +99,12 @@ pub(crate) struct Arguments {
     /// The topic that was filled.
     #[arg(long, hide = true)]
     pub(crate) filled: Option<String>,
+    /// Also run the engine with a checkpoint so many seconds after the last one, in a local folder, and restore the newest.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) checkpoints: Option<f64>,
+    /// Let the first facts touch every pair once.
+    #[arg(long)]
+    pub(crate) every_pair: bool,
     /// How often everything is run. Figures are medians.
     #[arg(long, default_value_t = 1)]
     pub(crate) rounds: usize,
@@ -128,6 +136,7 @@ impl Arguments {
             let totals = (self.domain == Domain::Experiments).then_some(Competitor::CountTotal);
             competitors.extend(totals.into_iter().chain([Competitor::Reduce]));
         }
+        competitors.extend(self.checkpoints.map(|_| Competitor::Checkpointed));
         if self.topics.is_some() {
             competitors.push(Competitor::Topics);
             // What is appended while it is read comes no faster than that.

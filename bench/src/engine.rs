@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use connectors::local_disk::LocalDisk;
 use dataflows::graph::GraphPlan;
-use dataflows::run::engine::{Engine, Held, InputOptions, PartitionSource, Workers};
+use dataflows::run::engine::{Engine, Held, InputOptions, PartitionSource, Recovery, Workers};
 use dataflows::views::SourceHealth;
 use operators::binding::Configuration;
 use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
+use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
 use operators::topology::{Parameters, Topology};
 
 use crate::arguments::Arguments;
+use crate::figures::Checkpoints;
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes, thread_seconds};
 use crate::recorder::{Due, Recorder, Tally};
 
@@ -47,6 +49,19 @@ pub(crate) struct Measured {
     pub(crate) tally: Tally,
     /// What the folds held at the end.
     pub(crate) held: Held,
+    /// What checkpoints took and gave, where there were any.
+    pub(crate) checkpoints: Option<Checkpoints>,
+}
+
+/// With what a run begins.
+#[derive(Default)]
+pub(crate) struct Begin {
+    /// The first tick that is not restored.
+    pub(crate) upper: Tick,
+    /// Where each reader begins; empty at the beginning.
+    pub(crate) from: Vec<u64>,
+    /// For the engine.
+    pub(crate) recovery: Recovery,
 }
 
 /// A tally that knows the partitions.
@@ -74,8 +89,19 @@ pub(crate) fn run(
     sources: Vec<PartitionSource>,
     due: Vec<Due>,
 ) -> Result<Measured, Box<dyn std::error::Error>> {
-    let folder = Folder(std::env::temp_dir().join(format!("aisle-bench-{}", std::process::id())));
-    std::fs::create_dir_all(&folder.0)?;
+    run_in(&Folder::new()?, arguments, setup, sources, due, Begin::default(), &mut |_| {})
+}
+
+/// The same with its log in that folder, from where something else ended; `watch` sees what was published, now and then.
+pub(crate) fn run_in(
+    folder: &Folder,
+    arguments: &Arguments,
+    setup: &Setup,
+    sources: Vec<PartitionSource>,
+    due: Vec<Due>,
+    begin: Begin,
+    watch: &mut dyn FnMut(&Tally),
+) -> Result<Measured, Box<dyn std::error::Error>> {
     let topology = &setup.plan.topology;
     let tick_bytes = arguments.tick_events * setup.record_bytes;
     let minter = match arguments.rate {
@@ -91,18 +117,29 @@ pub(crate) fn run(
     };
     let log = FramedLog::new(LocalDisk::new(&folder.0), "remap.log");
     let timekeeper = Timekeeper::open(log, topology, minter, arguments.in_flight, configuration)?;
+    let timekeeper = if begin.upper > 0 { timekeeper.resume_at(begin.upper) } else { timekeeper };
     let tally = Arc::new(Mutex::new(tally_of(topology)));
     let names: Vec<String> = topology.partitions.iter().map(|partition| partition.name.clone()).collect();
     let published = vec![0; names.len()];
     let recorder = Recorder { tally: Arc::clone(&tally), due, published, names, verify: arguments.verify };
     let workers = Workers { threads: arguments.workers, addresses: Vec::new(), process: 0 };
-    let input = InputOptions::new(minter.tick_bytes, sources.len(), Vec::new());
+    let input = InputOptions { from: begin.from, ..InputOptions::new(minter.tick_bytes, sources.len(), Vec::new()) };
 
     forget_peak();
     let (inputs_bytes, _) = resident_bytes();
     let (cpu_before, threads_before, started) = (cpu_seconds(), thread_seconds(), Instant::now());
-    let engine = Engine::start(&setup.plan, &workers, sources, &input, Some(timekeeper), Box::new(recorder))?;
+    let engine = Engine::start_linked(
+        None,
+        &setup.plan,
+        &workers,
+        sources,
+        &input,
+        Some(timekeeper),
+        begin.recovery,
+        Box::new(recorder),
+    )?;
     while !engine.has_ended() && !engine.has_failed() {
+        watch(&tally.lock().unwrap_or_else(PoisonError::into_inner));
         std::thread::sleep(Duration::from_millis(5));
     }
     let (cpu_after, threads_after, (_, peak_bytes)) = (cpu_seconds(), thread_seconds(), resident_bytes());
@@ -125,11 +162,20 @@ pub(crate) fn run(
         peak_bytes,
         tally,
         held,
+        checkpoints: None,
     })
 }
 
 /// A folder that goes when it is dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> std::io::Result<Folder> {
+        let folder = Folder(std::env::temp_dir().join(format!("aisle-bench-{}", std::process::id())));
+        std::fs::create_dir_all(&folder.0)?;
+        Ok(folder)
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {

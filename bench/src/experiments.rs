@@ -19,11 +19,12 @@ use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology
 
 use crate::Outcome;
 use crate::arguments::{Arguments, Competitor};
+use crate::checkpoints;
 use crate::engine::{self, START_UP, Setup};
 use crate::figures::{Figures, Inputs};
 use crate::machine::cpu_seconds;
 use crate::recorder::Due;
-use crate::sources::{LineSource, Pace};
+use crate::sources::{LineSource, Lines, Pace};
 use crate::topics::{Messages, TopicWork};
 
 /// Tenants, each of which has records in every partition.
@@ -155,6 +156,16 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         Competitor::Engine => {
             let measured = engine::run(arguments, &setup, sources.collect(), due.collect())?;
             Ok(Figures::new(inputs, 0.0, &measured))
+        }
+        Competitor::Checkpointed => {
+            let sources = || {
+                let source = |lines: &Arc<Lines>| {
+                    let decoder = EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
+                    PartitionSource::Events(Box::new(LineSource::new(Arc::clone(lines), decoder, None)))
+                };
+                partitions.iter().map(source).collect()
+            };
+            Ok(Figures::new(inputs, 0.0, &checkpoints::run(arguments, &setup, sources)?))
         }
         Competitor::Plain => Ok(Figures::new(inputs, 0.0, &job::run(arguments, &setup, &partitions))),
         Competitor::Topics | Competitor::Poll => {

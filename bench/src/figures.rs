@@ -52,6 +52,25 @@ impl Held {
     }
 }
 
+/// What checkpoints took and gave.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Checkpoints {
+    /// How many were complete while the run went on.
+    pub(crate) complete: u64,
+    /// The size of the newest one.
+    pub(crate) bytes: u64,
+    /// Keys of the folds at the end.
+    pub(crate) keys: usize,
+    /// From opening the store until all of it was verified and read again.
+    pub(crate) read_seconds: f64,
+    /// Until the views showed it.
+    pub(crate) shown_seconds: f64,
+    /// Until everything behind it was published, too.
+    pub(crate) caught_up_seconds: f64,
+    /// How much that was.
+    pub(crate) records_behind: u64,
+}
+
 /// The inputs.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Inputs {
@@ -82,6 +101,7 @@ pub(crate) struct Figures {
     pub(crate) pauses_ms: Option<Quantiles>,
     pub(crate) latency_ms: Option<Quantiles>,
     pub(crate) held: Vec<Held>,
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// By name.
     pub(crate) verdicts: BTreeMap<String, i64>,
 }
@@ -115,6 +135,7 @@ impl Figures {
             pauses_ms: Quantiles::of(&tally.pauses_us),
             latency_ms: Quantiles::of(&tally.latency_us),
             held: measured.held.iter().filter(|(_, gauge)| gauge.keys > 0).map(Held::of).collect(),
+            checkpoints: measured.checkpoints,
             verdicts: counts.map(sum).into(),
         }
     }

@@ -19,6 +19,7 @@ use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology
 
 use crate::Outcome;
 use crate::arguments::{Arguments, Competitor};
+use crate::checkpoints;
 use crate::engine::{self, START_UP, Setup};
 use crate::figures::{Figures, Inputs};
 use crate::machine::cpu_seconds;
@@ -101,6 +102,15 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
                 PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
             });
             (engine::run(arguments, &setup, sources.collect(), due)?, 0.0)
+        }
+        Competitor::Checkpointed => {
+            drop(partitions);
+            let sources = || {
+                let partitions = generator::partitions(arguments, records, event_rate, &setup.plan.catalog);
+                let source = |items| PartitionSource::Facts(Box::new(ItemSource::new(items, None)));
+                partitions.into_iter().map(source).collect()
+            };
+            (checkpoints::run(arguments, &setup, sources)?, 0.0)
         }
         Competitor::Plain => (job::run(arguments, &setup, partitions), 0.0),
         Competitor::Topics | Competitor::Poll => {

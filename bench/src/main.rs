@@ -1,6 +1,7 @@
 //! Measures the graph that `aisle run` builds, and the same job as a plain program: `bench/README.md` says how and what.
 
 mod arguments;
+mod checkpoints;
 mod engine;
 mod experiments;
 mod figures;

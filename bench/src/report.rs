@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use dataflows::run::job::BUILD;
 
 use crate::arguments::{Arguments, Competitor};
-use crate::figures::Figures;
+use crate::figures::{Checkpoints, Figures};
 use crate::machine::machine;
 use crate::rounds::{Rounds, name_of};
 
@@ -27,10 +27,11 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
     let of =
         |wanted| rounds.iter().find(|(competitor, _)| *competitor == wanted).map(|(_, figures)| figures.as_slice());
     let (topics, poll) = (of(Competitor::Topics), of(Competitor::Poll));
+    let checkpointed = of(Competitor::Checkpointed);
     if let (Some(topics), Some(poll)) = (topics, poll) {
         print_ratios(arguments, "topics", "poll", topics, poll);
     }
-    for figures in engine.iter().chain(topics.unwrap_or_default()) {
+    for figures in engine.iter().chain(topics.unwrap_or_default()).chain(checkpointed.unwrap_or_default()) {
         let of = |name: &str| figures.verdicts[name];
         let read = of("read");
         let verdicts = of("on_time") + of("late") + of("duplicate") + of("dead_letters");
@@ -94,6 +95,16 @@ fn print(name: &str, figures: &Figures) {
     }
     if let Some(latency) = figures.latency_ms {
         line(format!("latency ms: {latency}"));
+    }
+    if let Some(checkpoints) = figures.checkpoints {
+        let Checkpoints { complete, bytes, keys, read_seconds, shown_seconds, caught_up_seconds, records_behind } =
+            checkpoints;
+        let mebibytes = bytes >> 20;
+        line(format!("checkpoints: {complete} complete, the newest of {mebibytes} MiB; {keys} keys at the end"));
+        line(format!(
+            "restored: verified and read after {read_seconds:.1} s, shown after {shown_seconds:.1} s, caught up \
+             {records_behind} records behind it after {caught_up_seconds:.1} s"
+        ));
     }
     let threads = figures.thread_cpu_seconds.iter().filter(|(_, seconds)| **seconds > 0.005);
     threads.for_each(|(thread, seconds)| line(format!("thread {thread}: {:.0} ns a record", seconds * 1e9 / records)));

@@ -131,7 +131,9 @@ impl<R> ItemSource<R> {
 impl<R: Record> Source for ItemSource<R> {
     type Record = R;
 
-    fn seek(&mut self, _: u64) -> Result<(), SourceError> {
+    fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
+        let given = self.count - self.items.len();
+        self.items.by_ref().take((offset as usize).saturating_sub(given)).for_each(drop);
         Ok(())
     }
 

@@ -81,5 +81,6 @@ pub(crate) fn run<D: differential_dataflow::ExchangeData>(
         peak_bytes,
         tally,
         held: Vec::new(),
+        checkpoints: None,
     })
 }

@@ -335,6 +335,7 @@ pub(crate) fn poll<R: Record>(
         peak_bytes,
         tally,
         held: Vec::new(),
+        checkpoints: None,
     })
 }
 

@@ -107,6 +107,7 @@ pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: &[Arc<Lines>
         peak_bytes,
         tally: job.tally,
         held: held.map(gauge).to_vec(),
+        checkpoints: None,
     }
 }
 

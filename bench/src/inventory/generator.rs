@@ -90,7 +90,10 @@ fn each_line(arguments: &Arguments, facts: u64, rate: u64, mut to: impl FnMut(us
             let Some(Reverse((_, node, line))) = delayed.pop() else { break };
             give(node, &line);
         }
-        let rank = (random.fraction().powi(4) * arguments.pairs as f64) as u64;
+        let rank = match arguments.every_pair && number < arguments.pairs {
+            true => number,
+            false => (random.fraction().powi(4) * arguments.pairs as f64) as u64,
+        };
         let pair = ((u128::from(rank) * STRIDE) % u128::from(arguments.pairs)) as u64;
         let (node, sku) = (pair % NODES, pair / NODES);
         let time_ms = BEGINS_MS + (number * 1_000 / rate) as i64;

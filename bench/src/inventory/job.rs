@@ -95,6 +95,7 @@ pub(super) fn run(arguments: &Arguments, setup: &Setup, partitions: Vec<Vec<Item
         peak_bytes,
         tally: job.tally,
         held: vec![("Ledger", ledger), ("Identities", identities)],
+        checkpoints: None,
     }
 }
 

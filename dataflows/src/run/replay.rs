@@ -120,6 +120,7 @@ fn history_again(_: &Path, _: &Path, recorded: &Recorded<'_>, _: &mut [String]) 
 }
 
 /// What a data folder recorded.
+#[cfg_attr(not(feature = "history"), allow(dead_code, reason = "history alone needs all of it"))]
 struct Recorded<'a> {
     /// The plan of its first tick.
     first: &'a Plan,

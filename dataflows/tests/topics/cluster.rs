@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use super::broker::{Broker, eventually, write_all};
 use super::place::{Place, succeeds, told};
-use super::{HOUR_MS, VIEWS, count, health, lines, made_recent, now_ms, of_topics, rows};
+use super::{VIEWS, count, have_the_same_rows, health, lines, now_ms, of_topics, rows, send_records};
 
 /// The arguments of one of two processes.
 fn process<'a>(number: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -32,14 +32,7 @@ fn two_processes_read_topics_as_one_reads_files() {
     let (events, facts) = (broker.topic("events", 2, &[]), broker.topic("facts", 1, &[]));
     let (files, topics) = (Place::new(), Place::new());
     let writer = broker.writer();
-    let begin_ms = now_ms() - 6 * HOUR_MS;
-    for (name, topic, partition) in
-        [("events-0.ndjson", &events, 0), ("events-1.ndjson", &events, 1), ("facts.ndjson", &facts, 0)]
-    {
-        let text = made_recent(&fs::read_to_string(files.path(name)).unwrap(), begin_ms);
-        fs::write(files.path(name), &text).unwrap();
-        write_all(&writer, topic, partition, &lines(&text));
-    }
+    send_records(&files, &events, &facts, |text, topic, partition| write_all(&writer, topic, partition, &lines(text)));
     fs::write(topics.path("aisle.toml"), of_topics(&broker.bootstrap, &events, &facts)).unwrap();
     write_hosts(&topics);
     let once = || {
@@ -52,10 +45,7 @@ fn two_processes_read_topics_as_one_reads_files() {
     };
     once();
     succeeds(&files.run_once(&["--workers", "2"]));
-    for view in VIEWS {
-        let (expected, found) = (rows(&files, view), rows(&topics, view));
-        assert!(!expected.is_empty() && found == expected, "{view}: {} rows, {} expected", found.len(), expected.len());
-    }
+    have_the_same_rows(&topics, &files, &VIEWS);
 
     // More comes, and all of them are killed while they read it.
     let second = topics.start(&process("1", &[]));

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::broker::{Broker, eventually, unique, write_all};
 use super::place::{CONFIGURATION, Place, outputs, refuses, succeeds, told};
-use super::{VIEWS, count, health, now_ms, of_topics, rows, stop};
+use super::{VIEWS, count, have_the_same_rows, health, now_ms, of_topics, stop};
 
 /// The sections that keep the logs in topics of this name.
 fn logs(name: &str) -> String {
@@ -25,9 +25,7 @@ fn a_lost_data_folder_is_written_again_byte_by_byte_from_the_logs_in_topics() {
     fs::write(place.path("aisle.toml"), &configuration).unwrap();
     succeeds(&plain.run_once(&[]));
     succeeds(&place.run_once(&["--workers", "2"]));
-    for view in VIEWS {
-        assert_eq!(rows(&place, view), rows(&plain, view), "{view}");
-    }
+    have_the_same_rows(&place, &plain, &VIEWS);
     assert!(!place.path("aisle-data/remap.log").exists() && !place.path("aisle-data/commands.log").exists());
     let replay = ["replay", "aisle-data", "--configuration", "aisle.toml"];
     let replayed = place.aisle(&replay);
