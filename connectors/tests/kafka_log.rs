@@ -71,7 +71,7 @@ fn a_writer_that_was_taken_over_is_told_and_does_not_come_back() {
 
 #[test]
 fn a_broker_that_is_killed_is_waited_for_and_no_entry_is_there_twice() {
-    let broker = Broker::own(19_662);
+    let broker = Broker::own(19_782);
     let topic = unique("log");
     let stop = Arc::new(AtomicBool::new(false));
     let connection = Connection::plaintext(&broker.bootstrap);

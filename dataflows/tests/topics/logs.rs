@@ -126,7 +126,7 @@ fn whoever_starts_last_takes_the_logs_over_and_the_other_ends() {
 
 #[test]
 fn a_broker_that_goes_away_is_waited_for_and_an_interrupt_ends_the_wait() {
-    let broker = Broker::own(19_672);
+    let broker = Broker::own(19_742);
     let (events, facts) = (broker.topic("events", 1, &[]), broker.topic("facts", 1, &[]));
     let place = Place::new();
     let text = format!("{}\n{}", of_topics(&broker.bootstrap, &events, &facts), logs(&unique("run")));

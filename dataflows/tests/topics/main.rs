@@ -258,7 +258,7 @@ fn partitions_that_are_added_to_a_topic_are_read_from_a_recorded_tick_on() {
 
 #[test]
 fn a_broker_that_goes_away_is_a_stall_that_is_told_once_and_over_when_it_is_back() {
-    let broker = Broker::own(19_612);
+    let broker = Broker::own(19_702);
     let (events, facts) = (broker.topic("events", 1, &[]), broker.topic("facts", 1, &[]));
     let place = Place::new();
     fs::write(place.path("aisle.toml"), of_topics(&broker.bootstrap, &events, &facts)).unwrap();
