@@ -26,7 +26,7 @@ pub struct RowMessage {
     pub value: Option<String>,
 }
 
-/// Makes the messages of a sink. It has to be given every tick.
+/// Makes the messages of a sink. If it remembers something, it has to be given every tick.
 #[derive(Debug)]
 pub struct Messages {
     rows: MessageRows,
@@ -38,6 +38,11 @@ impl Messages {
     /// Those of a sink.
     pub fn new(settings: &KafkaSinkSettings) -> Self {
         Messages { rows: settings.rows, sealing: settings.sealed.then(BTreeMap::new) }
+    }
+
+    /// Whether it holds rows back until they are sealed.
+    pub fn remembers(&self) -> bool {
+        self.sealing.is_some()
     }
 
     /// The messages of one shard of a view at a tick, whose changes are in canonical order. `watermark_of` is `W` of a

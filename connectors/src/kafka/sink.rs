@@ -252,6 +252,11 @@ impl KafkaSink {
         self.detached.or_else(|| self.shared.outbox.range().map(|(_, next)| next)).unwrap_or(0)
     }
 
+    /// Whether it looks at a tick at all: it takes it, or compares it with what is there.
+    pub fn wants(&self, tick: Tick) -> bool {
+        tick >= self.next_tick() || self.rederived.iter().flatten().any(|comparing| comparing.compares(tick))
+    }
+
     /// Whether it stopped taking because its outbox was full.
     pub fn is_detached(&self) -> bool {
         self.detached.is_some()

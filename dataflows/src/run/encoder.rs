@@ -34,6 +34,11 @@ impl Encoder {
         self.topics.iter().map(|(_, topic, shards)| (topic.as_str(), *shards))
     }
 
+    /// Whether the messages of a tick follow from earlier ones, too: then it has to be given every tick.
+    pub fn remembers(&self) -> bool {
+        self.messages.remembers()
+    }
+
     /// The messages of each shard, by topic; changes are in canonical order afterwards.
     pub fn tick(&mut self, tick: &mut CompleteTick) -> Vec<Vec<Message>> {
         let sealed_through = sealed_through(tick, &self.groups);

@@ -23,7 +23,8 @@ const SIZE_CHECK_TICKS: u64 = 256;
 /// The change files of all views.
 pub struct ChangeFiles<D> {
     sink: ChangeFileSink<D>,
-    shards: Vec<(View, u32)>,
+    /// Each with the first tick that its file did not know of.
+    shards: Vec<(View, u32, Tick)>,
     sealing: BTreeMap<(View, u32), Sealing>,
     groups: Vec<String>,
     resumed: Tick,
@@ -43,7 +44,7 @@ impl<D: Disk> ChangeFiles<D> {
             for shard in 0..settings.shards {
                 let next = sink.resume(view.name(), shard)?;
                 (resumed, least_resumed) = (next.max(resumed), next.min(least_resumed));
-                shards.push((view, shard));
+                shards.push((view, shard, next));
                 if settings.sink == SinkSetting::Sealed {
                     sealing.insert((view, shard), Sealing::default());
                 }
@@ -64,13 +65,18 @@ impl<D: Disk> ChangeFiles<D> {
 
     /// The names of the files.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.shards.iter().map(|(view, shard)| format!("sinks/{}/shard-{shard}.ndjson", view.name()))
+        self.shards.iter().map(|(view, shard, _)| format!("sinks/{}/shard-{shard}.ndjson", view.name()))
     }
 
-    /// Writes a complete tick; what is written is in canonical order afterwards.
+    /// Writes a complete tick; what is written is in canonical order afterwards. What a file has is not made again: after a
+    /// restart that may be whole collections.
     pub fn write(&mut self, tick: &mut CompleteTick) -> Result<(), SinkError> {
         let sealed_through = sealed_through(tick, &self.groups);
-        for (view, shard) in &self.shards {
+        for (view, shard, next) in &self.shards {
+            let is_there = tick.mark.tick < *next;
+            if is_there && !self.sealing.contains_key(&(*view, *shard)) {
+                continue;
+            }
             let found = tick.changes.iter_mut().find(|(of, emitted)| of == view && emitted.shard == *shard);
             let mut changes: &[(Row, i64)] = found.map_or(&[], |(_, emitted)| {
                 emitted.make_canonical();
@@ -87,6 +93,9 @@ impl<D: Disk> ChangeFiles<D> {
                 };
                 sealed = sealing.tick(changes, of);
                 changes = &sealed;
+            }
+            if is_there {
+                continue;
             }
             let at = tick.mark.tick;
             let changes = changes.iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff: *diff }));

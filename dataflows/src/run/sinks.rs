@@ -52,6 +52,9 @@ impl KafkaSinks {
     /// Takes a complete tick.
     pub fn write(&mut self, tick: &mut CompleteTick) -> Result<(), KafkaSinkError> {
         for (encoder, sink) in &mut self.sinks {
+            if !sink.wants(tick.mark.tick) && !encoder.remembers() {
+                continue;
+            }
             let messages = encoder.tick(tick);
             sink.write(tick.mark.tick, messages, &self.stop)?;
         }

@@ -132,7 +132,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
     ) -> (O::Streams, FoldHandle<F>) {
         let scope = self.scope();
         let mut folding = Folding::new(Rc::clone(&fold));
-        checkpoints.take(fold.name()).iter().for_each(|part| folding.restore(part));
+        checkpoints.take(fold.name()).into_iter().for_each(|part| folding.restore(&part));
         folding.upper = checkpoints.restored_upper();
         let folding = Rc::new(RefCell::new(folding));
         let handle = FoldHandle(Rc::clone(&folding));
@@ -165,7 +165,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
                     let mut folding = folding.borrow_mut();
                     if tick < folding.upper {
                         // The tick of the checkpoint, once more: its postings are applied, its rows are to be shown.
-                        folding.show(&mark, |key, value| port.restore(&fold, key, value, tick));
+                        folding.show(&mark, |key, value| port.restore(&fold, key, value, tick, &capabilities));
                     } else {
                         folding.tick(blocks, &mark, |key, old, new| port.replace(&fold, key, old, new, tick));
                     }

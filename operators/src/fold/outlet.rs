@@ -31,10 +31,10 @@ pub trait Outlet<'scope, F: Fold> {
 pub trait Port<F: Fold>: 'static {
     /// In this tick a key shows something instead of something else, or more, or less.
     fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, tick: Tick);
-    /// A key shows something since before the checkpoint from which it was restored. Whoever shows rows gives it; whoever
-    /// adds up has it in the sums already.
-    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
-        let _ = (fold, key, value, tick);
+    /// A key shows something since before the checkpoint from which it was restored. Whoever shows rows gives it, and does
+    /// not hold all of them back until the tick ends; whoever adds up has it in the sums already.
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick, capabilities: &[Capability<Tick>]) {
+        let _ = (fold, key, value, tick, capabilities);
     }
     /// The tick is complete: what is still held back goes out. One capability for each output of the operator.
     fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]);
@@ -42,6 +42,10 @@ pub trait Port<F: Fold>: 'static {
 
 /// Changes that go out in one message.
 const CHANGES_PER_MESSAGE: usize = 512;
+
+/// So many of them go out together while everything that was restored is shown: fresh memory is what that costs, and what
+/// went out is used again.
+const RESTORED_MESSAGES: usize = 16;
 
 /// The changes of rows.
 pub struct Rows<D, M>(M, PhantomData<D>);
@@ -99,12 +103,22 @@ where
         }
     }
 
-    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick, capabilities: &[Capability<Tick>]) {
         self.replace(fold, key, None, Some(value), tick);
+        if self.full.len() == RESTORED_MESSAGES {
+            self.send(capabilities);
+        }
     }
 
     fn end_tick(&mut self, _: Tick, capabilities: &[Capability<Tick>]) {
         self.full.push(std::mem::take(&mut self.last));
+        self.send(capabilities);
+    }
+}
+
+impl<D: Data, M> RowsPort<D, M> {
+    /// Sends what is full.
+    fn send(&mut self, capabilities: &[Capability<Tick>]) {
         let mut activated = self.output.activate();
         let mut session = activated.session(&capabilities[self.index]);
         for mut changes in self.full.drain(..).filter(|changes| !changes.is_empty()) {
@@ -187,9 +201,9 @@ impl<F: Fold, A: Port<F>, B: Port<F>> Port<F> for (A, B) {
         self.1.replace(fold, key, old, new, tick);
     }
 
-    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
-        self.0.restore(fold, key, value, tick);
-        self.1.restore(fold, key, value, tick);
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick, capabilities: &[Capability<Tick>]) {
+        self.0.restore(fold, key, value, tick, capabilities);
+        self.1.restore(fold, key, value, tick, capabilities);
     }
 
     fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
@@ -215,9 +229,9 @@ impl<F: Fold, A: Port<F>> Port<F> for Option<A> {
         }
     }
 
-    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick) {
+    fn restore(&mut self, fold: &F, key: &F::Key, value: &F::Value, tick: Tick, capabilities: &[Capability<Tick>]) {
         if let Some(port) = self {
-            port.restore(fold, key, value, tick);
+            port.restore(fold, key, value, tick, capabilities);
         }
     }
 

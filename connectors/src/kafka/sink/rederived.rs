@@ -31,6 +31,11 @@ impl Rederived {
         })
     }
 
+    /// Whether this is the tick that it compares next.
+    pub(super) fn compares(&self, tick: Tick) -> bool {
+        tick == self.next
+    }
+
     /// Takes the next tick, and says whether there is nothing more to compare. Whoever does not begin at tick 0 can't
     /// compare: the hashes are of everything.
     pub(super) fn tick(&mut self, tick: Tick, messages: &[Message]) -> Result<bool, KafkaSinkError> {
