@@ -37,8 +37,10 @@ pub(crate) enum Competitor {
     Reduce,
     /// The engine, from topics.
     Topics,
-    /// A loop that polls the topics and decodes, and does nothing else.
+    /// Polls the topics and decodes, and does nothing else: a thread for each partition, as the engine has.
     Poll,
+    /// The same in one loop over all partitions.
+    PollLoop,
     /// The engine with checkpoints, the newest of which is restored afterwards.
     Checkpointed,
 }
@@ -140,7 +142,8 @@ impl Arguments {
         if self.topics.is_some() {
             competitors.push(Competitor::Topics);
             // What is appended while it is read comes no faster than that.
-            competitors.extend(self.rate.is_none().then_some(Competitor::Poll));
+            let alone = [Competitor::Poll, Competitor::PollLoop];
+            competitors.extend(alone.into_iter().filter(|_| self.rate.is_none()));
         }
         competitors
     }

@@ -168,12 +168,13 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             Ok(Figures::new(inputs, 0.0, &checkpoints::run(arguments, &setup, sources)?))
         }
         Competitor::Plain => Ok(Figures::new(inputs, 0.0, &job::run(arguments, &setup, &partitions))),
-        Competitor::Topics | Competitor::Poll => {
+        Competitor::Topics | Competitor::Poll | Competitor::PollLoop => {
             let decoder = || EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
             let messages = Arc::new(Messages::Lines(partitions.clone()));
             let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
             let measured = match competitor {
-                Competitor::Poll => work.poll(decoder)?,
+                Competitor::Poll => work.poll(decoder, false)?,
+                Competitor::PollLoop => work.poll(decoder, true)?,
                 _ => work.engine(decoder, PartitionSource::Events)?,
             };
             Ok(Figures::new(inputs, 0.0, &measured))

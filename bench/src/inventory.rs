@@ -113,7 +113,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             (checkpoints::run(arguments, &setup, sources)?, 0.0)
         }
         Competitor::Plain => (job::run(arguments, &setup, partitions), 0.0),
-        Competitor::Topics | Competitor::Poll => {
+        Competitor::Topics | Competitor::Poll | Competitor::PollLoop => {
             // What the batches hold is all that is needed.
             drop(partitions);
             let decoder = || BatchDecoder::new(Arc::clone(&setup.plan.catalog), None, None);
@@ -122,7 +122,8 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             let begins = Instant::now() + START_UP;
             let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
             let measured = match competitor {
-                Competitor::Poll => work.poll(decoder)?,
+                Competitor::Poll => work.poll(decoder, false)?,
+                Competitor::PollLoop => work.poll(decoder, true)?,
                 _ => work.engine(decoder, PartitionSource::Facts)?,
             };
             (measured, 0.0)

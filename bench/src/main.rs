@@ -8,6 +8,7 @@ mod figures;
 mod inventory;
 mod machine;
 mod plain;
+mod poll;
 mod random;
 mod recorder;
 mod report;

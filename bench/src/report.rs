@@ -26,10 +26,12 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
     }
     let of =
         |wanted| rounds.iter().find(|(competitor, _)| *competitor == wanted).map(|(_, figures)| figures.as_slice());
-    let (topics, poll) = (of(Competitor::Topics), of(Competitor::Poll));
+    let topics = of(Competitor::Topics);
     let checkpointed = of(Competitor::Checkpointed);
-    if let (Some(topics), Some(poll)) = (topics, poll) {
-        print_ratios(arguments, "topics", "poll", topics, poll);
+    for alone in [Competitor::Poll, Competitor::PollLoop] {
+        if let (Some(topics), Some(figures)) = (topics, of(alone)) {
+            print_ratios(arguments, "topics", &name_of(alone), topics, figures);
+        }
     }
     for figures in engine.iter().chain(topics.unwrap_or_default()).chain(checkpointed.unwrap_or_default()) {
         let of = |name: &str| figures.verdicts[name];

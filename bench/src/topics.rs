@@ -9,9 +9,8 @@ use connectors::kafka::cluster::{Cluster, Topic};
 use connectors::kafka::connection::Connection;
 use connectors::kafka::source::{TopicPartition, TopicSource};
 use dataflows::run::engine::PartitionSource;
-use operators::record::{DecodeMessage, Record};
+use operators::record::DecodeMessage;
 use operators::source::{Polled, Source, SourceError};
-use operators::topology::Topology;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -19,8 +18,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::arguments::Arguments;
-use crate::engine::{self, Measured, Setup, tally_of};
-use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
+use crate::engine::{self, Measured, Setup};
+use crate::poll;
 use crate::recorder::Due;
 use crate::sources::{Lines, Pace};
 
@@ -32,9 +31,6 @@ const QUEUE_BYTES: u64 = 16 << 20;
 
 /// How often messages are appended: what was due since is appended at once, as a sender with many messages does.
 const APPEND_EVERY: Duration = Duration::from_millis(5);
-
-/// What is read at once.
-const POLL_BYTES: usize = 64 << 10;
 
 /// Messages that were made beforehand, by partition.
 pub(crate) enum Messages {
@@ -277,9 +273,17 @@ impl TopicWork<'_> {
         Ok(self.arguments.filled.as_deref().ok_or("a topic is filled before the rounds")?)
     }
 
-    /// Polls and decodes alone.
-    pub(crate) fn poll<D: DecodeMessage>(&self, decoder: impl Fn() -> D) -> Result<Measured, Box<dyn Error>> {
-        poll(&self.setup.plan.topology, self.sources(self.filled()?, decoder)?)
+    /// Polls and decodes alone: with a thread for each partition, or in one loop.
+    pub(crate) fn poll<D: DecodeMessage>(
+        &self,
+        decoder: impl Fn() -> D,
+        in_one_loop: bool,
+    ) -> Result<Measured, Box<dyn Error>> {
+        let sources = self.sources(self.filled()?, decoder)?;
+        match in_one_loop {
+            true => poll::one_loop(&self.setup.plan.topology, sources),
+            false => poll::threads(&self.setup.plan.topology, sources),
+        }
     }
 
     /// The engine, from the topic that was filled, or with a rate from one that is appended to.
@@ -308,49 +312,5 @@ impl TopicWork<'_> {
         let measured = run(&topic.name, due)?;
         appender.join().map_err(|_| "the appending thread panicked")??;
         Ok(measured)
-    }
-}
-
-/// Polls and decodes, and drops what it decoded: one thread a partition, as in the engine, which does nothing else.
-pub(crate) fn poll<R: Record>(
-    topology: &Topology,
-    sources: Vec<Box<dyn Source<Record = R>>>,
-) -> Result<Measured, Box<dyn Error>> {
-    forget_peak();
-    let (inputs_bytes, _) = resident_bytes();
-    let (cpu_before, started) = (cpu_seconds(), Instant::now());
-    let threads: Vec<_> = sources.into_iter().map(|source| std::thread::spawn(move || poll_one(source))).collect();
-    let mut tally = tally_of(topology);
-    for (thread, health) in threads.into_iter().zip(&mut tally.health) {
-        let (read, dead, last) = thread.join().map_err(|_| "a reading thread panicked")??;
-        (health.read, health.dead_letters, health.on_time) = (read, dead, read - dead);
-        tally.last = tally.last.max(last);
-    }
-    let (cpu_after, (_, peak_bytes)) = (cpu_seconds(), resident_bytes());
-    Ok(Measured {
-        wall_seconds: tally.last.saturating_duration_since(started).as_secs_f64(),
-        cpu_seconds: cpu_after - cpu_before,
-        threads: Vec::new(),
-        inputs_bytes,
-        peak_bytes,
-        tally,
-        held: Vec::new(),
-        checkpoints: None,
-    })
-}
-
-fn poll_one<R: Record>(mut source: Box<dyn Source<Record = R>>) -> Result<(i64, i64, Instant), SourceError> {
-    let (mut read, mut dead, mut last) = (0, 0, Instant::now());
-    source.seek(0)?;
-    loop {
-        match source.poll(POLL_BYTES)? {
-            Polled::Batch(batch) => {
-                read += batch.items.len() as i64;
-                dead += batch.items.iter().filter(|item| item.outcome.is_err()).count() as i64;
-                last = Instant::now();
-            }
-            Polled::Ended(_) => return Ok((read, dead, last)),
-            Polled::Nothing | Polled::CaughtUp(_) => std::thread::sleep(Duration::from_millis(1)),
-        }
     }
 }
