@@ -111,11 +111,13 @@ impl Views {
     ) -> Result<(), ApplyError> {
         let mut by_view: Vec<Vec<(Row, i64)>> = View::ALL.iter().map(|_| Vec::new()).collect();
         for (view, rows) in changes {
-            by_view[view as usize].extend(rows);
+            let of_view = &mut by_view[view as usize];
+            match of_view.is_empty() {
+                true => *of_view = rows,
+                false => of_view.extend(rows),
+            }
         }
-        for (index, rows) in self.indexes.iter_mut().zip(by_view) {
-            index.apply(tick, rows)?;
-        }
+        apply_all(&mut self.indexes, by_view, tick)?;
         let sealed_through = self.sealed_with(sealed_through);
         self.marks.push_back(Mark { tick, time_ms, sealed_through });
         let oldest = self.indexes.iter().map(Index::oldest_readable).min().unwrap_or(0);
@@ -214,6 +216,28 @@ fn health(views: &Views) -> Result<String, Failure> {
     Ok(Value::Object(body).to_string())
 }
 
+/// Above so many changes a view is put in order on a thread of its own: what a restore shows is the whole collection.
+const CHANGES_OF_A_THREAD: usize = 100_000;
+
+/// Publishes a tick in every view. The outcome is that of one view after the other.
+fn apply_all(indexes: &mut [Index<Row>], by_view: Vec<Vec<(Row, i64)>>, tick: Tick) -> Result<(), ApplyError> {
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut applied = Ok(());
+        for (index, rows) in indexes.iter_mut().zip(by_view) {
+            match rows.len() > CHANGES_OF_A_THREAD {
+                true => threads.push(scope.spawn(move || index.apply(tick, rows))),
+                false => applied = applied.and(index.apply(tick, rows)),
+            }
+        }
+        for thread in threads {
+            let of_thread = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            applied = applied.and(of_thread);
+        }
+        applied
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::testing::{WIDE, ask, stock, views};
@@ -240,6 +264,24 @@ mod tests {
             let (status, body) = ask(&views(), path, &[]);
             assert_eq!((status, body["error"]["code"].as_str()), (404, Some("unknown_path")), "{path}");
         }
+    }
+
+    /// So many changes that each view has a thread: the same rows, and a mistake in one of them is told.
+    #[test]
+    fn a_whole_collection_is_published_at_once() {
+        let mut views = Views::new(&View::ALL, WIDE);
+        let many = CHANGES_OF_A_THREAD as u64 + 1;
+        let mut expected: Vec<Row> = (0..many).map(stock).collect();
+        expected.sort();
+        let rows = |diff| (0..many).rev().map(|number| (stock(number), diff)).collect::<Vec<_>>();
+        views.apply_tick(7, 70, vec![(View::Stock, rows(1)), (View::Availability, rows(1))], Vec::new()).unwrap();
+        for view in [View::Stock, View::Availability] {
+            let index = views.index_of(view);
+            assert!(index.iter().eq(expected.iter().map(|row| (row, 1))));
+            assert!(index.changes_since(7).is_err(), "a restore is no tick's work");
+        }
+        let taken = vec![(View::Stock, rows(-1)), (View::Availability, rows(-2))];
+        assert_eq!(views.apply_tick(8, 80, taken, Vec::new()), Err(ApplyError::Negative { tick: 8 }));
     }
 
     #[test]

@@ -99,12 +99,15 @@ impl<R: Ord + Clone> Index<R> {
         if changes.iter().any(is_short) {
             return Err(ApplyError::Negative { tick });
         }
-        for (row, diff) in &changes {
-            self.change_row(row, *diff);
-        }
-        if self.published.is_none() && tick > 0 {
+        let is_restored = self.published.is_none() && tick > 0;
+        if is_restored {
+            // A whole collection in its order: built at once, without looking for the place of each row.
+            self.rows = changes.into_iter().collect();
             self.held_from = tick + 1;
         } else if !changes.is_empty() {
+            for (row, diff) in &changes {
+                self.change_row(row, *diff);
+            }
             self.history_bytes += self.bytes_in(&changes);
             self.history.push_back((tick, changes));
         }
