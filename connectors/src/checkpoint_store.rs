@@ -96,7 +96,8 @@ impl Store {
         loop {
             let known = self.epochs()?;
             let epoch = known.last().map_or(1, |last| last + 1);
-            if self.create(&format!("writers/{epoch:010}"), Vec::new())? {
+            // Whoever looked long ago may make one anew that was deleted meanwhile: then there are greater ones.
+            if self.create(&format!("writers/{epoch:010}"), Vec::new())? && self.epochs()?.last() == Some(&epoch) {
                 for old in known.iter().rev().skip(2) {
                     self.delete(&format!("writers/{old:010}"))?;
                 }
