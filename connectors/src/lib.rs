@@ -10,7 +10,6 @@ pub mod files;
 pub mod kafka;
 pub mod local_disk;
 pub mod objects;
-pub mod outbox;
 #[cfg(feature = "parquet")]
 pub mod parquet_table;
 pub mod registry;

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
-use operators::disk::Disk;
+use operators::disk::{Disk, Folder};
 
 use crate::fault;
 
@@ -18,6 +19,8 @@ use crate::fault;
 pub struct LocalDisk {
     folder: PathBuf,
     open: BTreeMap<String, OpenFile>,
+    /// What its files are called at points of faults, where that is not their name.
+    called: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,20 @@ struct OpenFile {
 impl LocalDisk {
     /// A disk in this folder, which is made when the first file is.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        LocalDisk { folder: folder.into(), open: BTreeMap::new() }
+        LocalDisk { folder: folder.into(), open: BTreeMap::new(), called: None }
+    }
+
+    /// A disk in this folder, which is made now: its name, and that of the folder that it is in, are durable.
+    pub fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder)?;
+        folder.ancestors().skip(1).take(2).filter(|above| above.is_dir()).try_for_each(sync_folder)?;
+        Ok(LocalDisk::new(folder))
+    }
+
+    /// The same, with one name for all of its files at points of faults: theirs say nothing.
+    pub fn called(self, name: &'static str) -> Self {
+        LocalDisk { called: Some(name), ..self }
     }
 
     /// Where a file lies. A name that leads out of the folder is refused.
@@ -54,7 +70,7 @@ impl LocalDisk {
             if create {
                 fs::create_dir_all(path.parent().expect("a file within the folder has a parent"))?;
             }
-            let file = OpenOptions::new().append(true).create(create).open(&path)?;
+            let file = OpenOptions::new().read(true).append(true).create(create).open(&path)?;
             let length = file.metadata()?.len();
             self.open.insert(name.to_owned(), OpenFile { file, length, name_is_durable: false, failed: false });
         }
@@ -76,11 +92,12 @@ impl Disk for LocalDisk {
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let point = self.called.unwrap_or(name);
         let file = self.opened(name, true)?;
-        fault::point_of("append", name);
-        if fault::is_next("torn", name) {
+        fault::point_of("append", point);
+        if fault::is_next("torn", point) {
             file.file.write_all(&bytes[..bytes.len() / 2])?;
-            fault::point_of("torn", name);
+            fault::point_of("torn", point);
         }
         match file.file.write_all(bytes) {
             Ok(()) => {
@@ -107,14 +124,52 @@ impl Disk for LocalDisk {
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
-        fault::point_of("sync", name);
+        let point = self.called.unwrap_or(name);
+        fault::point_of("sync", point);
         let file = self.opened(name, false)?;
         file.file.sync_data().inspect_err(|_| file.failed = true)?;
         if !file.name_is_durable {
             sync_folders(&self.folder, name)?;
             self.opened(name, false)?.name_is_durable = true;
         }
-        fault::point_of("synced", name);
+        fault::point_of("synced", point);
+        Ok(())
+    }
+}
+
+impl Folder for LocalDisk {
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut found = vec![0; bytes];
+        match self.open.get(name) {
+            Some(open) => open.file.read_exact_at(&mut found, offset)?,
+            None => File::open(self.path_of(name)?)?.read_exact_at(&mut found, offset)?,
+        }
+        Ok(found)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let point = self.called.unwrap_or(name);
+        let path = self.path_of(name)?;
+        self.open.remove(name);
+        fault::point_of("remove", point);
+        fs::remove_file(path)?;
+        fault::point_of("removed", point);
         Ok(())
     }
 }
@@ -155,6 +210,26 @@ mod tests {
         disk.append("remap/log", b"three").unwrap();
         disk.sync("remap/log").unwrap();
         assert_eq!(fs::read(folder.path().join("data/remap/log")).unwrap(), b"one three");
+    }
+
+    #[test]
+    fn parts_are_read_and_files_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = LocalDisk::new(folder.path().join("data"));
+        assert_eq!(disk.names().unwrap(), [""; 0], "the folder is not there yet");
+        disk.append("two", b"second").unwrap();
+        disk.append("one", b"first").unwrap();
+        disk.append("folder/three", b"third").unwrap();
+        let afresh = LocalDisk::new(folder.path().join("data"));
+        for disk in [&disk, &afresh] {
+            assert_eq!(disk.names().unwrap(), ["one", "two"]);
+            assert_eq!(disk.read_at("two", 1, 3).unwrap(), b"eco");
+            assert_eq!(disk.read_at("two", 4, 3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+        disk.remove("two").unwrap();
+        assert_eq!(disk.names().unwrap(), ["one"]);
+        disk.append("two", b"anew").unwrap();
+        assert_eq!(disk.read("two").unwrap().unwrap(), b"anew");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use connectors::kafka::sink::verify::{Found, SentMessage};
 use connectors::kafka::sink::{KafkaSink, KafkaSinkError, Mode, WhenFull, headers_of};
-use connectors::outbox::Message;
+use operators::delivery::Message;
 use operators::time::Tick;
 
 use broker::{Broker, records};

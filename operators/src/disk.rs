@@ -22,6 +22,16 @@ pub trait Disk: Send {
     fn sync(&mut self, name: &str) -> io::Result<()>;
 }
 
+/// A disk whose files come and go.
+pub trait Folder: Disk {
+    /// So many bytes of a file from an offset on; an error where there are less.
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
+    /// The names of the files, ascending. Those that contain a `/` may be left out.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Removes a file. A crash may bring it back as it was.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+}
+
 /// A durable sequence of entries with one writer.
 pub trait Log: Send {
     /// Every entry, from the first. A torn tail (an append that a crash cut short) is cut off; anything else that is not

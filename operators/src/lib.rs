@@ -8,6 +8,7 @@ pub mod binding;
 pub mod bindings;
 pub mod checkpoint;
 pub mod clock;
+pub mod delivery;
 pub mod disk;
 pub mod emit;
 pub mod feed;

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Folder};
 
 /// A disk in memory; clones share the files, so that one outlives the crash of whoever wrote to the other.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     files: Arc<Mutex<BTreeMap<String, File>>>,
+    /// What was removed and may come back.
+    removed: Arc<Mutex<BTreeMap<String, File>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,16 @@ impl MemoryDisk {
         });
     }
 
+    /// Lets some of the files come back that were removed since this was called before, unless there is another of their
+    /// name: what a crash may do to a folder that nobody synchronised.
+    pub fn bring_back(&self, mut comes_back: impl FnMut(&str) -> bool) {
+        for (name, file) in std::mem::take(&mut *Self::locked(&self.removed)) {
+            if file.synced_once && comes_back(&name) {
+                self.lock().entry(name).or_insert(file);
+            }
+        }
+    }
+
     /// Every file and all of its bytes, synchronised or not: to compare two runs.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         self.lock().iter().map(|(name, file)| (name.clone(), file.bytes.clone())).collect()
@@ -57,7 +69,11 @@ impl MemoryDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
-        self.files.lock().expect("nobody panics while holding the lock of a disk")
+        Self::locked(&self.files)
+    }
+
+    fn locked(files: &Mutex<BTreeMap<String, File>>) -> MutexGuard<'_, BTreeMap<String, File>> {
+        files.lock().expect("nobody panics while holding the lock of a disk")
     }
 }
 
@@ -98,6 +114,27 @@ impl Disk for MemoryDisk {
     }
 }
 
+impl Folder for MemoryDisk {
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let files = self.lock();
+        let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let found = file.bytes.get(from..from.saturating_add(bytes)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(found.to_vec())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().keys().cloned().collect())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut file = self.lock().remove(name).ok_or(io::ErrorKind::NotFound)?;
+        file.bytes.truncate(file.synced_bytes);
+        Self::locked(&self.removed).insert(name.to_owned(), file);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +171,27 @@ mod tests {
         disk.crash(|_, _| 0);
         assert_eq!(disk.read("log").unwrap().unwrap(), b"one ");
         assert!(disk.truncate("log", 5).is_err(), "a cut never lengthens a file");
+    }
+
+    #[test]
+    fn a_crash_may_bring_back_what_was_removed() {
+        let mut disk = MemoryDisk::new();
+        for name in ["kept", "back", "gone", "new"] {
+            disk.append(name, name.as_bytes()).unwrap();
+            if name != "new" {
+                disk.sync(name).unwrap();
+            }
+            disk.append(name, b" and more").unwrap();
+        }
+        assert_eq!(disk.read_at("kept", 2, 4).unwrap(), b"pt a");
+        assert!(disk.read_at("kept", 2, 40).is_err());
+        for name in ["back", "gone", "new"] {
+            disk.remove(name).unwrap();
+        }
+        assert!(disk.remove("new").is_err());
+        disk.bring_back(|name| name != "gone");
+        assert_eq!(disk.names().unwrap(), ["back", "kept"]);
+        assert_eq!(disk.read("back").unwrap().unwrap(), b"back", "as it was synchronised");
+        disk.bring_back(|name| panic!("{name} was removed long ago"));
     }
 }

@@ -38,6 +38,21 @@ pub struct Troubles {
     pub unstable: u64,
 }
 
+impl std::ops::Add for Troubles {
+    type Output = Troubles;
+
+    fn add(self, other: Troubles) -> Troubles {
+        Troubles {
+            refused: self.refused + other.refused,
+            left_open: self.left_open + other.left_open,
+            held: self.held + other.held,
+            too_late: self.too_late + other.too_late,
+            answers_lost: self.answers_lost + other.answers_lost,
+            unstable: self.unstable + other.unstable,
+        }
+    }
+}
+
 /// A topic of one partition; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTopic {

@@ -9,6 +9,8 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
+pub(crate) use operators::transactional_log::Upto;
+
 use super::connection::Connection;
 use super::request::RequestError;
 
@@ -31,16 +33,6 @@ pub(crate) enum From {
     Last(i64),
     /// From this offset.
     Offset(i64),
-}
-
-/// How far it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Upto {
-    /// To its end: transactions that are open are waited for, since one of somebody else may lie before a committed
-    /// message, which is not seen until that one ends.
-    End,
-    /// To the first open transaction.
-    Stable,
 }
 
 impl Reader {

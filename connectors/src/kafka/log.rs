@@ -16,7 +16,7 @@ use operators::transactional_log::{
     Message, Seen, TransactionalLog, TransactionalLogError, Transactions, Upto, read_entries,
 };
 
-use super::committed::{self, From, Reader};
+use super::committed::{From, Reader};
 use super::connection::Connection;
 use super::producer::{Producer, new_identity, transactional};
 use super::request::RequestError;
@@ -180,10 +180,6 @@ impl Transactions for TopicTransactions {
         see: &mut dyn FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> Result<(), RequestError> {
         let from = From::Offset(i64::try_from(from).unwrap_or(i64::MAX));
-        let upto = match upto {
-            Upto::End => committed::Upto::End,
-            Upto::Stable => committed::Upto::Stable,
-        };
         self.reader.read(&self.topic, 0, from, upto, TRANSACTION_TIMEOUT + PATIENCE, |message| see(seen(message)))
     }
 

@@ -20,32 +20,33 @@
 //! how ticks are divided into transactions does not.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use operators::delivery::{Delivery, Message, Progress, Writer};
 use operators::time::Tick;
 
 use crate::kafka::connection::Connection;
 use crate::kafka::producer;
 use crate::kafka::topics::{Topics, Wanted};
-use crate::outbox::{Message, Outbox, Place};
+use crate::local_disk::LocalDisk;
 
+use self::channel::KafkaChannel;
+use self::shared::Shared;
 use self::shipper::Shipper;
-use self::writer::Writer;
 
+mod channel;
 mod error;
-mod progress;
-mod rederived;
+mod shared;
 mod shipper;
 pub mod verify;
-mod writer;
+mod wire;
 
 pub use error::KafkaSinkError;
-pub use progress::{Chain, Progress, headers_of};
-
-use rederived::Rederived;
+pub use shared::Watch;
+pub use wire::headers_of;
 
 /// How messages get into a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,69 +138,11 @@ impl SinkOptions {
     }
 }
 
-/// What the writers of all shards share with the sink.
-#[derive(Debug)]
-struct Shared {
-    connection: Connection,
-    options: SinkOptions,
-    outbox: Outbox,
-    stop: AtomicBool,
-    failure: Mutex<Option<Arc<KafkaSinkError>>>,
-    /// How far each shard is durable in its topics.
-    places: Mutex<Vec<Place>>,
-}
-
-impl Shared {
-    fn fail(&self, error: KafkaSinkError) {
-        lock(&self.failure).get_or_insert(Arc::new(error));
-        self.outbox.close();
-    }
-
-    /// Notes how far a shard is durable, and trims the outbox behind the slowest one.
-    fn passed(&self, shard: u32, place: Place) -> Result<(), KafkaSinkError> {
-        let least = {
-            let mut places = lock(&self.places);
-            places[shard as usize] = place;
-            places.iter().min().copied().unwrap_or_default()
-        };
-        self.outbox.trim(least.tick).map_err(|source| KafkaSinkError::outbox(&self.options.name, source))
-    }
-}
-
-/// How far a sink is, for those who watch it.
-#[derive(Clone, Debug)]
-pub struct Watch(Arc<Shared>);
-
-impl Watch {
-    /// Whether everything that was taken is durable in its topics.
-    pub fn is_drained(&self) -> bool {
-        let next = self.0.outbox.range().map_or(0, |(_, next)| next);
-        lock(&self.0.places).iter().all(|place| place.tick >= next)
-    }
-
-    /// The ticks below are durable in every topic.
-    pub fn durable(&self) -> Tick {
-        lock(&self.0.places).iter().map(|place| place.tick).min().unwrap_or(0)
-    }
-
-    /// What ended it, if anything did.
-    pub fn failure(&self) -> Option<Arc<KafkaSinkError>> {
-        lock(&self.0.failure).clone()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.0.options.name
-    }
-}
-
 /// The sink. Dropping it ends its threads; what is not sent stays in the outbox.
 #[derive(Debug)]
 pub struct KafkaSink {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// By shard: compares what is derived again with what is there.
-    rederived: Vec<Option<Rederived>>,
     /// The first tick that was not taken.
     detached: Option<Tick>,
     /// Whether it was told that the outbox is full.
@@ -215,46 +158,43 @@ impl KafkaSink {
         folder: impl Into<PathBuf>,
     ) -> Result<Self, KafkaSinkError> {
         look_after_topics(connection, &options)?;
-        let name = options.name.clone();
-        let outbox = Outbox::open(folder, options.outbox_bytes);
-        let shared = Arc::new(Shared {
-            connection: connection.clone(),
-            outbox: outbox.map_err(|source| KafkaSinkError::outbox(&name, source))?,
-            stop: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            places: Mutex::new(vec![Place::default(); options.shards() as usize]),
-            options,
-        });
+        let (folder, stop) = (folder.into(), Arc::<AtomicBool>::default());
+        let topics: Vec<String> = options.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut writers = Vec::new();
-        for shard in 0..shared.options.shards() {
-            writers.push(Writer::open(&shared.connection, &shared.options, shard, producer::new_identity())?);
+        for shard in 0..options.shards() {
+            let channel = KafkaChannel::new(connection, &options, shard, &stop)?;
+            writers.push(Writer::open(channel, &topics, producer::new_identity())?);
         }
-        *lock(&shared.places) = writers.iter().map(|writer| writer.progress().place()).collect();
-        let needed = writers.iter().map(|writer| writer.progress().place().tick).min().unwrap_or(0);
-        if shared.outbox.range().is_none_or(|(first, next)| needed < first || next < needed) {
-            shared.outbox.begin(needed).map_err(|source| KafkaSinkError::outbox(&name, source))?;
+        let written: Vec<Progress> = writers.iter().map(|writer| writer.progress().clone()).collect();
+        let failed = |source| KafkaSinkError::outbox(&options.name, source);
+        let disk = LocalDisk::open(&folder).map_err(failed)?.called("outbox");
+        let delivery = Delivery::open(disk, options.outbox_bytes, &written, &topics).map_err(failed)?;
+        for file in delivery.damaged() {
+            tracing::warn!(
+                file = %folder.join(file).display(),
+                "the outbox is not as it was left from here on; what is missing is derived again from the logs"
+            );
         }
-        let rederived = writers.iter().map(|writer| Rederived::of(&shared.options, writer.shard(), writer.progress()));
-        let rederived = rederived.collect();
-        let spawn = |writer: Writer| {
+        let shared = Arc::new(Shared::new(connection.clone(), options, topics, delivery, stop));
+        let spawn = |(shard, writer): (u32, Writer<KafkaChannel>)| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
-                .name(format!("sink-{}", writer.shard()))
-                .spawn(move || Shipper::new(shared, writer).run())
+                .name(format!("sink-{shard}"))
+                .spawn(move || Shipper::new(shared, shard).run(writer))
                 .expect("the system has a thread left for each shard of a sink")
         };
-        let threads = writers.into_iter().map(spawn).collect();
-        Ok(KafkaSink { threads, rederived, detached: None, told_full: false, shared })
+        let threads = (0..).zip(writers).map(spawn).collect();
+        Ok(KafkaSink { threads, detached: None, told_full: false, shared })
     }
 
     /// The tick that is taken next: every one below is durable, here or in the topics.
     pub fn next_tick(&self) -> Tick {
-        self.detached.or_else(|| self.shared.outbox.range().map(|(_, next)| next)).unwrap_or(0)
+        self.detached.unwrap_or_else(|| self.shared.lock().next_tick())
     }
 
     /// Whether it looks at a tick at all: it takes it, or compares it with what is there.
     pub fn wants(&self, tick: Tick) -> bool {
-        tick >= self.next_tick() || self.rederived.iter().flatten().any(|comparing| comparing.compares(tick))
+        self.shared.lock().wants(tick)
     }
 
     /// Whether it stopped taking because its outbox was full.
@@ -271,37 +211,28 @@ impl KafkaSink {
     /// with what is there. Waits while the outbox is full, if that is the policy, until `stop` is set.
     pub fn write(&mut self, tick: Tick, shards: Vec<Vec<Message>>, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
         self.failed()?;
-        for (rederived, messages) in self.rederived.iter_mut().zip(&shards) {
-            if let Some(comparing) = rederived
-                && comparing.tick(tick, messages)?
-            {
-                *rederived = None;
-            }
-        }
+        self.shared.compare(tick, &shards)?;
         if tick < self.next_tick() || self.detached.is_some() {
             return Ok(());
         }
-        while self.shared.outbox.is_full() {
+        while self.shared.lock().is_full() {
             match self.shared.options.when_full {
                 WhenFull::Detach => return self.detach(tick),
                 WhenFull::Stall => self.stall(stop)?,
             }
         }
         self.told_full = false;
-        self.shared
-            .outbox
-            .append(tick, shards)
-            .map_err(|source| KafkaSinkError::outbox(&self.shared.options.name, source))
+        self.shared.append(tick, shards)
     }
 
     /// Returns once everything taken survives a crash: the acknowledgement.
     pub fn flush(&mut self) -> Result<(), KafkaSinkError> {
         self.failed()?;
-        self.shared.outbox.sync().map_err(|source| KafkaSinkError::outbox(&self.shared.options.name, source))
+        self.shared.sync()
     }
 
     fn failed(&self) -> Result<(), KafkaSinkError> {
-        let failure = lock(&self.shared.failure).clone();
+        let failure = self.shared.failure();
         failure.map_or(Ok(()), |cause| Err(KafkaSinkError::Ended { sink: self.shared.options.name.clone(), cause }))
     }
 
@@ -331,15 +262,14 @@ impl KafkaSink {
                 "the outbox is full: the run waits until the cluster takes what is in it"
             );
         }
-        self.shared.outbox.wait_for_room(Duration::from_millis(100));
+        self.shared.wait_for_room(Duration::from_millis(100));
         Ok(())
     }
 }
 
 impl Drop for KafkaSink {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.outbox.close();
+        self.shared.stop();
         for thread in self.threads.drain(..) {
             // Whoever panicked has said so.
             let _ = thread.join();
@@ -366,8 +296,4 @@ fn look_after_topics(connection: &Connection, options: &SinkOptions) -> Result<(
         }
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

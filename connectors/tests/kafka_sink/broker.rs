@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use connectors::kafka::connection::Connection;
-use connectors::kafka::sink::{Progress, SinkOptions, headers_of};
-use connectors::outbox::Message;
+use connectors::kafka::sink::{SinkOptions, headers_of};
+use operators::delivery::{Message, Progress};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use connectors::kafka::sink::verify::{Found, Question, SentMessage, verify};
 use connectors::kafka::sink::{KafkaSink, KafkaSinkError, Mode, SinkOptions, Topic, headers_of};
-use connectors::outbox::Message;
+use operators::delivery::Message;
 use operators::time::Tick;
 
 use crate::broker::Broker;

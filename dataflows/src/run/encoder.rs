@@ -1,6 +1,6 @@
 //! From a complete tick to the messages of one Kafka sink, by shard. The same for a run and for its replay.
 
-use connectors::outbox::Message;
+use operators::delivery::Message;
 
 use operators::time::TimeMs;
 

@@ -12,10 +12,10 @@ use crate::table::row;
 
 /// Where the process is killed, and at which passage, when there is little time.
 const FIRST: [(&str, u64); 5] =
-    [("sink.begun", 4), ("sink.acknowledged", 4), ("sink.committed", 4), ("torn outbox", 3), ("trim outbox", 1)];
+    [("sink.begun", 4), ("sink.acknowledged", 4), ("sink.committed", 4), ("torn outbox", 3), ("remove outbox", 1)];
 
 /// The others.
-const OTHERS: [(&str, u64); 15] = [
+const OTHERS: [(&str, u64); 14] = [
     ("sink.fenced", 1),
     ("sink.fenced", 2),
     ("sink.begun", 1),
@@ -23,14 +23,13 @@ const OTHERS: [(&str, u64); 15] = [
     ("sink.produced", 4),
     ("sink.acknowledged", 1),
     ("sink.committed", 1),
-    ("create outbox", 1),
     ("append outbox", 1),
     ("append outbox", 8),
     ("torn outbox", 1),
     ("sync outbox", 1),
     ("sync outbox", 4),
     ("synced outbox", 1),
-    ("trimmed outbox", 1),
+    ("removed outbox", 1),
 ];
 
 /// Of a log in a topic: while it is taken over, before, between and after the steps of a transaction.

@@ -1,11 +1,12 @@
-//! The whole cluster under a seeded scheduler: readers, a timekeeper with its log, one to four workers, a sink. It crashes
-//! between any two actions and in the middle of writes, and starts again with another number of workers, from a checkpoint
-//! that was taken meanwhile or from the beginning of the logs.
+//! The whole cluster under a seeded scheduler: readers, a timekeeper with its log, one to four workers, a sink into files and
+//! one with transactions. It crashes between any two actions and in the middle of writes, and starts again with another
+//! number of workers, from a checkpoint that was taken meanwhile or from the beginning of the logs.
 //!
-//! Whatever happened, at the end the sink's files must be, byte for byte, those of a run over the final remap log that was
-//! never interrupted, and what the naive model says of it. A failure names its seed; `AISLE_SEED=<seed> cargo test -p
+//! Whatever happened, at the end the sink's files and committed messages must be, byte for byte, those of a run over the
+//! final remap log that was never interrupted, and what the naive model says of it. A failure names its seed; `AISLE_SEED=<seed> cargo test -p
 //! dataflows --test engine simulation` runs that one alone.
 
+mod delivery;
 mod disk;
 mod reader;
 mod run;
@@ -77,6 +78,20 @@ fn leaves_no_trace(seed: u64) -> Reached {
             panic!("seed {seed}, file {name}, line {line}:\nwith crashes:  {ours}\nuninterrupted: {theirs}");
         }
     }
+    if let Some(topics) = &outcome.topics {
+        let (ours, theirs) = (topics.contents(), delivery::expected(&snapshots));
+        for (shard, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            let same = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+            let counts = (ours.len(), theirs.len());
+            assert!(
+                ours == theirs,
+                "seed {seed}, shard {shard} of the topics: of {counts:?} messages the first {same} are the same, then\n\
+                 with crashes:  {:?}\nuninterrupted: {:?}",
+                ours.get(same),
+                theirs.get(same)
+            );
+        }
+    }
     for (upper, shown) in &outcome.shown {
         let whole = &snapshots[*upper as usize - 1];
         assert!(shown == whole, "seed {seed}: restored at tick {upper}, the views are not what they were");
@@ -111,7 +126,7 @@ fn crashes_leave_no_trace(range: Range<u64>) {
     let whole_range = seeds(range.clone()).len() > 1;
     let reached = each(range, leaves_no_trace);
     let total = |of: fn(&Coverage) -> u64| reached.iter().map(|reached| of(&reached.coverage)).sum::<u64>();
-    let troubles: [(&str, u64); 17] = [
+    let troubles: [(&str, u64); 24] = [
         ("crashes", total(|coverage| coverage.crashes)),
         ("crashes in a write", total(|coverage| coverage.crashes_in_a_write)),
         ("crashes in replay", total(|coverage| coverage.crashes_in_replay)),
@@ -129,6 +144,13 @@ fn crashes_leave_no_trace(range: Range<u64>) {
         ("ends that came too late", total(|coverage| coverage.remap_topic.too_late)),
         ("transactions written again", total(|coverage| coverage.remap_topic.answers_lost)),
         ("committed and not shown yet", total(|coverage| coverage.remap_topic.unstable)),
+        ("torn outboxes", total(|coverage| coverage.torn_outboxes)),
+        ("refused transactions of sinks", total(|coverage| coverage.sink_topics.refused)),
+        ("those that nobody ended", total(|coverage| coverage.sink_topics.left_open)),
+        ("those whose end was held", total(|coverage| coverage.sink_topics.held)),
+        ("those whose end came too late", total(|coverage| coverage.sink_topics.too_late)),
+        ("those that were written again", total(|coverage| coverage.sink_topics.answers_lost)),
+        ("those not shown yet", total(|coverage| coverage.sink_topics.unstable)),
     ];
     println!("{} seeds: {troubles:?}", reached.len());
     let words: Vec<&str> = reached.iter().filter_map(|reached| reached.disagreement.as_deref()).collect();

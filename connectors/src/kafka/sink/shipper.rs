@@ -1,11 +1,13 @@
 //! The thread of a shard: from the outbox to the topics.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::writer::Writer;
-use super::{KafkaSinkError, Shared};
+use operators::delivery::Writer;
+
+use super::KafkaSinkError;
+use super::channel::KafkaChannel;
+use super::shared::Shared;
 
 /// Ticks without messages are covered by a progress of their own only this often.
 const QUIET_PROGRESS: Duration = Duration::from_secs(1);
@@ -15,26 +17,32 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Shipper {
     shared: Arc<Shared>,
-    writer: Writer,
+    shard: u32,
 }
 
 impl Shipper {
-    pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
-        Shipper { shared, writer }
+    pub(super) fn new(shared: Arc<Shared>, shard: u32) -> Self {
+        Shipper { shared, shard }
     }
 
     /// Sends until the sink is closed or can't go on.
-    pub(super) fn run(self) {
-        let Shipper { shared, mut writer } = self;
+    pub(super) fn run(self, writer: Writer<KafkaChannel>) {
+        match self.send_all(writer) {
+            Ok(()) | Err(KafkaSinkError::Stopped) => {}
+            Err(error) => self.shared.fail(error),
+        }
+    }
+
+    /// Sends, with one writer after the other, until the sink is closed.
+    fn send_all(&self, mut writer: Writer<KafkaChannel>) -> Result<(), KafkaSinkError> {
+        let Shipper { shared, shard } = self;
         loop {
-            let error = match ship(&shared, &mut writer) {
-                Ok(()) | Err(KafkaSinkError::Stopped) => return,
-                Err(error) => error,
+            let error = match self.send(&mut writer) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
             };
-            if !error.is_transient() {
-                return shared.fail(error);
-            }
-            let (shard, before) = (writer.shard(), writer.progress().clone());
+            let before = writer.progress().clone();
             tracing::warn!(
                 sink = shared.options.name,
                 shard,
@@ -45,53 +53,49 @@ impl Shipper {
             drop(writer);
             let mut pause = Duration::from_millis(100);
             writer = loop {
-                if shared.stop.load(Ordering::Acquire) {
-                    return;
+                if shared.is_stopped() {
+                    return Err(KafkaSinkError::Stopped);
                 }
-                match Writer::reopen(&shared.connection, &shared.options, shard, &before) {
+                match shared.reopen(*shard, &before) {
                     Ok(writer) => break writer,
                     Err(error) if error.is_transient() => tracing::debug!(shard, error = told(&error), "not yet"),
-                    Err(error) => return shared.fail(error),
+                    Err(error) => return Err(error),
                 }
-                wait(&shared, pause);
+                wait(shared, pause);
                 pause = PAUSE_MAX.min(pause * 2);
             };
             tracing::warn!(sink = shared.options.name, shard, tick = writer.progress().tick, "sending goes on");
-            if let Err(error) = shared.passed(shard, writer.progress().place()) {
-                return shared.fail(error);
-            }
+            shared.passed(*shard, writer.progress().place())?;
         }
     }
-}
 
-/// Sends what comes until the sink is closed.
-fn ship(shared: &Shared, writer: &mut Writer) -> Result<(), KafkaSinkError> {
-    let options = &shared.options;
-    // Ticks without messages may lie between what is durable and this.
-    let mut next = writer.progress().place();
-    let mut quiet_since = Instant::now();
-    while !shared.stop.load(Ordering::Acquire) {
-        let (messages_max, bytes_max) = (options.transaction_messages_max, options.transaction_bytes_max);
-        let taken = shared.outbox.take(writer.shard(), next, messages_max, bytes_max, QUIET_PROGRESS / 2);
-        let taken = taken.map_err(|source| KafkaSinkError::outbox(&options.name, source))?;
-        if next == writer.progress().place() {
-            quiet_since = Instant::now();
+    /// Sends what comes until the sink is closed.
+    fn send(&self, writer: &mut Writer<KafkaChannel>) -> Result<(), KafkaSinkError> {
+        let Shipper { shared, shard } = self;
+        // Ticks without messages may lie between what is durable and this.
+        let mut next = writer.progress().place();
+        let mut quiet_since = Instant::now();
+        while !shared.is_stopped() {
+            let taken = shared.take(*shard, next, QUIET_PROGRESS / 2)?;
+            if next == writer.progress().place() {
+                quiet_since = Instant::now();
+            }
+            next = taken.next;
+            let is_quiet = taken.messages.is_empty();
+            if is_quiet && (next == writer.progress().place() || quiet_since.elapsed() < QUIET_PROGRESS) {
+                continue;
+            }
+            writer.send(&taken.messages, next)?;
+            shared.passed(*shard, next)?;
         }
-        next = taken.next;
-        let is_quiet = taken.messages.is_empty();
-        if is_quiet && (next == writer.progress().place() || quiet_since.elapsed() < QUIET_PROGRESS) {
-            continue;
-        }
-        writer.send(&taken.messages, next, &shared.stop)?;
-        shared.passed(writer.shard(), next)?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Pauses, unless the sink is closed meanwhile.
 fn wait(shared: &Shared, pause: Duration) {
     let began = Instant::now();
-    while began.elapsed() < pause && !shared.stop.load(Ordering::Acquire) {
+    while began.elapsed() < pause && !shared.is_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }

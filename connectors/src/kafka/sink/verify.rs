@@ -8,14 +8,14 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 
+use operators::delivery::{Chain, Message, Progress};
 use operators::time::Tick;
 
-use super::progress::{Chain, Progress};
+use super::wire::from_json;
 use super::{KafkaSinkError, Mode};
 use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
 use crate::kafka::request::RequestError;
-use crate::outbox::Message;
 
 /// What is to be verified.
 #[derive(Clone, Debug)]
@@ -193,7 +193,7 @@ impl Shard {
         let partition = self.found.shard;
         let mut wrong = None;
         reader.read(progress_topic, partition, From::Beginning, Upto::End, Duration::from_secs(120), |message| {
-            match Progress::from_json(message.payload().unwrap_or_default()) {
+            match from_json(message.payload().unwrap_or_default()) {
                 Ok(progress) => {
                     let chain = progress.topics.get(&self.topic).copied().unwrap_or_default();
                     self.claims.insert(chain.messages, (chain, progress.clone()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use connectors::outbox::Message;
+use operators::delivery::Message;
 use operators::time::Tick;
 
 use super::super::encoder::Encoder;

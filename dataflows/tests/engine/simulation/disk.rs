@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use operators::disk::Disk;
+use operators::disk::{Disk, Folder};
 use operators::memory_disk::MemoryDisk;
 
 /// A disk in memory with a fuse; clones share both.
@@ -18,6 +18,11 @@ impl FusedDisk {
     /// The disk beneath, which keeps working.
     pub fn files(&self) -> &MemoryDisk {
         &self.files
+    }
+
+    /// Another folder of files, with the same power.
+    pub fn beside(&self) -> FusedDisk {
+        FusedDisk { files: MemoryDisk::default(), fuse: Arc::clone(&self.fuse) }
     }
 
     /// From now on so many appends and synchronisations succeed.
@@ -64,5 +69,19 @@ impl Disk for FusedDisk {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         if self.spend() { self.files.sync(name) } else { Err(no_power()) }
+    }
+}
+
+impl Folder for FusedDisk {
+    fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        self.files.read_at(name, offset, bytes)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.files.names()
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
     }
 }

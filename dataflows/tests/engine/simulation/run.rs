@@ -16,6 +16,7 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::PartitionId;
 use operators::transactional_log::{TransactionalLog, read_entries};
 
+use super::delivery::{Sinks, Topics};
 use super::disk::FusedDisk;
 use super::reader::{Reader, offset};
 use super::sink::Sink;
@@ -56,6 +57,10 @@ pub struct Coverage {
     pub fallen_back: u64,
     /// What went wrong with the transactions of a remap log in a topic.
     pub remap_topic: Troubles,
+    /// What went wrong with the transactions of a sink.
+    pub sink_topics: Troubles,
+    /// A crash took something of an outbox.
+    pub torn_outboxes: u64,
 }
 
 /// A run that ended.
@@ -70,6 +75,8 @@ pub struct Outcome {
     pub schedule: u64,
     /// What the views were after each restore, as of the tick before the checkpoint's `upper`.
     pub shown: Vec<(Tick, Snapshot)>,
+    /// The topics of the sink with transactions, if there is one.
+    pub topics: Option<Topics>,
 }
 
 /// What a crash takes: everything but the disk.
@@ -83,6 +90,7 @@ struct Incarnation {
     /// What readers said and the minter has not heard, by partition.
     told: Vec<VecDeque<Holding>>,
     sink: Sink,
+    sinks: Option<Sinks>,
     /// The first tick that is not complete.
     done: Tick,
     vault: Vault,
@@ -100,6 +108,8 @@ struct Simulation {
     disk: FusedDisk,
     /// Where the remap log is, unless it is a file.
     topic: Option<MemoryTopic>,
+    /// Where a sink with transactions writes, where there is one.
+    topics: Option<Topics>,
     wall_ms: TimeMs,
     /// Everything that any dataflow was ever given.
     given: Vec<Binding>,
@@ -127,12 +137,15 @@ pub fn run(history: History, seed: u64) -> Outcome {
         simulation.coverage.rescaled += u64::from(workers != before);
     }
     simulation.disk.mend();
-    let Simulation { mut history, disk, topic, mut coverage, schedule, shown, .. } = simulation;
+    let Simulation { mut history, disk, topic, topics, mut coverage, schedule, shown, .. } = simulation;
+    if let Some(topics) = &topics {
+        coverage.sink_topics = topics.troubles();
+    }
     if let Some(topic) = &topic {
         coverage.remap_topic = topic.troubles();
     }
     history.bindings = bindings(&disk, topic.as_ref(), &history);
-    Outcome { history, disk, coverage, schedule, shown }
+    Outcome { history, disk, coverage, schedule, shown, topics }
 }
 
 /// What the remap log holds now.
@@ -171,6 +184,7 @@ impl Simulation {
         // A clock that starts where live records do.
         let wall_ms = history.bindings.iter().map(|binding| binding.now_ms).find(|now_ms| *now_ms > MINUS_INFINITY);
         let configuration = history.bindings[0].configuration.clone().expect("tick 0 carries the configuration");
+        let disk = FusedDisk::default();
         Simulation {
             in_flight: 1 + random.below(4),
             crashes_left: random.below(6),
@@ -179,8 +193,9 @@ impl Simulation {
             history,
             configuration,
             options,
-            disk: FusedDisk::default(),
-            // In its own run of numbers, so that what a seed does with a file stays what it was.
+            // In runs of numbers of their own, so that what a seed does without them stays what it was.
+            topics: (seed % 4 > 1).then(|| Topics::new(&disk)),
+            disk,
             topic: (seed % 3 == 1).then(MemoryTopic::default),
             given: Vec::new(),
             ends,
@@ -209,6 +224,11 @@ impl Simulation {
         self.coverage.fallen_back += u64::from(saved.is_some() && self.saved.len() < newest);
         let upper = saved.as_ref().map_or(0, |saved| saved.position.upper);
         assert!(sink.holds(upper), "a sink lost ticks that it had acknowledged");
+        let sinks = self.topics.as_ref().map(|topics| {
+            // Not of the scheduler's own numbers: these are of this start alone.
+            let random = Random::new(self.schedule ^ self.coverage.crashes << 48);
+            Sinks::open(topics, random, upper)
+        });
         let timekeeper = match &saved {
             Some(saved) => {
                 assert_eq!(timekeeper.position_at(upper).as_ref(), Some(&saved.position));
@@ -239,7 +259,20 @@ impl Simulation {
         let told = readers.iter().map(|_| VecDeque::new()).collect();
         let done = timekeeper.first();
         let restored = (upper > 0).then(|| (upper, Vec::new()));
-        Incarnation { cluster, workers, publications, inlet, timekeeper, readers, told, sink, done, vault, restored }
+        Incarnation {
+            cluster,
+            workers,
+            publications,
+            inlet,
+            timekeeper,
+            readers,
+            told,
+            sink,
+            sinks,
+            done,
+            vault,
+            restored,
+        }
     }
 
     /// Opens the remap log; where it is in a topic, as often as it takes until the topic answers.
@@ -303,6 +336,9 @@ impl Simulation {
                 self.wall_ms += if self.random.once_in(60) { -by_ms } else { by_ms };
             }
             1 => {
+                if let Some(sinks) = &mut now.sinks {
+                    (0..3).try_for_each(|_| sinks.step())?;
+                }
                 let partition = self.random.below(partitions) as usize;
                 if let Some(holding) = now.told[partition].pop_front() {
                     now.timekeeper.hold(PartitionId(partition as u32), holding, self.wall_ms);
@@ -335,13 +371,18 @@ impl Simulation {
             5 => {
                 let published = std::mem::take(&mut *now.publications.lock().unwrap());
                 self.look_at_what_is_shown(now, &published);
+                if let Some(sinks) = &mut now.sinks {
+                    sinks.take(&published);
+                    sinks.write(now.done)?;
+                }
                 now.sink.take(published);
                 now.sink.write(now.done)?;
             }
             6 => {
                 let which = self.random.next();
                 now.sink.sync(Some(which))?;
-                if let Some(saved) = now.vault.finish(now.workers, now.sink.acknowledged()) {
+                let of_sinks = now.sinks.as_ref().map_or(Tick::MAX, Sinks::acknowledged);
+                if let Some(saved) = now.vault.finish(now.workers, now.sink.acknowledged().min(of_sinks)) {
                     self.coverage.checkpoints += 1;
                     self.saved.push(saved);
                 }
@@ -395,6 +436,7 @@ impl Simulation {
         let durable = now.timekeeper.durable();
         // The first tick carries the configuration: without it there is no run yet.
         let written = durable > 0 && now.timekeeper.replayed() && now.done >= durable && now.sink.holds(durable);
+        let written = written && now.sinks.as_ref().is_none_or(|sinks| sinks.holds(durable));
         if !written || (self.ends && !now.timekeeper.ended()) {
             return false;
         }
@@ -423,6 +465,9 @@ impl Simulation {
             *torn += u64::from(name == REMAP && 0 < kept && kept < unsynced_bytes);
             kept
         });
+        if let Some(topics) = &self.topics {
+            self.coverage.torn_outboxes += u64::from(topics.crash(&mut Random::new(self.schedule)));
+        }
         self.disk.mend();
         // The machine may come back with another clock, and somebody may have edited the configuration meanwhile.
         self.wall_ms += self.random.below(90_000) as i64 - 10_000;

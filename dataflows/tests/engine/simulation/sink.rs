@@ -104,21 +104,33 @@ impl Sink {
 pub fn expected(history: &History, snapshots: &[Snapshot]) -> BTreeMap<String, Vec<u8>> {
     let mut files: BTreeMap<String, Vec<u8>> =
         shards_of(history).into_iter().map(|(view, shard)| (name_of(view, shard), Vec::new())).collect();
-    let nothing = Snapshot::new();
-    let before = std::iter::once(&nothing).chain(snapshots);
-    for (tick, (before, after)) in (0..).zip(before.zip(snapshots)) {
+    for (tick, before, after) in steps(snapshots) {
         for (view, shard) in shards_of(history) {
-            let mut changes: BTreeMap<&Row, i64> = BTreeMap::new();
-            let [before, after] = [before, after].map(|snapshot| snapshot.get(&view).into_iter().flatten());
-            after.for_each(|(row, count)| *changes.entry(row).or_default() += count);
-            before.for_each(|(row, count)| *changes.entry(row).or_default() -= count);
+            let mut changes = differences(view, before, after);
             let count = u64::from(history.plan.view(view).shards);
-            changes.retain(|row, diff| *diff != 0 && place_of(row) % count == u64::from(shard));
+            changes.retain(|row, _| place_of(row) % count == u64::from(shard));
             let text = lines(tick, changes.into_iter()) + &progress(tick);
             files.get_mut(&name_of(view, shard)).unwrap().extend(text.as_bytes());
         }
     }
     files
+}
+
+/// Each tick with what the views were before and after it.
+pub fn steps(snapshots: &[Snapshot]) -> impl Iterator<Item = (Tick, &Snapshot, &Snapshot)> {
+    static NOTHING: Snapshot = Snapshot::new();
+    let before = std::iter::once(&NOTHING).chain(snapshots);
+    (0..).zip(before.zip(snapshots)).map(|(tick, (before, after))| (tick, before, after))
+}
+
+/// The changes of a view, in canonical order.
+pub fn differences<'a>(view: View, before: &'a Snapshot, after: &'a Snapshot) -> BTreeMap<&'a Row, i64> {
+    let mut changes: BTreeMap<&Row, i64> = BTreeMap::new();
+    let [before, after] = [before, after].map(|snapshot| snapshot.get(&view).into_iter().flatten());
+    after.for_each(|(row, count)| *changes.entry(row).or_default() += count);
+    before.for_each(|(row, count)| *changes.entry(row).or_default() -= count);
+    changes.retain(|_, diff| *diff != 0);
+    changes
 }
 
 fn shards_of(history: &History) -> Vec<(View, u32)> {

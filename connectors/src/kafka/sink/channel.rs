@@ -1,6 +1,7 @@
-//! The one writer of a shard.
+//! Where a shard is written: its partition of each topic, and of the progress topic.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,16 +10,16 @@ use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use operators::delivery::{Channel, Message, Progress};
 use operators::time::Tick;
 
-use super::progress::headers_of;
-use super::{KafkaSinkError, Mode, Progress, SinkOptions};
+use super::wire::{from_json, headers_of, to_json};
+use super::{KafkaSinkError, Mode, SinkOptions};
 use crate::fault;
 use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
 use crate::kafka::producer::{self, Producer};
 use crate::kafka::request::{RequestError, is_fenced};
-use crate::outbox::{Message, Place};
 
 /// How long the cluster may take to answer before the client is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,95 +27,36 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How many offsets from the end of a progress partition are looked at first.
 const TAIL_OFFSETS: i64 = 2_000;
 
-/// A producer that has fenced whoever wrote before, and knows how far its shard is.
-pub(super) struct Writer {
+/// The client of a shard.
+pub(super) struct KafkaChannel {
+    connection: Connection,
     options: SinkOptions,
     shard: u32,
     producer: Producer,
-    progress: Progress,
+    /// Ends every wait.
+    stop: Arc<AtomicBool>,
 }
 
-impl Writer {
-    /// Starts writing a shard, in the one order that is right: fence, read, claim.
-    pub(super) fn open(
+impl KafkaChannel {
+    pub(super) fn new(
         connection: &Connection,
         options: &SinkOptions,
         shard: u32,
-        identity: String,
+        stop: &Arc<AtomicBool>,
     ) -> Result<Self, KafkaSinkError> {
-        let producer = producer(connection, options, shard)?;
-        if options.mode == Mode::Transactional {
-            let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(shard));
-            producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
-            fault::point("sink.fenced");
-        }
-        let reader = Reader::new(connection)?;
-        if options.mode == Mode::Transactional {
-            // Our own open transaction ended when we were initialised. One that the cluster forgot without ending it would be
-            // committed together with our next one, and its messages be there twice.
-            for topic in options.topics.iter().filter(|topic| shard < topic.shards) {
-                reader.settled(&topic.name, shard, options.transaction_timeout + PATIENCE)?;
-            }
-        }
-        let progress = match newest(&reader, options, shard, Upto::End)? {
-            Some(progress) => progress,
-            None => nothing_yet(&reader, options, shard)?,
-        };
-        let progress = Progress { writer: identity, ..progress };
-        let mut writer = Writer { options: options.clone(), shard, producer, progress };
-        // From here on, whoever wrote before can see that he was taken over.
-        let never = AtomicBool::new(false);
-        writer.send(&[], writer.progress.place(), &never)?;
-        Ok(writer)
+        Ok(KafkaChannel {
+            producer: producer(connection, options, shard)?,
+            connection: connection.clone(),
+            options: options.clone(),
+            shard,
+            stop: Arc::clone(stop),
+        })
     }
 
-    /// Starts again after a failure, unless another process has taken over meanwhile.
-    ///
-    /// A cluster that gave up a transaction answers as if there were another writer. So who wrote last is looked up before
-    /// anybody is fenced: a process that was frozen for long must not fence the one that took its place.
-    pub(super) fn reopen(
-        connection: &Connection,
-        options: &SinkOptions,
-        shard: u32,
-        before: &Progress,
-    ) -> Result<Self, KafkaSinkError> {
-        let newest = newest(&Reader::new(connection)?, options, shard, Upto::Stable)?;
-        if newest.is_some_and(|newest| newest.writer != before.writer) {
-            return Err(KafkaSinkError::Fenced { id: options.transactional_id(shard) });
-        }
-        let writer = Writer::open(connection, options, shard, before.writer.clone())?;
-        if writer.progress.place() < before.place() {
-            let (before, now) = (before.tick, writer.progress.tick);
-            return Err(KafkaSinkError::WentBack { topic: options.progress_topic(), partition: shard, before, now });
-        }
-        Ok(writer)
-    }
-
-    pub(super) fn shard(&self) -> u32 {
-        self.shard
-    }
-
-    pub(super) fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    /// Sends messages, and the progress that covers them, to where `next` is. After an error this writer is of no use.
-    pub(super) fn send(
-        &mut self,
-        messages: &[(Tick, Message)],
-        next: Place,
-        stop: &AtomicBool,
-    ) -> Result<(), KafkaSinkError> {
-        let mut progress = Progress { tick: next.tick, sent: next.passed, ..self.progress.clone() };
-        let is_transaction = self.options.mode == Mode::Transactional;
-        if is_transaction {
-            self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
-            fault::point("sink.begun");
-        }
+    /// Sends messages in their order, each to its topic.
+    fn hand_over_all(&self, messages: &[(Tick, Message)]) -> Result<(), KafkaSinkError> {
         for (tick, message) in messages {
             let topic = &self.options.topics[usize::from(message.topic)].name;
-            let chain = progress.topics.entry(topic.clone()).or_default();
-            *chain = chain.with(*tick, message);
             let headers = headers_of(&self.options.name, self.shard, *tick, message);
             let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(5), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value) })
@@ -124,32 +66,16 @@ impl Writer {
                 Some(value) => record.payload(value.as_slice()),
                 None => record,
             };
-            self.hand_over(record, stop)?;
+            self.hand_over(record)?;
         }
-        fault::point("sink.produced");
-        if !is_transaction {
-            // What the progress covers must be there before the progress is.
-            self.wait_for_acknowledgements(stop)?;
-        }
-        let (topic, key) = (self.options.progress_topic(), self.options.progress_key(self.shard));
-        let json = progress.to_json();
-        self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()), stop)?;
-        self.wait_for_acknowledgements(stop)?;
-        fault::point("sink.acknowledged");
-        if is_transaction {
-            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
-        }
-        fault::point("sink.committed");
-        self.progress = progress;
         Ok(())
     }
 
     /// Gives a record to the producer's queue, and waits while that is full.
-    fn hand_over(&self, record: BaseRecord<'_, [u8], [u8]>, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+    fn hand_over(&self, record: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaSinkError> {
         let topic = record.topic;
-        let handed_over =
-            self.producer.hand_over(record.partition(self.shard as i32), || !stop.load(Ordering::Acquire));
-        handed_over.map_err(|error| match stop.load(Ordering::Acquire) {
+        let handed_over = self.producer.hand_over(record.partition(self.shard as i32), || !self.is_stopped());
+        handed_over.map_err(|error| match self.is_stopped() {
             true => KafkaSinkError::Stopped,
             false => self.failed(&format!("send to {topic}"), error),
         })
@@ -157,7 +83,7 @@ impl Writer {
 
     /// Returns once everything handed over is acknowledged. Without transactions nothing is ever given up: an error would
     /// leave a gap that the consumer can't see.
-    fn wait_for_acknowledgements(&self, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
+    fn wait_for_acknowledgements(&self) -> Result<(), KafkaSinkError> {
         let began = Instant::now();
         let mut told = false;
         loop {
@@ -165,7 +91,9 @@ impl Writer {
             if acknowledged.map_err(|error| self.failed("deliver messages", error))? {
                 return Ok(());
             }
-            self.stopped(stop)?;
+            if self.is_stopped() {
+                return Err(KafkaSinkError::Stopped);
+            }
             if self.options.mode == Mode::Transactional && began.elapsed() > self.options.transaction_timeout {
                 let error = KafkaError::Flush(Code::OperationTimedOut);
                 return Err(self.failed("deliver messages", error));
@@ -181,8 +109,8 @@ impl Writer {
         }
     }
 
-    fn stopped(&self, stop: &AtomicBool) -> Result<(), KafkaSinkError> {
-        if stop.load(Ordering::Acquire) { Err(KafkaSinkError::Stopped) } else { Ok(()) }
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 
     fn failed(&self, doing: &str, error: KafkaError) -> KafkaSinkError {
@@ -204,6 +132,60 @@ impl Writer {
             .into();
         }
         RequestError::of(format!("{doing} as \"{id}\""), error).into()
+    }
+}
+
+impl Channel for KafkaChannel {
+    type Error = KafkaSinkError;
+
+    fn fence(&mut self) -> Result<(), KafkaSinkError> {
+        let KafkaChannel { connection, options, shard, producer, .. } = self;
+        if options.mode == Mode::IdempotentSequenced {
+            return Ok(());
+        }
+        let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(*shard));
+        producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
+        fault::point("sink.fenced");
+        let reader = Reader::new(connection)?;
+        // Our own open transaction ended when we were initialised. One that the cluster forgot without ending it would be
+        // committed together with our next one, and its messages be there twice.
+        for topic in options.topics.iter().filter(|topic| *shard < topic.shards) {
+            reader.settled(&topic.name, *shard, options.transaction_timeout + PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self, upto: Upto) -> Result<Option<Progress>, KafkaSinkError> {
+        let reader = Reader::new(&self.connection)?;
+        let newest = newest(&reader, &self.options, self.shard, upto)?;
+        if newest.is_none() && upto == Upto::End {
+            nothing_yet(&reader, &self.options, self.shard)?;
+        }
+        Ok(newest)
+    }
+
+    fn send(&mut self, messages: &[(Tick, Message)], progress: &Progress) -> Result<(), KafkaSinkError> {
+        let is_transaction = self.options.mode == Mode::Transactional;
+        if is_transaction {
+            self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
+            fault::point("sink.begun");
+        }
+        self.hand_over_all(messages)?;
+        fault::point("sink.produced");
+        if !is_transaction {
+            // What the progress covers must be there before the progress is.
+            self.wait_for_acknowledgements()?;
+        }
+        let (topic, key) = (self.options.progress_topic(), self.options.progress_key(self.shard));
+        let json = to_json(progress);
+        self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()))?;
+        self.wait_for_acknowledgements()?;
+        fault::point("sink.acknowledged");
+        if is_transaction {
+            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
+        }
+        fault::point("sink.committed");
+        Ok(())
     }
 }
 
@@ -230,7 +212,7 @@ fn newest(reader: &Reader, options: &SinkOptions, shard: u32, upto: Upto) -> Res
         reader.read(&topic, shard, from, upto, options.transaction_timeout + PATIENCE, |message| {
             let key = message.key().unwrap_or_default();
             let found = if key == wanted.as_bytes() {
-                Progress::from_json(message.payload().unwrap_or_default())
+                from_json(message.payload().unwrap_or_default())
             } else {
                 Err(format!("its key is \"{}\", not \"{wanted}\"", String::from_utf8_lossy(key)))
             };
@@ -256,7 +238,7 @@ fn newest(reader: &Reader, options: &SinkOptions, shard: u32, upto: Upto) -> Res
 }
 
 /// There is no progress: that is right only where there never was any, and nothing was written.
-fn nothing_yet(reader: &Reader, options: &SinkOptions, shard: u32) -> Result<Progress, KafkaSinkError> {
+fn nothing_yet(reader: &Reader, options: &SinkOptions, shard: u32) -> Result<(), KafkaSinkError> {
     let topic = options.progress_topic();
     let (low, _) = reader.offsets(&topic, shard)?;
     if low > 0 {
@@ -278,5 +260,5 @@ fn nothing_yet(reader: &Reader, options: &SinkOptions, shard: u32) -> Result<Pro
             return Err(KafkaSinkError::Orphaned { topic, partition: shard, progress_topic: options.progress_topic() });
         }
     }
-    Ok(Progress::default())
+    Ok(())
 }

@@ -1,26 +1,20 @@
 //! One file of an outbox.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io;
 
-use operators::time::Tick;
-
-use super::{Known, Piece, Ticks};
-use crate::fault;
-use crate::local_disk::sync_folder;
+use super::outbox::{Known, Piece, Ticks};
+use crate::disk::Folder;
+use crate::time::Tick;
 
 const MAGIC: &[u8; 8] = b"aisleout";
 const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 12;
 const FRAME_BYTES: usize = 8;
 
-/// A file of entries, open for as long as it is of use.
+/// A file of entries.
 #[derive(Debug)]
 pub(super) struct Segment {
-    path: PathBuf,
-    file: File,
+    name: String,
     first: Tick,
     bytes: u64,
     /// Whether nothing more is appended.
@@ -29,24 +23,31 @@ pub(super) struct Segment {
 
 impl Segment {
     /// A new one; its name is durable when this returns.
-    pub(super) fn create(folder: &Path, path: PathBuf, first: Tick) -> io::Result<Segment> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        file.write_all(&header())?;
-        fault::point_of("create", "outbox");
-        file.sync_data()?;
-        sync_folder(folder)?;
-        Ok(Segment { path, file, first, bytes: HEADER_BYTES, closed: false })
+    pub(super) fn create(disk: &mut impl Folder, first: Tick) -> io::Result<Segment> {
+        let name = format!("{first:020}.segment");
+        disk.append(&name, &header())?;
+        disk.sync(&name)?;
+        Ok(Segment { name, first, bytes: HEADER_BYTES, closed: false })
     }
 
-    /// A file as it was left: its complete ticks, and whether nothing else is in it. None where it is no segment at all.
-    pub(super) fn read(path: &Path, first: Tick) -> io::Result<(Option<Segment>, Vec<Ticks>, bool)> {
-        let bytes = fs::read(path)?;
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    /// The first ticks of the segments that there are, ascending.
+    pub(super) fn all(disk: &impl Folder) -> io::Result<Vec<(Tick, String)>> {
+        let first = |name: &String| name.strip_suffix(".segment")?.parse::<Tick>().ok();
+        let mut found: Vec<_> =
+            disk.names()?.into_iter().filter_map(|name| first(&name).map(|first| (first, name))).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// A file as it was left: its complete ticks, and whether nothing else is in it. What is behind them is cut off.
+    pub(super) fn read(disk: &mut impl Folder, name: String, first: Tick) -> io::Result<(Segment, Vec<Ticks>, bool)> {
+        let bytes = disk.read(&name)?.unwrap_or_default();
+        let mut segment = Segment { name, first, bytes: HEADER_BYTES, closed: true };
         if !bytes.starts_with(&header()) {
-            return Ok((None, Vec::new(), false));
+            return Ok((segment, Vec::new(), false));
         }
         let (mut ticks, mut pieces): (Vec<Ticks>, _) = (Vec::new(), Vec::new());
-        let (mut at, mut complete, mut next) = (HEADER_BYTES, HEADER_BYTES, first);
+        let (mut at, mut next) = (HEADER_BYTES, first);
         while let Some((piece, upto)) = entry_at(&bytes, at) {
             if piece.tick != next {
                 break;
@@ -55,16 +56,19 @@ impl Segment {
             at = upto;
             if piece.last {
                 ticks.push(Ticks { from: next, upto: next, pieces: std::mem::take(&mut pieces) });
-                (complete, next) = (at, next + 1);
+                (segment.bytes, next) = (at, next + 1);
             }
         }
-        let whole = complete == bytes.len() as u64;
+        let whole = segment.bytes == bytes.len() as u64;
         if !whole {
             // It may be the beginning of a tick that comes again: what counts has to be what is there.
-            file.set_len(complete)?;
-            file.sync_all()?;
+            disk.truncate(&segment.name, segment.bytes)?;
         }
-        Ok((Some(Segment { path: path.to_owned(), file, first, bytes: complete, closed: true }), ticks, whole))
+        Ok((segment, ticks, whole))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn first(&self) -> Tick {
@@ -83,7 +87,7 @@ impl Segment {
         self.closed = true;
     }
 
-    pub(super) fn append(&mut self, piece: &Piece) -> io::Result<Known> {
+    pub(super) fn append(&mut self, disk: &mut impl Folder, piece: &Piece) -> io::Result<Known> {
         let payload = postcard::to_stdvec(piece).map_err(io::Error::other)?;
         let mut entry = Vec::with_capacity(FRAME_BYTES + payload.len());
         let length =
@@ -92,51 +96,38 @@ impl Segment {
         entry.extend_from_slice(&checksum(length, &payload).to_le_bytes());
         entry.extend_from_slice(&payload);
         let offset = self.bytes;
-        fault::point_of("append", "outbox");
-        if fault::is_next("torn", "outbox") {
-            self.file.write_all_at(&entry[..entry.len() / 2], offset)?;
-            fault::point_of("torn", "outbox");
-        }
-        self.file.write_all_at(&entry, offset)?;
+        disk.append(&self.name, &entry)?;
         self.bytes += entry.len() as u64;
         Ok(piece.known(self.first, offset))
     }
 
     /// Takes back what was appended behind `bytes`.
-    pub(super) fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)?;
-        self.bytes = bytes;
+    pub(super) fn cut(&mut self, disk: &mut impl Folder, bytes: u64) -> io::Result<()> {
+        if self.bytes > bytes {
+            disk.truncate(&self.name, bytes)?;
+            self.bytes = bytes;
+        }
         Ok(())
     }
 
-    pub(super) fn piece(&self, offset: u64) -> io::Result<Piece> {
+    pub(super) fn piece(&self, disk: &impl Folder, offset: u64) -> io::Result<Piece> {
         let damaged = || {
-            let what = format!("{} is damaged at byte {offset}; restart, it is derived again", self.path.display());
+            let what = format!("{} is damaged at byte {offset}; restart, it is derived again", self.name);
             io::Error::new(io::ErrorKind::InvalidData, what)
         };
-        let mut frame = [0; FRAME_BYTES];
-        self.file.read_exact_at(&mut frame, offset)?;
-        let (length, _) = words(&frame);
+        let frame = disk.read_at(&self.name, offset, FRAME_BYTES)?;
+        let (length, _) = words(frame.first_chunk().ok_or_else(damaged)?);
         if offset + FRAME_BYTES as u64 + u64::from(length) > self.bytes {
             return Err(damaged());
         }
-        let mut entry = vec![0; FRAME_BYTES + length as usize];
-        self.file.read_exact_at(&mut entry, offset)?;
+        let entry = disk.read_at(&self.name, offset, FRAME_BYTES + length as usize)?;
         entry_at(&entry, 0).map(|(piece, _)| piece).ok_or_else(damaged)
-    }
-
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    pub(super) fn remove(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
     }
 }
 
 impl Piece {
     fn known(&self, segment: Tick, offset: u64) -> Known {
-        Known { shard: self.shard, first: self.first, count: self.messages.len() as u32, of: self.of, segment, offset }
+        Known { shard: self.shard, first: self.first, count: self.messages.len() as u32, segment, offset }
     }
 }
 

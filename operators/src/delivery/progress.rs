@@ -1,21 +1,12 @@
-//! How far a shard is: the record that each transaction ends with.
-//!
-//! ```text
-//! key     main/0
-//! value   {"tick":8,"sent":0,"writer":"…","topics":{"aisle.stock":{"messages":120,"hash":"…"}}}
-//! ```
-//!
-//! Every tick below `tick` is complete, and `sent` messages of tick `tick` are there, over all topics in their order. Of
-//! each topic's partition, `messages` counts all messages since the beginning, and `hash` chains them.
+//! How far a shard is written: what each transaction ends with.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use operators::time::Tick;
-
-use crate::outbox::{Message, Place};
+use super::{Message, Place};
+use crate::time::Tick;
 
 /// How many messages a partition has, and the hash of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,26 +56,6 @@ impl Progress {
     pub fn place(&self) -> Place {
         Place { tick: self.tick, passed: self.sent }
     }
-
-    /// As it is written.
-    pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings under string keys have a form in JSON")
-    }
-
-    pub(super) fn from_json(json: &[u8]) -> Result<Progress, String> {
-        serde_json::from_slice(json).map_err(|error| error.to_string())
-    }
-}
-
-/// The headers of a message, in their order.
-pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'static str, String); 5] {
-    [
-        ("sink", sink.to_owned()),
-        ("shard", shard.to_string()),
-        ("tick", tick.to_string()),
-        ("seq", message.seq.to_string()),
-        ("of", message.of.to_string()),
-    ]
 }
 
 /// 128 bits as 32 digits.

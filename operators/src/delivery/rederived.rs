@@ -1,15 +1,21 @@
 //! Compares what a run derives again with what its sink has already written.
 
-use operators::time::Tick;
+use super::{Chain, Message, Progress};
+use crate::time::Tick;
 
-use super::progress::{Chain, Progress};
-use super::{KafkaSinkError, SinkOptions};
-use crate::outbox::Message;
+/// A shard holds something else than what this run derives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("shard {shard} holds other messages up to tick {tick}")]
+pub struct Foreign {
+    /// Which.
+    pub shard: u32,
+    /// Up to which tick both were compared.
+    pub tick: Tick,
+}
 
 /// The comparison of one shard, from tick 0 up to its progress.
 #[derive(Debug)]
 pub(super) struct Rederived {
-    sink: String,
     shard: u32,
     topics: Vec<String>,
     chains: Vec<Chain>,
@@ -19,13 +25,11 @@ pub(super) struct Rederived {
 
 impl Rederived {
     /// None where nothing is written.
-    pub(super) fn of(options: &SinkOptions, shard: u32, written: &Progress) -> Option<Self> {
-        let topics: Vec<String> = options.topics.iter().map(|topic| topic.name.clone()).collect();
+    pub(super) fn of(shard: u32, written: &Progress, topics: &[String]) -> Option<Self> {
         (written.place() > Default::default()).then(|| Rederived {
-            sink: options.name.clone(),
             shard,
             chains: vec![Chain::default(); topics.len()],
-            topics,
+            topics: topics.to_vec(),
             next: 0,
             written: written.clone(),
         })
@@ -38,7 +42,7 @@ impl Rederived {
 
     /// Takes the next tick, and says whether there is nothing more to compare. Whoever does not begin at tick 0 can't
     /// compare: the hashes are of everything.
-    pub(super) fn tick(&mut self, tick: Tick, messages: &[Message]) -> Result<bool, KafkaSinkError> {
+    pub(super) fn tick(&mut self, tick: Tick, messages: &[Message]) -> Result<bool, Foreign> {
         if tick != self.next {
             return Ok(true);
         }
@@ -57,7 +61,7 @@ impl Rederived {
         let same = self.topics.iter().zip(&self.chains).all(|(topic, chain)| written(topic) == *chain);
         match same {
             true => Ok(true),
-            false => Err(KafkaSinkError::Foreign { sink: self.sink.clone(), shard: self.shard, tick }),
+            false => Err(Foreign { shard: self.shard, tick }),
         }
     }
 

@@ -1,0 +1,33 @@
+//! What a sink writes, as it is in its topics: the headers of messages, and the progress that each transaction ends with.
+//!
+//! ```text
+//! key     main/0
+//! value   {"tick":8,"sent":0,"writer":"…","topics":{"aisle.stock":{"messages":120,"hash":"…"}}}
+//! ```
+//!
+//! Every tick below `tick` is complete, and `sent` messages of tick `tick` are there, over all topics in their order. Of
+//! each topic's partition, `messages` counts all messages since the beginning, and `hash` chains them.
+
+use operators::delivery::{Message, Progress};
+use operators::time::Tick;
+
+/// Progress as it is written.
+pub(super) fn to_json(progress: &Progress) -> String {
+    serde_json::to_string(progress).expect("numbers and strings under string keys have a form in JSON")
+}
+
+/// Progress as it is read.
+pub(super) fn from_json(json: &[u8]) -> Result<Progress, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+/// The headers of a message, in their order.
+pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'static str, String); 5] {
+    [
+        ("sink", sink.to_owned()),
+        ("shard", shard.to_string()),
+        ("tick", tick.to_string()),
+        ("seq", message.seq.to_string()),
+        ("of", message.of.to_string()),
+    ]
+}
