@@ -8,7 +8,7 @@ pub mod dead_letters;
 pub mod drawing;
 pub mod encoder;
 pub mod engine;
-#[cfg(feature = "history")]
+#[cfg_attr(not(feature = "history"), path = "run/history/absent.rs")]
 pub mod history;
 pub mod http;
 pub mod inputs;

@@ -25,6 +25,7 @@ use connectors::objects::{Location, Objects, ObjectsError};
 use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 
 use super::engine::{CompleteTick, PublishError};
+use super::http::Published;
 use super::job::say;
 use super::output::Follow;
 use crate::configuration::{ArchiveSettings, Plan};
@@ -229,6 +230,12 @@ impl History {
     /// Where questions are asked.
     pub fn ask(&self) -> Ask {
         self.ask.clone()
+    }
+
+    /// Lets whoever asks over HTTP have answers.
+    pub fn serve(&self, published: &Published) {
+        let ask = self.ask();
+        published.set_history(Box::new(move |query| ask.answer(query)));
     }
 
     /// From now on nobody waits for a store that can't be reached.

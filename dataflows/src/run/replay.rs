@@ -17,9 +17,10 @@ use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
+use super::history::History;
 use super::inputs;
 use super::inquiry::Inquiry;
-use super::job::{BUILD, History, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
+use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::output::{ChangeFiles, Follow};
 use super::re_entry::ReEntries;
