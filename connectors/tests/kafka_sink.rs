@@ -78,6 +78,32 @@ fn what_was_not_committed_is_not_seen() {
     assert_eq!(place.verified(Mode::Transactional), place.expected(9));
 }
 
+/// Nobody sees what lies behind a transaction that does not end, so nothing is written behind it: whoever starts is told where
+/// it is.
+#[test]
+fn a_transaction_of_somebody_else_that_stays_open_is_named() {
+    let place = Place::new(Broker::shared());
+    let options = place.options(|options| options.transaction_timeout = Duration::from_secs(1));
+    let mut sink = place.open(options.clone()).unwrap();
+    place.write(&mut sink, 0..6);
+    place.drain(&sink);
+    drop(sink);
+    let (_, end) = place.broker.offsets(&place.topics[0], 0);
+    let stranger = place.broker.transactional(&format!("stranger to {}", place.name));
+    place.broker.send(&stranger, &place.topics[0], 0, &derived(6)[0]);
+    let error = place.open(options.clone()).unwrap_err();
+    let text = error.to_string();
+    let command = format!("abort --topic {} --partition 0 --start-offset {end}, then start again", place.topics[0]);
+    assert!(error.is_transient() && text.contains(&command), "{text}");
+
+    place.broker.abort(stranger);
+    let mut sink = place.open(options).unwrap();
+    place.write(&mut sink, 6..9);
+    place.drain(&sink);
+    drop(sink);
+    assert_eq!(place.verified(Mode::Transactional), place.expected(9));
+}
+
 /// Messages of a tick whose transactions take so long that the test comes to stop them in the middle.
 const LARGE: u32 = 8_000;
 

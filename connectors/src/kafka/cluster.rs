@@ -8,6 +8,8 @@
 //! with the topic's metadata, which it says in a line of its log *before* it fetches by that id. So whoever takes messages,
 //! then hears everything that was said, and finds the recorded id still to be the last one, has messages of that topic.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +22,8 @@ use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode};
 
 use super::connection::Connection;
 use super::native::{Client, Described, Said, Sayings, describe};
+
+pub use error::ClusterError;
 
 /// How often the clients are heard.
 const HEAR_EVERY: Duration = Duration::from_millis(100);
@@ -35,61 +39,6 @@ const START_WAIT: Duration = Duration::from_secs(10);
 
 /// How long an answer may take while a run goes on.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
-
-/// What a cluster did not do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClusterError {
-    /// The clients could not be made.
-    #[error("the connection to Kafka at {bootstrap} can't be set up: {what}")]
-    Settings {
-        /// The addresses.
-        bootstrap: String,
-        /// Why.
-        what: String,
-    },
-    /// Nobody answered.
-    #[error("Kafka at {bootstrap} does not answer: {what}; start it, or correct `bootstrap` under `[kafka]`")]
-    Unreachable {
-        /// The addresses.
-        bootstrap: String,
-        /// What was seen last.
-        what: String,
-    },
-    /// It does not let us in.
-    #[error("Kafka at {bootstrap} refuses the credentials: {what}; correct `[kafka.sasl]`")]
-    Refused {
-        /// The addresses.
-        bootstrap: String,
-        /// In its own words.
-        what: String,
-    },
-    /// We may not read the topic.
-    #[error(
-        "Kafka at {bootstrap} does not allow topic \"{topic}\" to be read; grant DESCRIBE and READ on it to this user"
-    )]
-    Forbidden {
-        /// The addresses.
-        bootstrap: String,
-        /// The topic.
-        topic: String,
-    },
-    /// There is no such topic.
-    #[error("Kafka at {bootstrap} has no topic \"{topic}\"; create it, or correct `topic` of the source")]
-    UnknownTopic {
-        /// The addresses.
-        bootstrap: String,
-        /// The topic.
-        topic: String,
-    },
-    /// The cluster is too old.
-    #[error(
-        "Kafka at {bootstrap} gives its topics no ids, so that a topic created anew could not be told apart; Kafka 3.1 or newer is needed"
-    )]
-    NoTopicIds {
-        /// The addresses.
-        bootstrap: String,
-    },
-}
 
 /// A topic, as a cluster has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

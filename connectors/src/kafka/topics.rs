@@ -1,13 +1,17 @@
 //! Topics that we write to: whether they are there; those that are missing are made, where that is allowed.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::connection::Connection;
+use super::native::{Client, Said, Sayings};
 use super::request::RequestError;
 
 /// How long the cluster may take to answer, and to show a new topic to all.
@@ -38,16 +42,25 @@ impl Wanted<'_> {
     }
 }
 
-/// A client that looks after topics.
+/// How long one question may take before it is heard what the client says of its connections.
+const QUESTION: Duration = Duration::from_secs(1);
+
+/// Clients that look after topics.
 pub(crate) struct Topics<'a> {
     connection: &'a Connection,
     admin: AdminClient<DefaultClientContext>,
+    asking: Arc<Client>,
+    /// What the asking client says of its connections: its answers don't tell a cluster that refuses from one that is away.
+    sayings: RefCell<Option<Sayings>>,
 }
 
 impl<'a> Topics<'a> {
     pub(crate) fn new(connection: &'a Connection) -> Result<Self, RequestError> {
-        let admin = connection.client_config().create().map_err(|error| RequestError::of("make a client", error))?;
-        Ok(Topics { connection, admin })
+        let failed = |error| RequestError::of("make a client", error);
+        let admin = connection.client_config().create().map_err(failed)?;
+        let asking = Arc::new(connection.client_config().create().map_err(failed)?);
+        let sayings = RefCell::new(Sayings::of(&asking));
+        Ok(Topics { connection, admin, asking, sayings })
     }
 
     /// How many partitions a topic has. One that is missing is made with so many replicas; without, there is none.
@@ -94,8 +107,18 @@ impl<'a> Topics<'a> {
     /// How many partitions a topic has; none where there is no such topic.
     fn partitions(&self, topic: &str) -> Result<Option<usize>, RequestError> {
         let doing = || format!("ask {} for the topic \"{topic}\"", self.connection.bootstrap);
-        let metadata = self.admin.inner().fetch_metadata(Some(topic), PATIENCE);
-        let metadata = metadata.map_err(|error| RequestError::of(doing(), error))?;
+        let began = Instant::now();
+        let metadata = loop {
+            match self.asking.fetch_metadata(Some(topic), QUESTION) {
+                Ok(metadata) => break metadata,
+                Err(error) => {
+                    let error = RequestError::of(doing(), self.said().map_or(error, KafkaError::Global));
+                    if !error.is_transient() || began.elapsed() > PATIENCE {
+                        return Err(error);
+                    }
+                }
+            }
+        };
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(Code::from) {
             None => Ok(Some(found.partitions().len())),
@@ -104,6 +127,18 @@ impl<'a> Topics<'a> {
             Some(Code::LeaderNotAvailable) => Ok(Some(found.partitions().len())),
             Some(code) => Err(RequestError::of(doing(), KafkaError::MetadataFetch(code))),
         }
+    }
+
+    /// What the client has said last of its connections, if it says more than that there are none.
+    fn said(&self) -> Option<Code> {
+        let mut last = None;
+        if let Some(sayings) = &mut *self.sayings.borrow_mut() {
+            sayings.hear(|said| match said {
+                Said::Error(code, _) if code != Code::AllBrokersDown => last = Some(code),
+                Said::Error(..) | Said::Log(_) => {}
+            });
+        }
+        last
     }
 
     fn make(&self, wanted: Wanted<'_>, replicas: u16) -> Result<(), RequestError> {

@@ -98,6 +98,11 @@ impl Broker {
         drop(producer);
     }
 
+    /// Ends the open transaction; nobody ever sees its messages.
+    pub(crate) fn abort(&self, producer: ThreadedProducer<DefaultProducerContext>) {
+        producer.abort_transaction(PATIENCE).unwrap();
+    }
+
     /// Somebody else writes into a topic.
     pub(crate) fn append(&self, topic: &str, partition: u32, headers: &[(&str, String)]) {
         let producer: ThreadedProducer<DefaultProducerContext> = self.config().create().unwrap();

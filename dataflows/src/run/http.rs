@@ -3,7 +3,8 @@
 //! It runs on threads of its own. The engine meets it in [`Published`] alone: it publishes a tick there and goes on;
 //! nobody who reads, however slowly, is waited for beyond the one page or listing that is being read.
 
-use std::convert::Infallible;
+mod follower;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -11,21 +12,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::{QueryRejection, StringRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
-use futures_util::stream;
 use tokio::sync::watch;
 
 use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
 use super::re_entry::{ASKED_BYTES_MAX, ReEntries};
-use crate::serve::subscribe::{Frame, Hub, HubBounds, Page, RingId, Subscription, Taken, disconnected_frame};
+use crate::serve::subscribe::{Hub, HubBounds};
 use crate::serve::{Failure, Request, Response, Views, answer};
 use crate::views::{Row, View};
+
+use follower::{Follower, stream_events};
 
 /// How many parameters a question may have.
 const PARAMETERS_MAX: usize = 32;
@@ -35,9 +36,6 @@ const PARAMETER_BYTES_MAX: usize = 16 << 10;
 
 /// Where dead letters are let in again.
 pub const RE_ENTER: &str = "/v1/dead-letters/re-enter";
-
-/// How many frames a subscriber is sent at once.
-const FRAMES_PER_CHUNK_MAX: usize = 1_000;
 
 /// How long requests that are under way at shutdown may still take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
@@ -329,101 +327,4 @@ fn checked(
 fn respond(response: Response) -> axum::response::Response {
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
-}
-
-fn stream_events(follower: Follower) -> axum::response::Response {
-    let events = stream::unfold(follower, |mut follower| async move {
-        let chunk = follower.next().await?;
-        Some((Ok::<Bytes, Infallible>(chunk), follower))
-    });
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, Body::from_stream(events)).into_response()
-}
-
-/// A subscriber's connection. Its ring goes with it.
-struct Follower {
-    shared: Shared,
-    news: watch::Receiver<()>,
-    subscription: Subscription,
-    ring: RingId,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Reading,
-    Following,
-    Ended,
-}
-
-impl Follower {
-    fn begin(shared: Shared, view: &str, query: &[(String, String)]) -> Result<Follower, Failure> {
-        let subscription = Subscription::begin(&shared.published.read(), view, query)?;
-        let ring = shared.published.hub().admit(subscription.view())?;
-        let news = shared.published.news.subscribe();
-        Ok(Follower { shared, news, subscription, ring, stage: Stage::Reading })
-    }
-
-    /// The next events; none after the last.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if self.stage != Stage::Ended && *self.shared.stopping.borrow() {
-                return Some(self.end("shutting down"));
-            }
-            // News from here on wakes up below, even if it comes before one waits for it.
-            self.news.borrow_and_update();
-            match self.take() {
-                Taken::Frames(frames) => return Some(events_of(&frames)),
-                Taken::Ended => return None,
-                Taken::Idle => {}
-            }
-            tokio::select! {
-                _ = self.news.changed() => {}
-                () = stopped(&mut self.shared.stopping) => {}
-            }
-        }
-    }
-
-    fn take(&mut self) -> Taken {
-        loop {
-            match self.stage {
-                Stage::Ended => return Taken::Ended,
-                Stage::Following => return self.shared.published.hub().take(self.ring, FRAMES_PER_CHUNK_MAX),
-                Stage::Reading => match self.subscription.page(&self.shared.published.read()) {
-                    Page::Frames(frames) => return Taken::Frames(frames),
-                    Page::Ended => self.stage = Stage::Ended,
-                    // Refused, if a tick passed since the page was read: then the next page has it.
-                    Page::CaughtUp(upper) if self.shared.published.hub().follow(self.ring, upper) => {
-                        self.stage = Stage::Following;
-                    }
-                    Page::CaughtUp(_) => {}
-                },
-            }
-        }
-    }
-
-    fn end(&mut self, reason: &str) -> Bytes {
-        let token = match self.stage {
-            Stage::Following => self.shared.published.hub().token(self.ring),
-            Stage::Reading | Stage::Ended => self.subscription.token(),
-        };
-        self.stage = Stage::Ended;
-        events_of(&[disconnected_frame(reason, token.as_deref())])
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.shared.published.hub().remove(self.ring);
-    }
-}
-
-fn events_of(frames: &[Frame]) -> Bytes {
-    let mut events = String::with_capacity(frames.iter().map(|frame| frame.len() + 8).sum());
-    for frame in frames {
-        events.push_str("data: ");
-        events.push_str(frame);
-        events.push_str("\n\n");
-    }
-    Bytes::from(events)
 }
