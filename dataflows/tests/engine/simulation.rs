@@ -6,6 +6,7 @@
 //! final remap log that was never interrupted, and what the naive model says of it. A failure names its seed; `AISLE_SEED=<seed> cargo test -p
 //! dataflows --test engine simulation` runs that one alone.
 
+mod coverage;
 mod delivery;
 mod disk;
 mod reader;
@@ -20,7 +21,8 @@ use std::panic::catch_unwind;
 use operators::binding::Status;
 
 use crate::{disagreement, generator, naive, trial};
-use run::{Coverage, REMAP};
+use coverage::Coverage;
+use run::REMAP;
 
 /// The seeds of one quarter of all runs: a hundred, or a quarter of `AISLE_RUNS` of them. `scripts/simulation.sh` is the
 /// long run.
@@ -125,33 +127,8 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> Option<(usize, String, String
 fn crashes_leave_no_trace(range: Range<u64>) {
     let whole_range = seeds(range.clone()).len() > 1;
     let reached = each(range, leaves_no_trace);
-    let total = |of: fn(&Coverage) -> u64| reached.iter().map(|reached| of(&reached.coverage)).sum::<u64>();
-    let troubles: [(&str, u64); 24] = [
-        ("crashes", total(|coverage| coverage.crashes)),
-        ("crashes in a write", total(|coverage| coverage.crashes_in_a_write)),
-        ("crashes in replay", total(|coverage| coverage.crashes_in_replay)),
-        ("torn entries of the remap log", total(|coverage| coverage.torn_remap)),
-        ("torn sink files", total(|coverage| coverage.torn_sinks)),
-        ("restarts with other workers", total(|coverage| coverage.rescaled)),
-        ("restarts with another configuration", total(|coverage| coverage.reconfigured)),
-        ("checkpoints", total(|coverage| coverage.checkpoints)),
-        ("crashes in a checkpoint", total(|coverage| coverage.crashes_in_a_checkpoint)),
-        ("restarts from a checkpoint", total(|coverage| coverage.restored)),
-        ("restarts from an older checkpoint", total(|coverage| coverage.fallen_back)),
-        ("refused transactions", total(|coverage| coverage.remap_topic.refused)),
-        ("transactions that nobody ended", total(|coverage| coverage.remap_topic.left_open)),
-        ("held ends of transactions", total(|coverage| coverage.remap_topic.held)),
-        ("ends that came too late", total(|coverage| coverage.remap_topic.too_late)),
-        ("transactions written again", total(|coverage| coverage.remap_topic.answers_lost)),
-        ("committed and not shown yet", total(|coverage| coverage.remap_topic.unstable)),
-        ("torn outboxes", total(|coverage| coverage.torn_outboxes)),
-        ("refused transactions of sinks", total(|coverage| coverage.sink_topics.refused)),
-        ("those that nobody ended", total(|coverage| coverage.sink_topics.left_open)),
-        ("those whose end was held", total(|coverage| coverage.sink_topics.held)),
-        ("those whose end came too late", total(|coverage| coverage.sink_topics.too_late)),
-        ("those that were written again", total(|coverage| coverage.sink_topics.answers_lost)),
-        ("those not shown yet", total(|coverage| coverage.sink_topics.unstable)),
-    ];
+    let coverage = reached.iter().fold(Coverage::default(), |sum, reached| sum + reached.coverage);
+    let troubles = coverage.troubles();
     println!("{} seeds: {troubles:?}", reached.len());
     let words: Vec<&str> = reached.iter().filter_map(|reached| reached.disagreement.as_deref()).collect();
     assert!(words.is_empty(), "{} disagreements with the model\n{}", words.len(), words.join("\n"));

@@ -8,7 +8,7 @@ use operators::binding::{Binding, Configuration};
 use operators::bindings::Inlet;
 use operators::disk::{Log, LogError};
 use operators::framed_log::FramedLog;
-use operators::memory_topic::{MemoryTopic, MemoryTopicError, MemoryTransactions, Troubles};
+use operators::memory_topic::{MemoryTopic, MemoryTopicError, MemoryTransactions};
 use operators::minter::{Holding, MinterOptions};
 use operators::simulation::{Cluster, Random};
 use operators::time::{MINUS_INFINITY, Tick, TimeMs};
@@ -16,6 +16,7 @@ use operators::timekeeper::{Timekeeper, TimekeeperError, read_bindings};
 use operators::topology::PartitionId;
 use operators::transactional_log::{TransactionalLog, read_entries};
 
+use super::coverage::Coverage;
 use super::delivery::{Sinks, Topics};
 use super::disk::FusedDisk;
 use super::reader::{Reader, offset};
@@ -29,39 +30,6 @@ pub const REMAP: &str = "remap";
 
 /// Actions after which a run that is still not done is stuck.
 const ACTIONS_MAX: u64 = 1_000_000;
-
-/// What happened in a run besides the ordinary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// The cluster was dropped.
-    pub crashes: u64,
-    /// Of these: in the middle of a write.
-    pub crashes_in_a_write: u64,
-    /// A crash left part of an entry of the remap log.
-    pub torn_remap: u64,
-    /// A crash left a sink's file longer than its progress.
-    pub torn_sinks: u64,
-    /// A restart had another number of workers.
-    pub rescaled: u64,
-    /// A restart had another configuration.
-    pub reconfigured: u64,
-    /// A crash while the remap log was still being replayed.
-    pub crashes_in_replay: u64,
-    /// Checkpoints that could be restored.
-    pub checkpoints: u64,
-    /// Crashes while one was under way.
-    pub crashes_in_a_checkpoint: u64,
-    /// Starts from a checkpoint.
-    pub restored: u64,
-    /// Of these: not from the newest, which was said to be damaged.
-    pub fallen_back: u64,
-    /// What went wrong with the transactions of a remap log in a topic.
-    pub remap_topic: Troubles,
-    /// What went wrong with the transactions of a sink.
-    pub sink_topics: Troubles,
-    /// A crash took something of an outbox.
-    pub torn_outboxes: u64,
-}
 
 /// A run that ended.
 pub struct Outcome {
