@@ -182,8 +182,7 @@ impl Logs {
         }
         if let (None, Some(topics)) = (recorded, wanted) {
             let unwritable = |source| LogsError::Marker { path: data.path().join(TOPICS), source };
-            let text = serde_json::to_vec(topics).expect("two names are always JSON");
-            disk.append(TOPICS, &text).and_then(|()| disk.sync(TOPICS)).map_err(unwritable)?;
+            note(&mut disk, topics).map_err(unwritable)?;
         }
         Ok(())
     }
@@ -296,13 +295,46 @@ fn place(_: Topics, _: &KafkaSettings, folder: &Path, _: Option<u16>) -> Result<
     Err(LogsError::NotBuilt { folder: folder.to_owned() })
 }
 
-/// The topics that a data folder names, if it does.
+/// Writes down the topics, in a line.
+fn note(disk: &mut impl Disk, topics: &Topics) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(topics).expect("two names are always JSON");
+    text.push(b'\n');
+    if disk.read(TOPICS)?.is_some() {
+        disk.truncate(TOPICS, 0)?;
+    }
+    disk.append(TOPICS, &text)?;
+    disk.sync(TOPICS)
+}
+
+/// The topics that a data folder names, if it does. A line without its end was cut short before the run began.
 fn recorded(disk: &impl Disk, folder: &Path) -> Result<Option<Topics>, LogsError> {
     let wrong = |source| LogsError::Marker { path: folder.join(TOPICS), source };
     match disk.read(TOPICS).map_err(wrong)? {
-        // Between being made and being written to.
-        Some(text) if text.is_empty() => Ok(None),
-        Some(text) => Ok(Some(serde_json::from_slice(&text).map_err(|error| wrong(error.into()))?)),
-        None => Ok(None),
+        Some(text) if text.ends_with(b"\n") => {
+            Ok(Some(serde_json::from_slice(&text).map_err(|error| wrong(error.into()))?))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_a_crash_cut_short_is_written_again() {
+        let topics = Topics { remap: "orders.remap".to_owned(), commands: "orders.commands".to_owned() };
+        let mut whole = MemoryDisk::new();
+        note(&mut whole, &topics).unwrap();
+        let text = whole.read(TOPICS).unwrap().unwrap();
+        for length in 0..text.len() {
+            let mut disk = MemoryDisk::new();
+            disk.put(TOPICS, &text[..length]);
+            assert_eq!(recorded(&disk, Path::new("data")).unwrap(), None, "{length} bytes");
+            note(&mut disk, &topics).unwrap();
+            assert_eq!(recorded(&disk, Path::new("data")).unwrap(), Some(topics.clone()), "{length} bytes");
+        }
+        whole.put(TOPICS, &text[1..]);
+        assert!(matches!(recorded(&whole, Path::new("data")), Err(LogsError::Marker { .. })));
     }
 }
