@@ -417,7 +417,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
         None => None,
     };
-    let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
+    let upper = chosen.as_ref().map_or(0, recovery::Chosen::upper);
     if timekeeper.durable() > 0 {
         let from = match upper {
             0 => String::new(),
