@@ -8,7 +8,7 @@ use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Store};
 use connectors::objects::Location;
 use dataflows::run::engine::{PartitionSource, Recovery};
 use dataflows::run::job::BUILD;
-use operators::checkpoint::{Part, Place, Restore};
+use operators::checkpoint::{Place, Restore};
 
 use crate::arguments::Arguments;
 use crate::engine::{Begin, Folder, Measured, Setup, run_in};
@@ -76,19 +76,14 @@ fn restored(store: &Store, arguments: &Arguments, setup: &Setup) -> Result<(Begi
     let newest = store.newest(u64::MAX, |_| Ok(()))?.manifest;
     let manifest =
         newest.ok_or("no checkpoint was complete: give more records, or a shorter time between checkpoints")?;
-    store.verify(&manifest)??;
-    let mut parts: Vec<Vec<Part>> = vec![Vec::new(); arguments.workers];
-    let is_of = |place: Place, worker| place.is_of(worker, arguments.workers, &setup.plan.topology);
-    let give = |part: Part| {
-        for (worker, parts) in parts.iter_mut().enumerate() {
-            if is_of(part.place, worker) {
-                parts.push(part.clone());
-            }
-        }
-    };
-    store.read(&manifest, |_| true, |_| {}, give)??;
+    let parcels = store.load(&manifest, |_| true, |_| {})??;
     let upper = manifest.position.upper;
-    let restore = parts.into_iter().map(|parts| Restore { upper, parts }).collect();
+    let is_of = |place: Place, worker| place.is_of(worker, arguments.workers, &setup.plan.topology);
+    let of_worker = |worker| {
+        let parts = parcels.iter().filter(|parcel| is_of(parcel.place, worker)).cloned().collect();
+        Restore { upper, parts }
+    };
+    let restore = (0..arguments.workers).map(of_worker).collect();
     let recovery = Recovery { checkpointer: None, restore };
     Ok((Begin { upper, from: manifest.position.next.clone(), recovery }, manifest.bytes()))
 }

@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -110,6 +111,24 @@ impl FileSpec {
             Ok((size_bytes, sha256, compression)) => Ok(FileSpec { path, size_bytes, sha256, compression }),
             Err(source) => Err(FilesError::Unreadable { path, source }),
         }
+    }
+
+    /// The same of several files, in their order: as many at a time as there are processors.
+    pub fn record_all(paths: &[PathBuf]) -> Result<Vec<Self>, FilesError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        let next = AtomicUsize::new(0);
+        let record = || {
+            let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let of_thread = places.map_while(|place| Some((place, FileSpec::record(paths.get(place)?))));
+            of_thread.collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(record)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.flat_map(|of_thread| of_thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, spec)| spec).collect()
     }
 
     /// A file of which is known what was recorded. Reads its first bytes only: what it holds is looked at when it is read.

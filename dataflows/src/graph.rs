@@ -366,6 +366,8 @@ impl<'scope> Wiring<'_, 'scope> {
         let shards = Shards { count: wanted.shards, first_worker: view as usize, workers: self.plan.emitting_workers };
         let publish = Arc::clone(&self.publish);
         let publish = move |emitted| publish(Publication::Changes(view, emitted));
-        self.ends.push(emit(changes, self.marks.clone(), &format!("Emit {}", view.name()), shards, place_of, publish));
+        let name = format!("Emit {}", view.name());
+        let restored_upper = self.checkpoints.restored_upper();
+        self.ends.push(emit(changes, self.marks.clone(), &name, shards, restored_upper, place_of, publish));
     }
 }

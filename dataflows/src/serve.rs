@@ -100,7 +100,8 @@ impl Views {
         self.readout = Some(readout);
     }
 
-    /// Publishes a tick: everything that changed in it, in any order. Views that are not named changed nothing.
+    /// Publishes a tick: everything that changed in it, in any order and any number of pieces for each view. Views that are
+    /// not named changed nothing.
     /// An error is a mistake of ours; the process stops upon it.
     pub fn apply_tick(
         &mut self,
@@ -109,13 +110,9 @@ impl Views {
         changes: Vec<(View, Vec<(Row, i64)>)>,
         sealed_through: Vec<(String, TimeMs)>,
     ) -> Result<(), ApplyError> {
-        let mut by_view: Vec<Vec<(Row, i64)>> = View::ALL.iter().map(|_| Vec::new()).collect();
+        let mut by_view: Vec<Pieces> = View::ALL.iter().map(|_| Vec::new()).collect();
         for (view, rows) in changes {
-            let of_view = &mut by_view[view as usize];
-            match of_view.is_empty() {
-                true => *of_view = rows,
-                false => of_view.extend(rows),
-            }
+            by_view[view as usize].push(rows);
         }
         apply_all(&mut self.indexes, by_view, tick)?;
         let sealed_through = self.sealed_with(sealed_through);
@@ -216,19 +213,31 @@ fn health(views: &Views) -> Result<String, Failure> {
     Ok(Value::Object(body).to_string())
 }
 
-/// Above so many changes a view is put in order on a thread of its own: what a restore shows is the whole collection.
-const CHANGES_OF_A_THREAD: usize = 100_000;
+/// The changes of a view, as they came.
+type Pieces = Vec<Vec<(Row, i64)>>;
+
+/// Above so many changes a view has a thread of its own, unless it is the largest one, which has this one: what a restore
+/// shows is the whole collection, and in large views each row that changes is looked for.
+const CHANGES_OF_A_THREAD: usize = 4_000;
 
 /// Publishes a tick in every view. The outcome is that of one view after the other.
-fn apply_all(indexes: &mut [Index<Row>], by_view: Vec<Vec<(Row, i64)>>, tick: Tick) -> Result<(), ApplyError> {
+fn apply_all(indexes: &mut [Index<Row>], by_view: Vec<Pieces>, tick: Tick) -> Result<(), ApplyError> {
+    let rows = |pieces: &Pieces| pieces.iter().map(Vec::len).sum::<usize>();
+    let most = by_view.iter().map(rows).max().unwrap_or(0);
     std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        let mut applied = Ok(());
-        for (index, rows) in indexes.iter_mut().zip(by_view) {
-            match rows.len() > CHANGES_OF_A_THREAD {
-                true => threads.push(scope.spawn(move || index.apply(tick, rows))),
-                false => applied = applied.and(index.apply(tick, rows)),
+        let (mut threads, mut here, mut has_largest) = (Vec::new(), Vec::new(), false);
+        for (index, pieces) in indexes.iter_mut().zip(by_view) {
+            let rows = rows(&pieces);
+            let is_first_of_largest = rows == most && !has_largest;
+            has_largest |= is_first_of_largest;
+            match rows > CHANGES_OF_A_THREAD && !is_first_of_largest {
+                true => threads.push(scope.spawn(move || index.apply_pieces(tick, pieces))),
+                false => here.push((index, pieces)),
             }
+        }
+        let mut applied = Ok(());
+        for (index, pieces) in here {
+            applied = applied.and(index.apply_pieces(tick, pieces));
         }
         for thread in threads {
             let of_thread = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

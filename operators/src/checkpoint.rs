@@ -60,6 +60,36 @@ pub struct Part {
     pub bytes: Vec<u8>,
 }
 
+/// A part that a worker begins with. It is unpacked when its operator takes it, one part at a time: what was taken is used
+/// and its memory serves the next one.
+#[derive(Clone)]
+pub struct Parcel {
+    /// The operator's name in the graph.
+    pub operator: String,
+    /// The place.
+    pub place: Place,
+    unpack: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+}
+
+impl Parcel {
+    /// A parcel of which `unpack` gives the part's bytes. It was verified before and can't fail.
+    pub fn new(operator: String, place: Place, unpack: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Parcel {
+        Parcel { operator, place, unpack: Arc::new(unpack) }
+    }
+
+    /// What is in it.
+    pub fn open(&self) -> Part {
+        Part { operator: self.operator.clone(), place: self.place, bytes: (self.unpack)() }
+    }
+}
+
+impl From<Part> for Parcel {
+    fn from(part: Part) -> Parcel {
+        let Part { operator, place, bytes } = part;
+        Parcel::new(operator, place, move || bytes.clone())
+    }
+}
+
 /// What a worker hands over for a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -78,12 +108,12 @@ pub trait Depot: Send + Sync {
 }
 
 /// The parts that a worker begins with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Restore {
     /// The first tick that is not in them.
     pub upper: Tick,
     /// What this worker has of it.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Parcel>,
 }
 
 /// About how many bytes an operator gives at one activation.
@@ -114,7 +144,7 @@ struct Shared {
     worker: usize,
     depot: Option<Arc<dyn Depot>>,
     restored_upper: Tick,
-    restore: RefCell<BTreeMap<String, Vec<Part>>>,
+    restore: RefCell<BTreeMap<String, Vec<Parcel>>>,
     seats: RefCell<Vec<Activator>>,
     under_way: RefCell<Option<UnderWay>>,
 }
@@ -134,7 +164,7 @@ impl Checkpoints {
     /// The checkpoints of a worker that begins with `restore`. Without a depot none may be asked for.
     pub fn new(worker: usize, depot: Option<Arc<dyn Depot>>, restore: Option<Restore>) -> Self {
         let Restore { upper, parts } = restore.unwrap_or_default();
-        let mut by_operator: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+        let mut by_operator: BTreeMap<String, Vec<Parcel>> = BTreeMap::new();
         for part in parts {
             by_operator.entry(part.operator.clone()).or_default().push(part);
         }
@@ -153,9 +183,10 @@ impl Checkpoints {
         self.0.restored_upper
     }
 
-    /// Takes what was restored for an operator.
-    pub fn take(&self, operator: &str) -> Vec<Part> {
-        self.0.restore.borrow_mut().remove(operator).unwrap_or_default()
+    /// Takes what was restored for an operator; each part is unpacked when it comes.
+    pub fn take(&self, operator: &str) -> impl Iterator<Item = Part> + use<> {
+        let parcels = self.0.restore.borrow_mut().remove(operator).unwrap_or_default();
+        parcels.into_iter().map(|parcel| parcel.open())
     }
 
     /// A seat for an operator that has state. Every operator has to take one while the graph is built.

@@ -18,7 +18,8 @@ use crate::clock::Mark;
 use crate::fold::Data;
 use crate::time::Tick;
 
-/// Everything that changed in one shard of a view at one complete tick.
+/// What changed in one shard of a view at one complete tick: everything, except that a whole collection, which is shown
+/// after a restore, comes in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted<R> {
     /// The tick.
@@ -49,11 +50,15 @@ pub struct Shards {
 
 /// Gives each complete tick's changes of a view to `publish`, on the worker that has the shard. The stream that comes out
 /// is empty and carries the frontier.
+///
+/// Ticks below `restored_upper` show whole collections. They are given as they came, in pieces, since copying them together
+/// costs as much fresh memory as they have.
 pub fn emit<'scope, R: Data>(
     changes: StreamVec<'scope, Tick, (R, Tick, isize)>,
     marks: StreamVec<'scope, Tick, Mark>,
     name: &str,
     shards: Shards,
+    restored_upper: Tick,
     place: impl Fn(&R) -> u64 + Clone + 'static,
     mut publish: impl FnMut(Emitted<R>) + 'static,
 ) -> StreamVec<'scope, Tick, ()> {
@@ -87,21 +92,42 @@ pub fn emit<'scope, R: Data>(
                 {
                     let (tick, capability) = entry.remove_entry();
                     let messages = stash.remove(&tick).unwrap_or_default();
-                    let count: usize = messages.iter().map(Vec::len).sum();
-                    let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
-                    for (row, _, diff) in messages.into_iter().flatten() {
-                        let shard = if shards.count == 1 { 0 } else { shard_of(&row) };
-                        let room = || Vec::with_capacity(count / shards.count as usize);
-                        by_shard.entry(shard).or_insert_with(room).push((row, diff as i64));
-                    }
-                    for (shard, changes) in by_shard {
-                        publish(Emitted { tick, shard, changes });
+                    let mut give = |messages: Vec<Vec<(R, Tick, isize)>>| {
+                        for (shard, changes) in by_shard(messages, shards.count, &shard_of) {
+                            publish(Emitted { tick, shard, changes });
+                        }
+                    };
+                    match tick < restored_upper {
+                        true => messages.into_iter().for_each(|message| give(vec![message])),
+                        false => give(messages),
                     }
                     drop(capability);
                 }
             }
         },
     )
+}
+
+/// The changes of each shard, in the order in which they came. A message that is all there is stays where it is.
+fn by_shard<R>(
+    mut messages: Vec<Vec<(R, Tick, isize)>>,
+    count: u32,
+    shard_of: impl Fn(&R) -> u32,
+) -> BTreeMap<u32, Vec<(R, i64)>> {
+    if let [message] = messages.as_mut_slice()
+        && count == 1
+    {
+        let changes = std::mem::take(message).into_iter().map(|(row, _, diff)| (row, diff as i64));
+        return BTreeMap::from([(0, changes.collect())]);
+    }
+    let changes: usize = messages.iter().map(Vec::len).sum();
+    let mut by_shard: BTreeMap<u32, Vec<(R, i64)>> = BTreeMap::new();
+    for (row, _, diff) in messages.into_iter().flatten() {
+        let shard = if count == 1 { 0 } else { shard_of(&row) };
+        let room = || Vec::with_capacity(changes / count as usize);
+        by_shard.entry(shard).or_insert_with(room).push((row, diff as i64));
+    }
+    by_shard
 }
 
 /// Gives every complete tick to `publish`, in order, on worker 0 alone. The stream that comes out is empty: a probe behind

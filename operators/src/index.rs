@@ -6,13 +6,19 @@
 //! it is gone.
 //!
 //! The first tick applied is where history begins: tick 0 follows nothing and can be read from the start, any other is
-//! the first after a restore, whose changes are the whole collection and stand for no tick's work.
+//! the first after a restore, whose changes are the whole collection and stand for no tick's work. They come in pieces,
+//! which are merged, and each is let go as soon as it is in the index: fresh memory is what a large collection costs most.
+
+mod merge;
+mod sections;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 use std::ops::{Bound, RangeBounds};
 
 use crate::time::Tick;
+use merge::Merged;
+use sections::Sections;
 
 /// How much history is kept; whichever bound is met first holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +32,7 @@ pub struct HistoryBounds {
 /// A view's rows as of its published tick, and how they came to be so.
 #[derive(Clone, Debug)]
 pub struct Index<R: Ord + Clone> {
-    rows: BTreeMap<R, i64>,
+    rows: Sections<R>,
     /// Ticks that changed something, ascending, all of them at or after `held_from`.
     history: VecDeque<(Tick, Vec<(R, i64)>)>,
     history_bytes: usize,
@@ -77,7 +83,7 @@ impl<R: Ord + Clone> Index<R> {
     /// An empty index; `bytes_of` says about how many bytes a row takes.
     pub fn new(bounds: HistoryBounds, bytes_of: fn(&R) -> usize) -> Self {
         Index {
-            rows: BTreeMap::new(),
+            rows: Sections::new(),
             history: VecDeque::new(),
             history_bytes: 0,
             held_from: 0,
@@ -88,28 +94,28 @@ impl<R: Ord + Clone> Index<R> {
     }
 
     /// Publishes `tick` with its changes, in any order. Ticks ascend and may leave gaps, in which nothing changed.
-    pub fn apply(&mut self, tick: Tick, mut changes: Vec<(R, i64)>) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, tick: Tick, changes: Vec<(R, i64)>) -> Result<(), ApplyError> {
+        self.apply_pieces(tick, vec![changes])
+    }
+
+    /// The same with changes that come in pieces, in any order, too. After a restore it takes least where pieces are in
+    /// order, and go on where others end.
+    pub fn apply_pieces(&mut self, tick: Tick, mut pieces: Vec<Vec<(R, i64)>>) -> Result<(), ApplyError> {
         if let Some(published) = self.published.filter(|published| tick <= *published) {
             return Err(ApplyError::Descends { tick, published });
         }
-        consolidate(&mut changes);
-        // Only a departure can leave too few copies; it is looked for before anything changes.
-        let is_short =
-            |(row, diff): &(R, i64)| *diff < 0 && self.rows.get(row).copied().unwrap_or(0) < diff.saturating_neg();
-        if changes.iter().any(is_short) {
-            return Err(ApplyError::Negative { tick });
-        }
-        let is_restored = self.published.is_none() && tick > 0;
-        if is_restored {
-            // A whole collection in its order: built at once, without looking for the place of each row.
-            self.rows = changes.into_iter().collect();
+        if self.published.is_none() && tick > 0 {
+            self.rows = restored(tick, pieces)?;
             self.held_from = tick + 1;
-        } else if !changes.is_empty() {
-            for (row, diff) in &changes {
-                self.change_row(row, *diff);
+        } else {
+            let mut changes =
+                if pieces.len() == 1 { pieces.swap_remove(0) } else { pieces.into_iter().flatten().collect() };
+            consolidate(&mut changes);
+            self.change_rows(tick, &changes)?;
+            if !changes.is_empty() {
+                self.history_bytes += self.bytes_in(&changes);
+                self.history.push_back((tick, changes));
             }
-            self.history_bytes += self.bytes_in(&changes);
-            self.history.push_back((tick, changes));
         }
         self.published = Some(tick);
         self.forget();
@@ -138,7 +144,7 @@ impl<R: Ord + Clone> Index<R> {
 
     /// The published rows in order, with how many copies there are of each.
     pub fn iter(&self) -> impl Iterator<Item = (&R, i64)> {
-        self.rows.iter().map(|(row, copies)| (row, *copies))
+        self.rows.iter()
     }
 
     /// The collection as of `tick`. Costs a look at every change since then; none for the published tick.
@@ -178,15 +184,31 @@ impl<R: Ord + Clone> Index<R> {
         Ok(self.history.range(first..).map(|(tick, changes)| (*tick, changes.as_slice())))
     }
 
-    fn change_row(&mut self, row: &R, diff: i64) {
-        let Some(copies) = self.rows.get_mut(row) else {
-            self.rows.insert(row.clone(), diff);
-            return;
-        };
+    /// Changes all rows, or none where one of them can't be changed so.
+    fn change_rows(&mut self, tick: Tick, changes: &[(R, i64)]) -> Result<(), ApplyError> {
+        for (place, (row, diff)) in changes.iter().enumerate() {
+            if !self.change_row(row, *diff) {
+                let undone = changes[..place].iter().all(|(row, diff)| self.change_row(row, -diff));
+                debug_assert!(undone, "what was changed just now can be changed back");
+                return Err(ApplyError::Negative { tick });
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a row, unless that leaves fewer copies than none; says whether it did.
+    fn change_row(&mut self, row: &R, diff: i64) -> bool {
+        let section = self.rows.of_mut(row);
+        if diff > 0 {
+            *section.entry(row.clone()).or_insert(0) += diff;
+            return true;
+        }
+        let Some(copies) = section.get_mut(row).filter(|copies| **copies + diff >= 0) else { return false };
         *copies += diff;
         if *copies == 0 {
-            self.rows.remove(row);
+            section.remove(row);
         }
+        true
     }
 
     /// Lets go of the oldest changes until both bounds hold.
@@ -211,11 +233,11 @@ impl<R: Ord + Clone> Index<R> {
 
 /// A collection as of one tick: the published rows, and what to undo in them.
 pub struct AsOf<'a, R: Ord> {
-    rows: &'a BTreeMap<R, i64>,
+    rows: &'a Sections<R>,
     undo: BTreeMap<&'a R, i64>,
 }
 
-impl<'a, R: Ord> AsOf<'a, R> {
+impl<'a, R: Ord + Clone> AsOf<'a, R> {
     /// All rows in order, with how many copies there are of each.
     pub fn iter(&self) -> impl Iterator<Item = (&'a R, i64)> {
         self.range(..)
@@ -224,7 +246,7 @@ impl<'a, R: Ord> AsOf<'a, R> {
     /// The rows within `range`, in order. The range must not end before it begins.
     pub fn range(&self, range: impl RangeBounds<R>) -> impl Iterator<Item = (&'a R, i64)> {
         let bounds: (Bound<&R>, Bound<&R>) = (range.start_bound(), range.end_bound());
-        let mut rows = self.rows.range::<R, _>(bounds).map(|(row, copies)| (row, *copies)).peekable();
+        let mut rows = self.rows.range(bounds).peekable();
         let mut undo = self.undo.range::<R, _>(bounds).map(|(row, diff)| (*row, *diff)).peekable();
         let merged = iter::from_fn(move || {
             let next = match (rows.peek(), undo.peek()) {
@@ -239,6 +261,26 @@ impl<'a, R: Ord> AsOf<'a, R> {
         });
         merged.filter(|(_, copies)| *copies != 0)
     }
+}
+
+/// The rows of a whole collection.
+fn restored<R: Ord + Clone>(tick: Tick, pieces: Vec<Vec<(R, i64)>>) -> Result<Sections<R>, ApplyError> {
+    let mut merged = Merged::new(pieces).peekable();
+    let mut is_short = false;
+    let added_up = iter::from_fn(|| {
+        loop {
+            let (row, mut copies) = merged.next()?;
+            while let Some((_, diff)) = merged.next_if(|(next, _)| *next == row) {
+                copies += diff;
+            }
+            is_short |= copies < 0;
+            if copies != 0 {
+                return Some((row, copies));
+            }
+        }
+    });
+    let rows = Sections::of_ascending(added_up);
+    if is_short { Err(ApplyError::Negative { tick }) } else { Ok(rows) }
 }
 
 /// Sorts by row, adds up the changes of each, drops those that cancel.
@@ -288,6 +330,20 @@ mod tests {
         assert_eq!(index.as_of(7).unwrap(), vec![(1, 1), (2, 1)]);
         assert!(index.changes_since(7).is_err(), "the whole collection is not what tick 7 changed");
         assert_eq!(index.changes_since(8).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_collection_in_pieces_is_the_one_in_one() {
+        let mut index = index(WIDE);
+        let pieces = vec![vec![(4, 1), (6, 1)], vec![(1, 2), (2, 1)], vec![(3, -1), (2, -1), (6, 2)], vec![(3, 2)]];
+        assert_eq!(index.apply_pieces(7, vec![vec![(1, 1)], vec![(1, -2)]]), Err(ApplyError::Negative { tick: 7 }));
+        assert_eq!((index.len(), index.published()), (0, None), "a refused tick changes nothing");
+        index.apply_pieces(7, pieces).unwrap();
+        assert_eq!(index.as_of(7).unwrap(), vec![(1, 2), (3, 1), (4, 1), (6, 3)]);
+        index.apply_pieces(8, vec![vec![(9, 1)], vec![(1, -2)], vec![]]).unwrap();
+        assert_eq!(index.as_of(8).unwrap(), vec![(3, 1), (4, 1), (6, 3), (9, 1)]);
+        assert_eq!(index.apply(9, vec![(3, -1), (4, 2), (9, -2)]), Err(ApplyError::Negative { tick: 9 }));
+        assert_eq!(index.as_of(8).unwrap(), vec![(3, 1), (4, 1), (6, 3), (9, 1)], "what was changed is changed back");
     }
 
     #[test]

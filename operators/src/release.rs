@@ -140,7 +140,7 @@ pub type SharedClock = Rc<RefCell<ClockFace>>;
 
 /// A clock before tick 0, or as a checkpoint held it.
 pub fn shared_clock(topology: &Topology, checkpoints: &Checkpoints) -> SharedClock {
-    let restored = checkpoints.take(CLOCK).first().map(|part| decode(&mut part.bytes.as_slice()));
+    let restored = checkpoints.take(CLOCK).next().map(|part| decode(&mut part.bytes.as_slice()));
     let watermarks =
         restored.map_or_else(|| Watermarks::new(topology), |watermarks: Watermarks| watermarks.with_added(topology));
     Rc::new(RefCell::new(ClockFace { watermarks, upper: checkpoints.restored_upper(), waiting: Vec::new() }))

@@ -113,7 +113,7 @@ pub fn resolve<'scope, R: Record>(
     let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
 
     let mut remembered = Remembered::default();
-    checkpoints.take(name).iter().for_each(|part| remembered.restore(part));
+    checkpoints.take(name).for_each(|part| remembered.restore(&part));
     let remembered = Rc::new(RefCell::new(remembered));
     let shared = Rc::clone(&remembered);
     let gauge = move || shared.borrow().seen.values().map(|(identities, _)| identities.gauge()).sum();

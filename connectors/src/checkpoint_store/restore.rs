@@ -1,6 +1,6 @@
 //! Finding the newest checkpoint that can be restored, and reading it.
 
-use operators::checkpoint::{Part, Place};
+use operators::checkpoint::{Parcel, Place};
 use operators::time::Tick;
 
 use super::manifest::{Manifest, object, uppers};
@@ -42,21 +42,16 @@ impl Store {
         Ok(found)
     }
 
-    /// Whether every object of a checkpoint is as it was written; words, where one is not. Reads all of it.
-    pub fn verify(&self, manifest: &Manifest) -> Result<Result<(), String>, StoreError> {
-        self.read(manifest, |_| false, |_| {}, |_| {})
-    }
-
-    /// Reads the parts that are `wanted`; `progress` is told how many bytes were read so far. Words, where something is
-    /// not as it was written.
-    pub fn read(
+    /// The parts that are `wanted`, once all objects of a checkpoint have been found to be as they were written; words, where
+    /// one is not. Each object is read once, and what is wanted of it stays in memory as it is, compressed, until it is
+    /// unpacked. `progress` is told how many bytes were read so far.
+    pub fn load(
         &self,
         manifest: &Manifest,
         wanted: impl Fn(Place) -> bool,
         mut progress: impl FnMut(u64),
-        mut give: impl FnMut(Part),
-    ) -> Result<Result<(), String>, StoreError> {
-        let mut read = 0;
+    ) -> Result<Result<Vec<Parcel>, String>, StoreError> {
+        let (mut parcels, mut read) = (Vec::new(), 0);
         for record in &manifest.segments {
             let bytes = match self.get(&record.object) {
                 Ok(bytes) => bytes,
@@ -68,7 +63,7 @@ impl Store {
             if bytes.len() as u64 != record.bytes || crc32fast::hash(&bytes) != record.checksum {
                 return Ok(Err(format!("{} is not as it was written", record.object)));
             }
-            if let Err(what) = segment::parts(&bytes, &wanted, &mut give) {
+            if let Err(what) = segment::parcels(bytes, &wanted, |parcel| parcels.push(parcel)) {
                 return Ok(Err(format!("{}: {what}", record.object)));
             }
             read += record.bytes;
@@ -76,6 +71,6 @@ impl Store {
             fault::point("restore.read");
         }
         fault::point("restore.done");
-        Ok(Ok(()))
+        Ok(Ok(parcels))
     }
 }

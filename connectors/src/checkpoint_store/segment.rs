@@ -9,7 +9,9 @@
 //!
 //! The checksum (CRC-32) covers both lengths, header and body; the manifest has one of the whole segment.
 
-use operators::checkpoint::{Part, Place};
+use std::sync::Arc;
+
+use operators::checkpoint::{Parcel, Part, Place};
 
 const MAGIC: &[u8; 8] = b"aislepts";
 const FORMAT_VERSION: u32 = 1;
@@ -60,8 +62,14 @@ impl Segment {
     }
 }
 
-/// The parts of a segment that are `wanted`. Untrusted: whatever the bytes are, the answer is parts or words.
-pub(super) fn parts(bytes: &[u8], wanted: impl Fn(Place) -> bool, mut give: impl FnMut(Part)) -> Result<(), String> {
+/// The parts of a segment that are `wanted`, still compressed. Untrusted: whatever the bytes are, the answer is parcels or
+/// words; what a parcel holds was written so, since its checksum holds.
+pub(super) fn parcels(
+    bytes: Vec<u8>,
+    wanted: impl Fn(Place) -> bool,
+    mut give: impl FnMut(Parcel),
+) -> Result<(), String> {
+    let bytes = Arc::new(bytes);
     let rest = bytes.strip_prefix(MAGIC).ok_or("it does not begin as a segment does")?;
     let (version, mut rest) = take_u32(rest)?;
     if version != FORMAT_VERSION {
@@ -92,11 +100,15 @@ pub(super) fn parts(bytes: &[u8], wanted: impl Fn(Place) -> bool, mut give: impl
         }
         let length = usize::try_from(length).ok().filter(|length| *length <= PART_BYTES_MAX);
         let length = length.ok_or_else(|| damaged("is longer than any that is written"))?;
-        let bytes = zstd::bulk::decompress(body, length).map_err(|_| damaged("can't be decompressed"))?;
-        if bytes.len() != length {
-            return Err(damaged("has another length than its header says"));
-        }
-        give(Part { operator, place, bytes });
+        let from = bytes.len() - rest.len() - body_bytes;
+        let segment = Arc::clone(&bytes);
+        let unpack = move || {
+            let part = zstd::bulk::decompress(&segment[from..from + body_bytes], length)
+                .expect("what was verified was compressed when it was written");
+            assert_eq!(part.len(), length, "a part has the length that its header says");
+            part
+        };
+        give(Parcel::new(operator, place, unpack));
     }
     Ok(())
 }

@@ -145,3 +145,36 @@ impl Fold for StockFold {
         state.ledger.heap_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::Tenant;
+
+    fn key() -> impl Strategy<Value = LedgerKey> {
+        let state = prop_oneof![Just(StockState::Sellable), Just(StockState::Damaged), Just(StockState::Backroom)];
+        let key = |(tenant, state, sku, node): (u16, _, String, String)| LedgerKey {
+            tenant,
+            state,
+            node: node.into(),
+            sku: sku.into(),
+        };
+        (0..2u16, state, "[ab]{1,2}", "[xy]{1,2}").prop_map(key)
+    }
+
+    proptest! {
+        /// What is shown in the order of keys is in order, tenant by tenant: a restored view is merged, not sorted.
+        #[test]
+        fn keys_are_in_the_order_of_their_rows(left in key(), right in key()) {
+            let tenants = ["north", "south"].map(|name| Tenant { name: name.into() }).to_vec();
+            let catalog = Arc::new(Catalog::new(tenants, Vec::new(), BTreeMap::new()));
+            let fold = StockFold { catalog, policy: Policy { safety_stock: 0, count_trusted_ms: 0 } };
+            let row = |key: &LedgerKey| fold.stock(key, &Ledger::default().balance());
+            prop_assert_eq!(left.cmp(&right), row(&left).cmp(&row(&right)));
+        }
+    }
+}

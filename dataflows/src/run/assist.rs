@@ -31,7 +31,7 @@ pub(super) fn assist(
     let sources = inputs::sources(plan, &folder, brokers, &Inquiry::default(), &Commands::default())?;
     let store = recovery::open(settings, begins.run)?;
     let chosen = match &store {
-        Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper)?,
+        Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper, plan, &options.workers)?,
         _ => None,
     };
     let resumed = recovery::resume(store, chosen, settings, plan, &options.workers)?;

@@ -51,12 +51,8 @@ impl Encoder {
         let mut by_shard = vec![Vec::new(); most as usize];
         for (topic, (view, _, shards)) in (0..).zip(&self.topics) {
             for shard in 0..*shards {
-                let found = tick.changes.iter_mut().find(|(of, emitted)| of == view && emitted.shard == shard);
-                let changes = found.map_or(&[][..], |(_, emitted)| {
-                    emitted.make_canonical();
-                    &emitted.changes
-                });
-                let messages = self.messages.of(tick.mark.tick, *view, shard, changes, watermark_of);
+                let at = tick.mark.tick;
+                let messages = self.messages.of(at, *view, shard, tick.canonical(*view, shard), watermark_of);
                 let of = u32::try_from(messages.len()).expect("a tick has fewer than 2^32 changes");
                 by_shard[shard as usize].extend((0..).zip(messages).map(|(seq, message)| Message {
                     topic,

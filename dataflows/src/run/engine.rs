@@ -18,6 +18,7 @@ mod link;
 mod publisher;
 mod reader;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -73,6 +74,12 @@ impl Workers {
     /// All workers of all processes.
     pub fn peers(&self) -> usize {
         self.threads * self.addresses.len().max(1)
+    }
+
+    /// The workers of this process.
+    pub fn here(&self) -> Range<usize> {
+        let first = self.process * self.threads;
+        first..first + self.threads
     }
 
     fn has(&self, worker: usize) -> bool {

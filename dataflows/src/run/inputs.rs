@@ -55,8 +55,16 @@ pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
 /// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
 /// file once, and asks the brokers.
 pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: TimeMs) -> Result<Plan, InputsError> {
-    let mut by_source = Vec::new();
+    let mut paths = Vec::new();
     for input in &settings.inputs {
+        paths.push(match input {
+            SourceInput::Files(files) => find(folder, &files.pattern)?,
+            SourceInput::Topic(_) => Vec::new(),
+        });
+    }
+    let mut recorded = FileSpec::record_all(&paths.concat())?.into_iter();
+    let mut by_source = Vec::new();
+    for (input, paths) in settings.inputs.iter().zip(paths) {
         let files = match input {
             SourceInput::Files(files) => files,
             SourceInput::Topic(topic) => {
@@ -65,8 +73,8 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
             }
         };
         let mut records = Vec::new();
-        for path in find(folder, &files.pattern)? {
-            let FileSpec { size_bytes, sha256, .. } = FileSpec::record(&path)?;
+        for spec in recorded.by_ref().take(paths.len()) {
+            let FileSpec { path, size_bytes, sha256, .. } = spec;
             let relative = path.strip_prefix(folder).unwrap_or(&path);
             records.push(FileRecord { path: relative.to_string_lossy().into_owned(), size_bytes, sha256 });
         }

@@ -15,7 +15,7 @@ use super::http::Published;
 use super::sinks::KafkaSinks;
 use crate::configuration::{Plan, SinkSetting};
 use crate::sealing::Sealing;
-use crate::views::{Row, View};
+use crate::views::View;
 
 /// Ticks between two looks at the size of the data folder.
 const SIZE_CHECK_TICKS: u64 = 256;
@@ -77,11 +77,8 @@ impl<D: Disk> ChangeFiles<D> {
             if is_there && !self.sealing.contains_key(&(*view, *shard)) {
                 continue;
             }
-            let found = tick.changes.iter_mut().find(|(of, emitted)| of == view && emitted.shard == *shard);
-            let mut changes: &[(Row, i64)] = found.map_or(&[], |(_, emitted)| {
-                emitted.make_canonical();
-                &emitted.changes
-            });
+            let at = tick.mark.tick;
+            let mut changes = tick.canonical(*view, *shard);
             let sealed;
             if let Some(sealing) = self.sealing.get_mut(&(*view, *shard)) {
                 let of = |tenant: &str| {
@@ -97,7 +94,6 @@ impl<D: Disk> ChangeFiles<D> {
             if is_there {
                 continue;
             }
-            let at = tick.mark.tick;
             let changes = changes.iter().map(|(row, diff)| (at, Change { row: row.to_json(), diff: *diff }));
             self.sink.write(&Changes {
                 view: view.name().to_owned(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Manifest, Store, StoreError, Unusable};
 use connectors::objects::Location;
-use operators::checkpoint::{Part, Restore};
+use operators::checkpoint::{Parcel, Place, Restore};
 use operators::disk::Log;
 use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
@@ -42,13 +42,26 @@ pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunEr
     Ok(Some(Store::open(&location, run)?))
 }
 
+/// A checkpoint that was found to be whole.
+pub(super) struct Chosen {
+    manifest: Manifest,
+    parcels: Vec<Parcel>,
+}
+
+impl Chosen {
+    /// The first tick that is not in it.
+    pub(super) fn upper(&self) -> Tick {
+        self.manifest.position.upper
+    }
+}
+
 /// The newest checkpoint that fits. `sinks` is the first tick that some sink does not have.
 pub(super) fn choose<L: Log>(
     store: &Store,
     timekeeper: &Timekeeper<L>,
     sinks: Tick,
     replay_all: bool,
-) -> Result<Option<Manifest>, RunError> {
+) -> Result<Option<Chosen>, RunError> {
     if replay_all {
         return Ok(None);
     }
@@ -67,16 +80,12 @@ pub(super) fn choose<L: Log>(
     loop {
         let found = store.newest(most, fits)?;
         refused.extend(found.unusable);
-        let intact = match &found.manifest {
-            Some(manifest) => store.verify(manifest)?,
-            None => break,
-        };
         let Some(manifest) = found.manifest else { break };
         let upper = manifest.position.upper;
-        match intact {
-            Ok(()) => {
+        match load(store, &manifest, |_| true)? {
+            Ok(parcels) => {
                 tell(&refused);
-                return Ok(Some(manifest));
+                return Ok(Some(Chosen { manifest, parcels }));
             }
             Err(what) => refused.push(Unusable { upper, what }),
         }
@@ -89,55 +98,60 @@ pub(super) fn choose<L: Log>(
     }
 }
 
-/// The checkpoint of that tick, which another process has chosen.
-pub(super) fn of_tick(store: &Store, upper: Tick) -> Result<Option<Manifest>, RunError> {
+/// What workers of this process want of the checkpoint of that tick, which another process has chosen.
+pub(super) fn of_tick(store: &Store, upper: Tick, plan: &Plan, workers: &Workers) -> Result<Option<Chosen>, RunError> {
     let found = store.newest(upper, |_| Ok(()))?;
     let manifest = found.manifest.filter(|manifest| manifest.position.upper == upper);
-    match manifest {
-        Some(manifest) => Ok(Some(manifest)),
-        None => Err(RunError::OtherStore { store: store.shown().to_owned(), upper }),
-    }
+    let Some(manifest) = manifest else {
+        return Err(RunError::OtherStore { store: store.shown().to_owned(), upper });
+    };
+    let (here, peers) = (workers.here(), workers.peers());
+    let wanted = |place: Place| here.clone().any(|worker| place.is_of(worker, peers, &plan.topology));
+    let loaded = load(store, &manifest, wanted)?;
+    let parcels = loaded.map_err(|what| RunError::Checkpoint { store: store.shown().to_owned(), upper, what })?;
+    Ok(Some(Chosen { manifest, parcels }))
 }
 
-/// Reads what was chosen and becomes ready to take checkpoints.
+/// Reads a checkpoint, and tells how far that is.
+fn load(
+    store: &Store,
+    manifest: &Manifest,
+    wanted: impl Fn(Place) -> bool,
+) -> Result<Result<Vec<Parcel>, String>, RunError> {
+    let upper = manifest.position.upper;
+    let (all, mut told) = (manifest.bytes().max(1), 0);
+    let progress = |read: u64| {
+        let tenths = read * 10 / all;
+        if tenths > told {
+            told = tenths;
+            say(&format!("restoring tick {upper}: {read} of {all} bytes"));
+        }
+    };
+    Ok(store.load(manifest, wanted, progress)?)
+}
+
+/// Gives each worker its part of what was chosen, and becomes ready to take checkpoints.
 pub(super) fn resume(
     store: Option<Store>,
-    chosen: Option<Manifest>,
+    chosen: Option<Chosen>,
     settings: &Settings,
     plan: &Plan,
     workers: &Workers,
 ) -> Result<Resumed, RunError> {
     let mut from = plan.first_offsets();
-    let first = workers.process * workers.threads;
-    let here = first..first + workers.threads;
+    let here = workers.here();
     let Some(store) = store else { return Ok(Resumed { from, recovery: Recovery::default() }) };
     let mut restore = Vec::new();
-    let upper = chosen.as_ref().map_or(0, |manifest| manifest.position.upper);
-    if let Some(manifest) = &chosen {
+    if let Some(Chosen { manifest, parcels }) = chosen {
         for (from, next) in from.iter_mut().zip(&manifest.position.next) {
             *from = (*from).max(*next);
         }
-        let peers = workers.peers();
-        let is_of = |place: operators::checkpoint::Place, worker| place.is_of(worker, peers, &plan.topology);
-        let mut parts: Vec<Vec<Part>> = here.clone().map(|_| Vec::new()).collect();
-        let (all, mut told) = (manifest.bytes().max(1), 0);
-        let progress = |read: u64| {
-            let tenths = read * 10 / all;
-            if tenths > told {
-                told = tenths;
-                say(&format!("restoring tick {upper}: {read} of {all} bytes"));
-            }
+        let is_of = |place: Place, worker| place.is_of(worker, workers.peers(), &plan.topology);
+        let of_worker = |worker| {
+            let parts = parcels.iter().filter(|parcel| is_of(parcel.place, worker)).cloned().collect();
+            Restore { upper: manifest.position.upper, parts }
         };
-        let wanted = |place| here.clone().any(|worker| is_of(place, worker));
-        let give = |part: Part| {
-            let mut owners: Vec<usize> = here.clone().filter(|worker| is_of(part.place, *worker)).collect();
-            let last = owners.pop();
-            owners.into_iter().for_each(|worker| parts[worker - first].push(part.clone()));
-            last.into_iter().for_each(|worker| parts[worker - first].push(part.clone()));
-        };
-        let read = store.read(manifest, wanted, progress, give)?;
-        read.map_err(|what| RunError::Checkpoint { store: store.shown().to_owned(), upper, what })?;
-        restore = parts.into_iter().map(|parts| Restore { upper, parts }).collect();
+        restore = here.clone().map(of_worker).collect();
     }
     let checkpoints = &settings.operation.checkpoints;
     let options = CheckpointerOptions {

@@ -132,7 +132,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
     ) -> (O::Streams, FoldHandle<F>) {
         let scope = self.scope();
         let mut folding = Folding::new(Rc::clone(&fold));
-        checkpoints.take(fold.name()).into_iter().for_each(|part| folding.restore(&part));
+        checkpoints.take(fold.name()).for_each(|part| folding.restore(&part));
         folding.upper = checkpoints.restored_upper();
         let folding = Rc::new(RefCell::new(folding));
         let handle = FoldHandle(Rc::clone(&folding));
@@ -384,7 +384,8 @@ impl<F: Fold> Folding<F> {
         }
     }
 
-    /// Shows what all keys show, as of the tick of the checkpoint.
+    /// Shows what all keys show, as of the tick of the checkpoint: in order within each virtual shard, so that whoever puts
+    /// them into order has few runs to merge and not so many rows to sort.
     fn show(&mut self, mark: &Mark, mut give: impl FnMut(&F::Key, &F::Value)) {
         self.now_ms = mark.now_ms;
         self.watermarks.clear();
@@ -392,9 +393,13 @@ impl<F: Fold> Folding<F> {
         self.reached.clear();
         self.reached.extend_from_slice(&mark.reached);
         let mut values = Vec::new();
-        for (key, entry) in (0..SHARDS).flat_map(|shard| self.table.shard(shard)) {
-            self.fold.values(key, &entry.state, &mut values);
-            values.drain(..).for_each(|value| give(key, &value));
+        for shard in 0..SHARDS {
+            let mut entries: Vec<_> = self.table.shard(shard).collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            for (key, entry) in entries {
+                self.fold.values(key, &entry.state, &mut values);
+                values.drain(..).for_each(|value| give(key, &value));
+            }
         }
     }
 

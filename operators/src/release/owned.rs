@@ -39,7 +39,7 @@ pub(super) struct AllOwned<R> {
 }
 
 impl<R: Record> AllOwned<R> {
-    pub(super) fn new(partitions: Vec<Owned<R>>, restore: Vec<checkpoint::Part>) -> Self {
+    pub(super) fn new(partitions: Vec<Owned<R>>, restore: impl Iterator<Item = checkpoint::Part>) -> Self {
         let mut all = AllOwned { partitions, taken: Vec::new() };
         for part in restore {
             let owned = all.partitions.iter_mut().find(|owned| Place::Partition(owned.id) == part.place);

@@ -134,6 +134,22 @@ fn the_recorded_hash_is_that_of_the_stored_bytes() {
 }
 
 #[test]
+fn files_that_are_recorded_at_once_are_what_each_is_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let specs: Vec<FileSpec> =
+        (0..20).map(|number| put(&folder, &number.to_string(), &vec![b'a'; 20_000 * (20 - number)])).collect();
+    let mut paths: Vec<PathBuf> = specs.iter().map(|spec| spec.path.clone()).collect();
+    assert_eq!(FileSpec::record_all(&paths).unwrap(), specs);
+    assert_eq!(FileSpec::record_all(&[]).unwrap(), []);
+    paths[3] = folder.path().join("none");
+    paths[7] = folder.path().join("nor this");
+    let Err(FilesError::Unreadable { path, .. }) = FileSpec::record_all(&paths) else {
+        unreachable!("it is not there")
+    };
+    assert_eq!(path, paths[3], "the first one is told");
+}
+
+#[test]
 fn a_pattern_is_expanded_in_the_order_of_names() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["b.ndjson", "a10.ndjson", "a9.ndjson", "B.ndjson", "c.txt"] {

@@ -1,5 +1,7 @@
 //! What facts post to the ledger's keys.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use operators::time::TimeMs;
@@ -10,8 +12,8 @@ use crate::names::{Name, TenantId};
 /// The greatest epsilon that a source may be given: bounds how far a window reaches.
 pub const EPSILON_MAX_MS: i64 = 600_000;
 
-/// A key of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A key of the ledger. Its order is that of the rows of its views, so that what is shown in the order of keys is in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerKey {
     /// Whose stock.
     pub tenant: TenantId,
@@ -21,6 +23,20 @@ pub struct LedgerKey {
     pub node: Name,
     /// The product.
     pub sku: Name,
+}
+
+impl Ord for LedgerKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let LedgerKey { tenant, state, node, sku } = self;
+        let by_names = || sku.cmp(&other.sku).then_with(|| node.cmp(&other.node));
+        tenant.cmp(&other.tenant).then_with(by_names).then_with(|| state.cmp(&other.state))
+    }
+}
+
+impl PartialOrd for LedgerKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// A fact's identity, `(tenant, id)` in 128 bits, without the alignment of a `u128`: keys are many.

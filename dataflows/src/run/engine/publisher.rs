@@ -20,8 +20,25 @@ use crate::views::{Row, View};
 pub struct CompleteTick {
     /// What time it was, and the watermarks.
     pub mark: Mark,
-    /// By view and shard, each in canonical order; those without changes are left out.
+    /// By view and shard; those without changes are left out. The whole collection of a shard, after a restore, lies here
+    /// in pieces.
     pub changes: Vec<(View, Emitted<Row>)>,
+}
+
+impl CompleteTick {
+    /// What changed in a shard of a view, in canonical order.
+    pub fn canonical(&mut self, view: View, shard: u32) -> &[(Row, i64)] {
+        let is_of = |(of, emitted): &(View, Emitted<Row>)| *of == view && emitted.shard == shard;
+        let Some(first) = self.changes.iter().position(is_of) else { return &[] };
+        if self.changes[first + 1..].iter().any(is_of) {
+            let of_shard = self.changes.extract_if(first + 1.., |change| is_of(change));
+            let pieces: Vec<_> = of_shard.map(|(_, emitted)| emitted.changes).collect();
+            self.changes[first].1.changes.extend(pieces.into_iter().flatten());
+        }
+        let (_, emitted) = &mut self.changes[first];
+        emitted.make_canonical();
+        &emitted.changes
+    }
 }
 
 /// Takes complete ticks, in order.
@@ -115,7 +132,8 @@ impl Publisher {
         {
             let (tick, mark) = entry.remove_entry();
             let mut changes = self.changes.remove(&tick).unwrap_or_default();
-            changes.sort_unstable_by_key(|(view, emitted)| (*view, emitted.shard));
+            // Pieces of a collection stay in the order in which they came.
+            changes.sort_by_key(|(view, emitted)| (*view, emitted.shard));
             self.publish.publish(CompleteTick { mark, changes })?;
             upper = Some(tick + 1);
         }
@@ -126,5 +144,36 @@ impl Publisher {
             let _ = self.time.send(TimeNews::Published { upper, acknowledged });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::testing::stock;
+
+    #[test]
+    fn a_shard_that_comes_in_pieces_is_one_in_canonical_order() {
+        let piece = |view, shard, rows: &[u64]| {
+            let changes = rows.iter().map(|number| (stock(*number), 1)).collect();
+            (view, Emitted { tick: 3, shard, changes })
+        };
+        let mark = Mark { tick: 3, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
+        let changes = vec![
+            piece(View::Stock, 0, &[5, 1]),
+            piece(View::Stock, 0, &[4]),
+            piece(View::Stock, 1, &[9]),
+            piece(View::Availability, 0, &[3]),
+            piece(View::Stock, 0, &[2]),
+        ];
+        let mut tick = CompleteTick { mark, changes };
+        let rows = |numbers: &[u64]| numbers.iter().map(|number| (stock(*number), 1)).collect::<Vec<_>>();
+        for _ in 0..2 {
+            assert_eq!(tick.canonical(View::Stock, 0), rows(&[1, 2, 4, 5]));
+            assert_eq!(tick.canonical(View::Stock, 1), rows(&[9]));
+            assert_eq!(tick.canonical(View::Availability, 0), rows(&[3]));
+            assert!(tick.canonical(View::Availability, 1).is_empty());
+        }
+        assert_eq!(tick.changes.len(), 3);
     }
 }

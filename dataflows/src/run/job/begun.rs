@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use connectors::checkpoint_store::{Manifest, Store};
+use connectors::checkpoint_store::Store;
 use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
 use operators::disk::{Disk, Log};
@@ -17,7 +17,7 @@ use crate::run::history::History;
 use crate::run::logs::Logs;
 use crate::run::output::ChangeFiles;
 use crate::run::re_entry::ReEntries;
-use crate::run::recovery;
+use crate::run::recovery::{self, Chosen};
 use crate::run::sinks::KafkaSinks;
 
 /// What a run has in hand when it begins.
@@ -33,7 +33,7 @@ pub(super) struct Begun {
     pub(super) sinks: KafkaSinks,
     pub(super) history: Option<History>,
     pub(super) store: Option<Store>,
-    pub(super) chosen: Option<Manifest>,
+    pub(super) chosen: Option<Chosen>,
 }
 
 impl Begun {
@@ -113,8 +113,8 @@ impl Begun {
     }
 }
 
-fn upper_of(chosen: &Option<Manifest>) -> u64 {
-    chosen.as_ref().map_or(0, |manifest| manifest.position.upper)
+fn upper_of(chosen: &Option<Chosen>) -> u64 {
+    chosen.as_ref().map_or(0, Chosen::upper)
 }
 
 /// Opens the data folder, or begins a new one, and finds out where its logs are.

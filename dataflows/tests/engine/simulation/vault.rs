@@ -20,7 +20,7 @@ impl Saved {
     /// What a worker begins with.
     pub fn of_worker(&self, worker: usize, peers: usize, topology: &Topology) -> Restore {
         let mine = self.parts.iter().filter(|part| part.place.is_of(worker, peers, topology));
-        Restore { upper: self.position.upper, parts: mine.cloned().collect() }
+        Restore { upper: self.position.upper, parts: mine.cloned().map(Into::into).collect() }
     }
 }
 

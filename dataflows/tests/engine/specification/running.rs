@@ -93,7 +93,7 @@ impl<F: Fold> Run<F> {
                 let (to_marks, marked) = scope.new_input();
                 let restore = restore.clone().map(|(at, mut parts)| {
                     parts.retain(|part| part.place.is_of(index, peers, &Topology::default()));
-                    Restore { upper: at as Tick, parts }
+                    Restore { upper: at as Tick, parts: parts.into_iter().map(Into::into).collect() }
                 });
                 let checkpoints = Checkpoints::new(index, Some(depot.clone()), restore);
                 let (changes, _) = posted.fold(fold, marked, &checkpoints);
