@@ -137,7 +137,7 @@ fn the_recorded_hash_is_that_of_the_stored_bytes() {
 fn files_that_are_recorded_at_once_are_what_each_is_alone() {
     let folder = tempfile::tempdir().unwrap();
     let specs: Vec<FileSpec> =
-        (0..20).map(|number| put(&folder, &number.to_string(), &vec![b'a'; 20_000 * (20 - number)])).collect();
+        (0..20).map(|number| put(&folder, &number.to_string(), vec![b'a'; 20_000 * (20 - number)])).collect();
     let mut paths: Vec<PathBuf> = specs.iter().map(|spec| spec.path.clone()).collect();
     assert_eq!(FileSpec::record_all(&paths).unwrap(), specs);
     assert_eq!(FileSpec::record_all(&[]).unwrap(), []);
