@@ -171,7 +171,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         Competitor::Topics | Competitor::Poll | Competitor::PollLoop => {
             let decoder = || EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
             let messages = Arc::new(Messages::Lines(partitions.clone()));
-            let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
+            let work = TopicWork { arguments, setup: &setup, messages, records: given };
             let measured = match competitor {
                 Competitor::Poll => work.poll(decoder, false)?,
                 Competitor::PollLoop => work.poll(decoder, true)?,

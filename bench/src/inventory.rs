@@ -118,9 +118,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             drop(partitions);
             let decoder = || BatchDecoder::new(Arc::clone(&setup.plan.catalog), None, None);
             let messages = Arc::new(messages(arguments));
-            // Making them took its time.
-            let begins = Instant::now() + START_UP;
-            let work = TopicWork { arguments, setup: &setup, messages, begins, records: given };
+            let work = TopicWork { arguments, setup: &setup, messages, records: given };
             let measured = match competitor {
                 Competitor::Poll => work.poll(decoder, false)?,
                 Competitor::PollLoop => work.poll(decoder, true)?,

@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::arguments::Arguments;
-use crate::engine::{self, Measured, Setup};
+use crate::engine::{self, Measured, START_UP, Setup};
 use crate::poll;
 use crate::recorder::Due;
 use crate::sources::{Lines, Pace};
@@ -250,8 +250,6 @@ pub(crate) struct TopicWork<'a> {
     pub(crate) arguments: &'a Arguments,
     pub(crate) setup: &'a Setup,
     pub(crate) messages: Arc<Messages>,
-    /// When the first record is due, with a rate.
-    pub(crate) begins: Instant,
     /// How many records the messages hold.
     pub(crate) records: u64,
 }
@@ -294,24 +292,27 @@ impl TopicWork<'_> {
         decoder: impl Fn() -> D,
         source: fn(Box<dyn Source<Record = D::Record>>) -> PartitionSource,
     ) -> Result<Measured, Box<dyn Error>> {
-        let run = |topic: &str, due: Vec<Due>| {
-            let sources = self.sources(topic, &decoder)?.into_iter().map(source).collect();
-            engine::run(self.arguments, self.setup, sources, due)
+        let sources = |topic: &str| -> Result<Vec<PartitionSource>, Box<dyn Error>> {
+            Ok(self.sources(topic, &decoder)?.into_iter().map(source).collect())
         };
-        let Some(rate) = self.arguments.rate else { return run(self.filled()?, Vec::new()) };
+        let run = |sources, due| engine::run(self.arguments, self.setup, sources, due);
+        let Some(rate) = self.arguments.rate else { return run(sources(self.filled()?)?, Vec::new()) };
         let bootstrap = self.bootstrap()?;
         let topic = Filled::empty(bootstrap, self.messages.partitions())?;
+        let sources = sources(&topic.name)?;
+        // The topic is there and the readers know it: what that took is no record's latency.
+        let begins = Instant::now() + START_UP;
         let partitions = 0..self.messages.partitions();
         let all: usize = partitions.clone().map(|partition| self.messages.count(partition)).sum();
         let messages_a_second = rate * all as f64 / self.records as f64;
         let pace = |partition| {
             let per_second = messages_a_second * self.messages.count(partition) as f64 / all as f64;
-            Pace { begins: self.begins, per_second }
+            Pace { begins, per_second }
         };
         let paces: Vec<Pace> = partitions.map(pace).collect();
         let due = paces.iter().map(|pace| Due { pace: *pace, lines: None }).collect();
         let appender = append_at(bootstrap, &topic.name, Arc::clone(&self.messages), paces)?;
-        let measured = run(&topic.name, due)?;
+        let measured = run(sources, due)?;
         appender.join().map_err(|_| "the appending thread panicked")??;
         Ok(measured)
     }
