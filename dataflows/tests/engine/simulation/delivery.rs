@@ -23,6 +23,9 @@ const SHARDS: usize = 2;
 /// Small, so that ticks are divided.
 const MESSAGES_MAX: u64 = 6;
 
+/// Steps after which writers that are still not done are stuck.
+const STEPS_MAX: u64 = 1_000_000;
+
 /// What outlives a crash.
 #[derive(Clone, Debug)]
 pub struct Topics {
@@ -163,9 +166,16 @@ impl Sinks {
         self.delivery.synced()
     }
 
-    /// Whether every tick below `upper` is in the topics.
-    pub fn holds(&self, upper: Tick) -> bool {
-        self.delivery.durable() >= upper
+    /// Writes until every tick below `upper` is in the topics. All of them were taken.
+    pub fn drain(&mut self, upper: Tick) -> io::Result<()> {
+        for _ in 0..STEPS_MAX {
+            if self.delivery.durable() >= upper {
+                return Ok(());
+            }
+            self.write(upper)?;
+            self.step()?;
+        }
+        panic!("the writers are stuck at tick {} of {upper}", self.delivery.durable());
     }
 }
 
