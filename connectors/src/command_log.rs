@@ -43,9 +43,33 @@ pub enum CommandLogError {
 
 /// The commands that are durable, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Commands(Arc<Mutex<Vec<Arc<[u8]>>>>);
+pub struct Commands {
+    held: Arc<Mutex<Vec<Arc<[u8]>>>>,
+    is_copy: bool,
+}
 
 impl Commands {
+    /// A copy of what another process has: empty, until it is told.
+    pub fn copy() -> Self {
+        Commands { is_copy: true, ..Commands::default() }
+    }
+
+    /// Takes what the process that has the log tells of it: commands from the number `first` on, in order.
+    ///
+    /// # Panics
+    /// If some were left out: that would be the mistake of whoever told them.
+    pub fn told(&self, first: u64, commands: Vec<Vec<u8>>) {
+        let mut held = self.held();
+        assert_eq!(first, held.len() as u64, "commands are told in their order");
+        held.extend(commands.into_iter().map(Arc::from));
+    }
+
+    /// Those from a number on, in order; shares their bytes.
+    pub fn from(&self, number: u64) -> Vec<Arc<[u8]>> {
+        let held = self.held();
+        held[usize::try_from(number).unwrap_or(usize::MAX).min(held.len())..].to_vec()
+    }
+
     /// How many there are: the number of the next one.
     pub fn end(&self) -> u64 {
         self.held().len() as u64
@@ -57,7 +81,7 @@ impl Commands {
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Arc<[u8]>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +99,8 @@ impl<L: Log> CommandLog<L> {
     pub fn open(mut log: L) -> Result<Self, LogError> {
         let entries = log.read()?;
         let bytes = entries.iter().map(|entry| entry.len() as u64).sum();
-        let commands = Commands(Arc::new(Mutex::new(entries.into_iter().map(Arc::from).collect())));
+        let commands = Commands::default();
+        commands.told(0, entries);
         Ok(CommandLog { log, commands, bytes, failed: false })
     }
 
@@ -145,7 +170,8 @@ impl<D: DecodeMessage> Source for CommandSource<D> {
 
     fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
         let end = self.commands.end();
-        if offset > end {
+        // Of a copy the rest is on its way: nobody seeks what is not durable.
+        if offset > end && !self.commands.is_copy {
             return Err(SourceError::Truncated { origin: self.origin.to_string(), wanted: offset, end });
         }
         (self.next, self.told_end) = (offset, None);
@@ -156,7 +182,7 @@ impl<D: DecodeMessage> Source for CommandSource<D> {
         let commands = self.take(bytes_max);
         if commands.is_empty() {
             let is_told = |(end, at): (u64, Instant)| end == self.next && at.elapsed() < TELL_END_EVERY;
-            if self.told_end.is_some_and(is_told) {
+            if self.told_end.is_some_and(is_told) || self.next > self.commands.end() {
                 return Ok(Polled::Nothing);
             }
             self.told_end = Some((self.next, Instant::now()));

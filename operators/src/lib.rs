@@ -15,7 +15,6 @@ pub mod feed;
 pub mod fold;
 pub mod framed_log;
 pub mod health;
-pub mod holdings;
 pub mod identity;
 pub mod index;
 pub mod judge;
@@ -29,6 +28,7 @@ pub mod resolve;
 pub mod retain;
 pub mod route;
 pub mod shard;
+pub mod side_channel;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 pub mod sink;

@@ -55,6 +55,21 @@ fn commands_outlive_a_restart_and_are_read_from_any_number() {
 }
 
 #[test]
+fn a_copy_is_read_from_where_it_will_be_told() {
+    let copy = Commands::copy();
+    let mut source = CommandSource::new(copy.clone(), "commands.log", Numbers);
+    source.seek(2).unwrap();
+    copy.told(0, vec![b"!zero".to_vec()]);
+    assert!(matches!(polled(&mut source), Polled::Nothing), "what is not there yet is not the end");
+    copy.told(1, vec![b"!one".to_vec(), b"!two".to_vec()]);
+    let Polled::Batch(batch) = polled(&mut source) else { panic!("it is there now") };
+    assert_eq!((batch.items[0].offset, batch.end_offset), (2, 3));
+    assert!(matches!(polled(&mut source), Polled::CaughtUp(3)));
+    assert_eq!(copy.from(1), [Arc::from(&b"!one"[..]), Arc::from(&b"!two"[..])]);
+    assert_eq!(copy.from(4), [] as [Arc<[u8]>; 0]);
+}
+
+#[test]
 fn a_batch_is_no_larger_than_asked_but_for_one_command() {
     let mut log = log(&MemoryDisk::new());
     log.append(&vec![vec![b'!'; 10]; 5]).unwrap();

@@ -114,8 +114,9 @@ impl<D: DecodeMessage> TopicSource<D> {
             return Err(self.recreated(found.id));
         }
         if *partition >= found.partitions {
-            let what = format!("topic \"{topic}\" has {} partitions now", found.partitions);
-            return Err(SourceError::Gone { origin: self.origin.to_string(), what });
+            // A topic of this id never has fewer partitions than before: this broker has not heard of the new ones yet.
+            let what = format!("topic \"{topic}\" has {} partitions as far as this broker knows", found.partitions);
+            return Err(self.unreachable_as(what));
         }
         self.check_offset()?;
         let reading = Reading::start(self.cluster.reading(), topic, *partition, self.next);

@@ -3,32 +3,35 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use connectors::command_log::Commands;
 use connectors::local_disk::LocalDisk;
 use operators::framed_log::FramedLog;
 use operators::timekeeper::Timekeeper;
 use sha2::{Digest, Sha256};
 
 use super::brokers::Brokers;
-use super::engine::{Begins, Cluster, CompleteTick, Engine, EngineError, Links, Publish, PublishError, Workers};
-use super::inquiry::Inquiry;
-use super::job::{BUILD, Ended, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
+use super::engine::{
+    Begins, Cluster, CompleteTick, Control, Engine, EngineError, Links, Publish, PublishError, Workers,
+};
+use super::job::{BUILD, Ended, RunError, RunOptions, Went, folder_of, graph_plan, input_options, say, stopped};
 use super::{inputs, recovery};
 use crate::configuration::{PartitionInput, Plan, Settings};
 
-/// What a process of a cluster does that is not the first: it works until the first one ends the run.
+/// What a process of a cluster does that is not the first: it works until the first one ends the run, or begins it anew.
 pub(super) fn assist(
     options: &RunOptions,
     settings: &Settings,
     brokers: &Brokers,
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
-) -> Result<Ended, RunError> {
-    let Some(links) = linked(cluster, Begins::default(), interrupted)? else { return Ok(stopped()) };
+) -> Result<Went, RunError> {
+    let control = Control::other();
+    let Some(links) = linked(cluster, Begins::default(), &control, interrupted)? else {
+        return Ok(Went::Ended(stopped()));
+    };
     let begins = links.as_ref().map(|links| links.begins.clone()).unwrap_or_default();
     let plan = &Plan::from_canonical(&begins.plan)?;
     let folder = folder_of(&options.configuration);
-    let sources = inputs::sources(plan, &folder, brokers, &Inquiry::default(), &Commands::default())?;
+    let sources = inputs::sources(plan, &folder, brokers, &control.inquiry(), &control.commands())?;
     let store = recovery::open(settings, begins.run)?;
     let chosen = match &store {
         Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper, plan, &options.workers)?,
@@ -46,16 +49,22 @@ pub(super) fn assist(
         resumed.recovery,
         Box::new(Nowhere),
     )?;
-    while !engine.has_finished() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+    let is_over = || engine.has_finished() || engine.begins_anew() || engine.has_failed();
+    while !is_over() && !interrupted.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(20));
+    }
+    if engine.begins_anew() {
+        even_if_lost(engine.leave(), interrupted)?;
+        say("process 0 begins anew, since there is more to read");
+        return Ok(Went::Grown { listen: options.listen.clone() });
     }
     if engine.has_finished() {
         engine.finish()?;
         say("process 0 has ended the run");
-        return Ok(Ended::Well);
+        return Ok(Went::Ended(Ended::Well));
     }
     even_if_lost(engine.stop(), interrupted)?;
-    Ok(stopped())
+    Ok(Went::Ended(stopped()))
 }
 
 /// The links to the other processes of a cluster, if it is one; nothing where that was interrupted.
@@ -63,10 +72,12 @@ pub(super) fn assist(
 pub(super) fn linked(
     cluster: Option<Cluster>,
     begins: Begins,
+    control: &Control,
     interrupted: &AtomicBool,
 ) -> Result<Option<Option<Links>>, RunError> {
     let Some(cluster) = cluster else { return Ok(Some(None)) };
-    let links = cluster.connect(begins, interrupted, |missing| say(&format!("waiting for {}", missing.join(", "))))?;
+    let waiting = |missing: &[String]| say(&format!("waiting for {}", missing.join(", ")));
+    let links = cluster.connect(begins, control.clone(), interrupted, waiting)?;
     if links.is_some() {
         say("every process of the cluster is there");
     }
@@ -75,14 +86,17 @@ pub(super) fn linked(
 
 /// What the processes of a cluster must have in common: everything that decides outputs, and how shards are divided.
 pub(super) fn in_common(wanted: &Plan, workers: &Workers) -> [u8; 32] {
-    // When a process started, and how much a topic held by then, is its own affair: process 0 tells what is recorded.
+    // When a process started, and what topics held by then, is its own affair: process 0 tells what is recorded. A topic
+    // that grows meanwhile may have fewer partitions for one process than for another.
     let mut plan = wanted.clone();
     plan.parameters.start_ms = 0;
-    for partition in &mut plan.partitions {
-        if let PartitionInput::Topic(record) = &mut partition.input {
+    plan.partitions.retain_mut(|partition| match &mut partition.input {
+        PartitionInput::Topic(record) => {
             record.first_offset = 0;
+            record.partition == 0
         }
-    }
+        PartitionInput::Files(_) | PartitionInput::ReEntry { .. } => true,
+    });
     let Workers { threads, addresses, .. } = workers;
     Sha256::digest(format!("{BUILD} {threads} {} {}", addresses.len(), plan.canonical())).into()
 }

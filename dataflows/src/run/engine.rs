@@ -12,7 +12,9 @@
 //! connection that breaks, not one that ends well, and the process ends anyway.
 
 mod cluster;
+mod control;
 mod crew;
+mod ending;
 mod keeper;
 mod link;
 mod publisher;
@@ -20,7 +22,7 @@ mod reader;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,8 +35,8 @@ use operators::checkpoint::Restore;
 use operators::disk::{Clock, Log};
 use operators::feed::Feed;
 use operators::fold::FoldGauge;
-use operators::holdings::HoldingsOutlet;
 use operators::minter::Holding;
+use operators::side_channel::Outlet;
 use operators::source::{Source, SourceError};
 use operators::time::{Tick, TimeMs};
 use operators::timekeeper::{Timekeeper, TimekeeperError};
@@ -49,6 +51,7 @@ use keeper::Keeper;
 use link::Loss;
 
 pub use cluster::{Begins, Cluster, ClusterError, Links};
+pub use control::Control;
 pub use publisher::{CompleteTick, Publish, PublishError};
 
 /// The reader of a partition.
@@ -177,6 +180,9 @@ pub(crate) enum PublisherNews {
     Stop,
 }
 
+/// Where readers say what they hold, by partition.
+pub(crate) type Holdings = Outlet<(PartitionId, Holding)>;
+
 /// How much the folds of all workers of this process hold, by name.
 pub type Held = Vec<(&'static str, FoldGauge)>;
 
@@ -190,10 +196,12 @@ pub struct Engine {
     failure: Arc<Mutex<Option<EngineError>>>,
     /// In a cluster, which process was lost.
     loss: Option<Arc<OnceLock<Loss>>>,
+    /// In a cluster, what its processes tell each other.
+    control: Option<Control>,
     guards: Option<WorkerGuards<()>>,
     threads: Vec<JoinHandle<()>>,
     close_feeds: Vec<Box<dyn Fn() + Send>>,
-    outlets: Vec<HoldingsOutlet>,
+    outlets: Vec<Holdings>,
     inlet: Inlet,
     gauge_wanted: Arc<AtomicU64>,
     gauges: Arc<Mutex<Vec<(u64, Held)>>>,
@@ -232,9 +240,10 @@ impl Engine {
         let failure = Arc::new(Mutex::new(None));
         let (stop, halt) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let loss = links.as_ref().map(|links| Arc::clone(&links.loss));
+        let control = links.as_ref().map(|links| links.control.clone());
         let inlet = Inlet::default();
         let way_in = inlet.clone();
-        let outlets: Vec<_> = (0..workers.threads).map(|_| HoldingsOutlet::default()).collect();
+        let outlets: Vec<_> = (0..workers.threads).map(|_| Holdings::default()).collect();
 
         let (mut events, mut facts) = (Vec::new(), Vec::new());
         let (mut threads, mut close_feeds) = (Vec::new(), Vec::new());
@@ -286,6 +295,12 @@ impl Engine {
         let publishing = publisher::Publisher::new(publish, told, Arc::clone(&failure), Arc::clone(&stop));
         threads.push(spawn("publisher", move || publishing.run(&publisher_news)));
 
+        let (asked, questions) = channel();
+        if let Some(control) = control.clone().filter(|_| workers.process == 0) {
+            let stop = Arc::clone(&stop);
+            threads.push(spawn("answers", move || control.answer(&questions, &stop)));
+        }
+
         let gauge_wanted = Arc::new(AtomicU64::new(0));
         let gauges = Arc::new(Mutex::new(vec![(0, Held::new()); workers.threads]));
         let crew = Crew {
@@ -294,6 +309,7 @@ impl Engine {
             facts: Mutex::new(facts),
             inlet,
             outlets: outlets.clone(),
+            control: control.clone().map(|control| (control, Mutex::new(asked))),
             threads: workers.threads,
             time: Mutex::new(time.clone()),
             publisher: Mutex::new(publisher.clone()),
@@ -312,6 +328,7 @@ impl Engine {
             halt,
             failure,
             loss,
+            control,
             guards,
             threads,
             close_feeds,
@@ -360,61 +377,6 @@ impl Engine {
             }
             drop(gauges);
             std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Ends a run whose sources have ended: the dataflow completes in every process of the cluster, then all stop.
-    pub fn finish(mut self) -> Result<(), EngineError> {
-        self.inlet.close();
-        if let Some(guards) = self.guards.take() {
-            // The links are read until every process has ended. A thread that waits for one which is lost waits for ever.
-            let (told, joined) = channel();
-            spawn("join", move || drop(told.send(guards.join())));
-            loop {
-                match joined.recv_timeout(Duration::from_millis(5)) {
-                    Ok(joined) => self.note_panics(joined),
-                    Err(RecvTimeoutError::Timeout) if self.lost().is_none() => continue,
-                    Err(_) => {}
-                }
-                break;
-            }
-        }
-        self.stop()
-    }
-
-    /// Stops every thread and says what went wrong, if anything did.
-    pub fn stop(mut self) -> Result<(), EngineError> {
-        self.stop.store(true, Ordering::Release);
-        self.close_feeds.iter().for_each(|close| close());
-        // Whoever ended already has hung up.
-        let _ = self.time.send(TimeNews::Stop);
-        match (self.guards.take(), &self.loss) {
-            (Some(guards), Some(_)) => std::mem::forget(guards),
-            (Some(guards), None) => {
-                self.halt.store(true, Ordering::Release);
-                self.outlets.iter().for_each(HoldingsOutlet::close);
-                guards.guards().iter().for_each(|guard| guard.thread().unpark());
-                self.note_panics(guards.join());
-            }
-            (None, _) => {}
-        }
-        let _ = self.publisher.send(PublisherNews::Stop);
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                lock(&self.failure).get_or_insert(EngineError::Workers { what: "a thread panicked".to_owned() });
-            }
-        }
-        let failure = lock(&self.failure).take();
-        let lost = || {
-            let Loss { process, address } = self.lost()?.clone();
-            Some(EngineError::Lost { process, address })
-        };
-        failure.or_else(lost).map_or(Ok(()), Err)
-    }
-
-    fn note_panics(&self, joined: Vec<Result<(), String>>) {
-        if let Some(what) = joined.into_iter().find_map(Result::err) {
-            lock(&self.failure).get_or_insert(EngineError::Workers { what });
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Whom readers ask what decoding needs and the input log does not say: the schema registry of a configuration, or nobody.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use connectors::registry::{Registry, RegistryError};
-use operators::answers::{AnswerBook, Ask, Asked};
+use operators::answers::{AnswerBook, Ask, Asked, QUESTION_BYTES_MAX};
 use operators::timekeeper::Position;
 
 use super::password::{PasswordError, password};
@@ -41,6 +42,18 @@ impl Inquiry {
     /// Of a replay, which ends at `position`.
     pub fn nobody(answers: AnswerBook, position: Position) -> Self {
         Inquiry { answers, outside: None, bound: position.next }
+    }
+
+    /// The answer to a question of another process, which holds from now on.
+    pub fn answer(&self, question: &[u8]) -> io::Result<Option<Arc<[u8]>>> {
+        if question.len() > QUESTION_BYTES_MAX {
+            return Err(io::Error::other("nobody asks a question as long as that"));
+        }
+        if let Some(known) = self.answers.find(question) {
+            return Ok(known);
+        }
+        let outside = self.outside.as_ref().ok_or_else(|| io::Error::other("process 0 has nobody to ask"))?;
+        Ok(self.answers.learn(question, outside.ask(question)?))
     }
 
     /// Who is asked by the reader of this partition.

@@ -16,7 +16,7 @@ use operators::disk::Clock;
 
 use super::assist::{assist, even_if_lost, in_common, linked};
 use super::brokers::Brokers;
-use super::engine::{Begins, Cluster, Engine, WallClock, Workers};
+use super::engine::{Begins, Cluster, Control, Engine, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
 use super::inquiry::{self, Inquiry};
@@ -88,18 +88,21 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
                 // The data folder that was begun anew goes on, and whoever reads finds us where we were.
                 options.fresh = false;
                 begins = false;
-                options.listen = Some(listen);
+                options.listen = listen;
             }
         }
     }
 }
 
 /// How far a run went with the partitions that it found when it began.
-enum Went {
+pub(super) enum Went {
     /// To its end.
     Ended(Ended),
     /// Until there were more of them: a topic has grown, or dead letters enter again.
-    Grown { listen: String },
+    Grown {
+        /// Where it listened, or is to listen.
+        listen: Option<String>,
+    },
 }
 
 fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) -> Result<Went, RunError> {
@@ -108,22 +111,19 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
     let registry = inquiry::registry(&settings, &inputs_folder, begins)?;
     let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
-    if options.workers.addresses.len() > 1 && registry.is_some() {
-        return Err(RunError::AvroInCluster);
-    }
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &brokers, cluster, interrupted).map(Went::Ended);
+        return assist(options, &settings, &brokers, cluster, interrupted);
     }
-    let is_cluster = cluster.is_some();
-    let begun = Begun::open(options, &settings, &inputs_folder, wanted, is_cluster)?;
+    let begun = Begun::open(options, &settings, &inputs_folder, wanted)?;
     begun.tell();
     let (upper, commands) = (begun.upper(), begun.re_entries.commands());
     let Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = begun;
     let inquiry = Inquiry::outside(timekeeper.answers(), registry);
+    let control = Control::first(inquiry.clone(), commands.clone());
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     history.iter().for_each(|history| history.serve(&published));
@@ -132,14 +132,13 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
-    if !is_cluster {
-        published.set_re_entries(Arc::clone(&re_entries));
-    }
+    published.set_re_entries(Arc::clone(&re_entries));
     let data_path = folder.path().to_owned();
     let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let Some(links) = linked(cluster, Begins { run, upper, plan: plan.canonical() }, interrupted)? else {
+    let begins = Begins { run, upper, plan: plan.canonical() };
+    let Some(links) = linked(cluster, begins, &control, interrupted)? else {
         return Ok(Went::Ended(stopped()));
     };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
@@ -157,16 +156,20 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
-    let growth = Growth { brokers: &brokers, plan: &plan, commands: &commands, is_cluster, is_told: false };
+    let growth = Growth { brokers: &brokers, plan: &plan, commands: &commands };
     let pace = Duration::from_millis(if options.once { 20 } else { 100 });
-    let grown = growth.wait(&engine, interrupted, pace, || progress.show(&totals(&published), started.elapsed()));
+    let grown = growth.wait(&engine, interrupted, pace, || {
+        control.tell_commands();
+        progress.show(&totals(&published), started.elapsed());
+    });
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
         logs.stop();
         history.iter().for_each(History::give_up);
-        even_if_lost(engine.stop(), interrupted)?;
-        let listen = server.address().to_string();
+        let ended = if grown.is_some() { engine.begin_anew() } else { engine.stop() };
+        even_if_lost(ended, interrupted)?;
+        let listen = Some(server.address().to_string());
         server.shutdown();
         let Some(grown) = grown else { return Ok(Went::Ended(stopped())) };
         say(&format!("{grown}; going on with that"));
@@ -184,13 +187,14 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         }
     }
     logs.stop();
-    even_if_lost(engine.finish(), interrupted)?;
+    let enters = commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire);
+    even_if_lost(if enters { engine.begin_anew() } else { engine.finish() }, interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
-    let listen = server.address().to_string();
+    let listen = Some(server.address().to_string());
     server.shutdown();
     match watch.failure() {
         Some(failure) => Err(failure),
-        None if commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire) => {
+        None if enters => {
             say("dead letters enter again; going on with that");
             Ok(Went::Grown { listen })
         }
@@ -203,41 +207,31 @@ struct Growth<'a> {
     brokers: &'a Brokers,
     plan: &'a Plan,
     commands: &'a Commands,
-    is_cluster: bool,
-    is_told: bool,
 }
 
 impl Growth<'_> {
     /// Returns once the engine has ended or failed, once the run is interrupted, or once there is something new: what it is.
     fn wait(
-        mut self,
+        self,
         engine: &Engine,
         interrupted: &AtomicBool,
         pace: Duration,
-        mut show: impl FnMut(),
+        mut each_time: impl FnMut(),
     ) -> Option<String> {
         while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
             let grown = self.look();
             if grown.is_some() {
                 return grown;
             }
-            show();
+            each_time();
             std::thread::sleep(pace);
         }
         None
     }
 
-    fn look(&mut self) -> Option<String> {
-        let topic = self.brokers.grown(self.plan);
-        let topic = topic.map(|(topic, partitions)| format!("topic {topic} has {partitions} partitions now"));
-        if let Some(topic) = topic {
-            if !self.is_cluster {
-                return Some(topic);
-            }
-            // The other processes can't be made to begin anew from here.
-            if !std::mem::replace(&mut self.is_told, true) {
-                say(&format!("{topic}; start every process again to read them"));
-            }
+    fn look(&self) -> Option<String> {
+        if let Some((topic, partitions)) = self.brokers.grown(self.plan) {
+            return Some(format!("topic {topic} has {partitions} partitions now"));
         }
         let enters = self.commands.end() > 0 && !self.plan.has_re_entry();
         enters.then(|| "dead letters enter again for the first time".to_owned())

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use crate::dead_letters::{self, MENDED, changes, health, listed, request};
 use crate::place::{CONFIGURATION, Place, Running, events, outputs, succeeds, told};
 
 /// Free ports, taken one after the other by the cluster that is started next.
@@ -11,11 +12,17 @@ fn free_ports(count: usize) -> Vec<u16> {
     listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }
 
+/// Writes a host file for two processes, and gives their addresses.
+fn write_hosts(place: &Place) -> Vec<String> {
+    let addresses: Vec<String> = free_ports(2).into_iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    fs::write(place.path("hosts"), addresses.join("\n")).unwrap();
+    addresses
+}
+
 /// A place with a host file for two processes, and their addresses.
 fn place_of_two() -> (Place, Vec<String>) {
     let place = Place::new();
-    let addresses: Vec<String> = free_ports(2).into_iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    fs::write(place.path("hosts"), addresses.join("\n")).unwrap();
+    let addresses = write_hosts(&place);
     (place, addresses)
 }
 
@@ -141,6 +148,70 @@ fn a_failure_of_one_process_is_told_by_that_one() {
     let (code, said) = first.end();
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains(&format!("process 1 ({}) is gone", addresses[1])), "{said}");
+}
+
+/// Letters enter again where their partition is read: `facts/0`, the third of four workers', by the second process.
+#[test]
+fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_their_source_was() {
+    let (place, offset) = dead_letters::place();
+    write_hosts(&place);
+    let mut second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &[]));
+    let line = first.wait_for("every source has ended; serving on ");
+    let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
+    fs::write(place.path("mended.ndjson"), letter.to_string()).unwrap();
+    succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"]));
+    second.wait_for("process 0 begins anew, since there is more to read");
+    first.wait_for("dead letters enter again; going on with that");
+    first.wait_for(&format!("serving on {url}"));
+    first.wait_for("every source has ended; serving on ");
+    let (status, stock) = request(&url, "GET", "/v1/views/stock?sku=mended", "");
+    assert_eq!((status, stock.contains("\"book\":5")), (200, true), "{stock}");
+
+    // Two more, of a partition of the first process; both are killed before they may have been read.
+    let letters = listed(&place, &["--code", "not_json", "--partition", "events/0"]);
+    let lines: Vec<String> = letters[..2]
+        .iter()
+        .map(|letter| format!("{{\"partition\":\"events/0\",\"offset\":{}}}", letter["offset"]))
+        .collect();
+    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &lines.join("\n")).0, 202);
+    first.signal("KILL");
+    second.signal("KILL");
+    assert_eq!((first.end().0, second.end().0), (None, None));
+    let second = place.start(&process("1", &["--once"]));
+    let output = place.aisle(&process("0", &["--once"]));
+    succeeds(&output);
+    assert!(told(&output).contains("3 entered again"), "{}", told(&output));
+    assert!(told(&output).contains("holds for every partition"), "{}", told(&output));
+    assert_eq!(second.end().0, Some(0));
+    assert_eq!(health(&place, "re-entry/events/0")["read"], 2);
+    assert_eq!(changes(&place, "stock", "mended").len(), 1);
+    // One process goes on with what two began, and replays it.
+    succeeds(&place.run_once(&[]));
+    succeeds(&place.aisle(&["replay", "aisle-data", "--workers", "3"]));
+}
+
+#[test]
+fn a_process_that_is_killed_while_all_begin_anew_is_named_and_nothing_is_lost() {
+    let (place, offset) = dead_letters::place();
+    let addresses = write_hosts(&place);
+    let second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &[]));
+    let line = first.wait_for("every source has ended; serving on ");
+    let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    // It can't hear what it is told before it is killed.
+    second.signal("STOP");
+    let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
+    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &letter.to_string()).0, 202);
+    second.signal("KILL");
+    assert_eq!(second.end().0, None);
+    let (code, said) = first.end();
+    assert_eq!((code, said.contains(&format!("process 1 ({}) is gone", addresses[1]))), (Some(4), true), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    succeeds(&place.run_once(&[]));
+    assert_eq!(changes(&place, "stock", "mended").len(), 1);
+    succeeds(&place.aisle(&["replay", "aisle-data"]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::place::{Place, refuses, succeeds, told};
 
 /// A place whose facts hold one that nobody can read, of a product that nothing else is said of.
-fn place() -> (Place, u64) {
+pub(crate) fn place() -> (Place, u64) {
     let place = Place::new();
     let path = place.path("facts.ndjson");
     let facts = fs::read_to_string(&path).unwrap();
@@ -18,10 +18,10 @@ fn place() -> (Place, u64) {
     (place, before.len() as u64)
 }
 
-const MENDED: &str = r#"{"tenant":"north","id":"mended","kind":"receipt","node":"n0","sku":"mended","quantity":5,"event_time_ms":1736000285000,"source":"pos"}"#;
+pub(crate) const MENDED: &str = r#"{"tenant":"north","id":"mended","kind":"receipt","node":"n0","sku":"mended","quantity":5,"event_time_ms":1736000285000,"source":"pos"}"#;
 
 /// The changes of a view that name a product.
-fn changes(place: &Place, view: &str, sku: &str) -> Vec<(i64, Value)> {
+pub(crate) fn changes(place: &Place, view: &str, sku: &str) -> Vec<(i64, Value)> {
     let text = fs::read_to_string(place.path(&format!("aisle-data/sinks/{view}/shard-0.ndjson"))).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let rows = lines.filter(|line| line["row"]["sku"] == sku);
@@ -29,14 +29,14 @@ fn changes(place: &Place, view: &str, sku: &str) -> Vec<(i64, Value)> {
 }
 
 /// What is told of a partition at the last tick.
-fn health(place: &Place, partition: &str) -> Value {
+pub(crate) fn health(place: &Place, partition: &str) -> Value {
     let text = fs::read_to_string(place.path("aisle-data/sinks/source_health/shard-0.ndjson")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut rows = lines.filter(|line| line["row"]["partition"] == partition && line["diff"] == 1);
     rows.next_back().map(|line| line["row"].clone()).unwrap_or_default()
 }
 
-fn listed(place: &Place, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn listed(place: &Place, arguments: &[&str]) -> Vec<Value> {
     let output = place.aisle(&[&["dead-letters", "list", "aisle-data", "--json"], arguments].concat());
     succeeds(&output);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -114,7 +114,7 @@ fn what_is_refused_again_is_a_letter_again_and_may_be_mended_again() {
 }
 
 /// The answer to a request: its status and its body.
-fn request(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn request(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(

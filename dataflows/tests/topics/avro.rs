@@ -12,21 +12,21 @@ use super::{
 };
 
 /// A way to write records: each field of JSON that is not there is null.
-struct Writer {
-    id: u32,
+pub(crate) struct Writer {
+    pub(crate) id: u32,
     /// Names of fields, and whether they are numbers, texts or maps of texts.
-    fields: &'static [(&'static str, Shape)],
+    pub(crate) fields: &'static [(&'static str, Shape)],
 }
 
 #[derive(Clone, Copy)]
-enum Shape {
+pub(crate) enum Shape {
     Number,
     Text,
     Texts,
 }
 use Shape::{Number, Text, Texts};
 
-const FACT: &[(&str, Shape)] = &[
+pub(crate) const FACT: &[(&str, Shape)] = &[
     ("tenant", Text),
     ("id", Text),
     ("kind", Text),
@@ -38,10 +38,10 @@ const FACT: &[(&str, Shape)] = &[
 ];
 
 /// All of them but those that were added later.
-const EVENT: &[(&str, Shape)] = LATER_EVENT.split_at(8).0;
+pub(crate) const EVENT: &[(&str, Shape)] = LATER_EVENT.split_at(8).0;
 
 /// A later version, to which fields were added; one of them is none of ours.
-const LATER_EVENT: &[(&str, Shape)] = &[
+pub(crate) const LATER_EVENT: &[(&str, Shape)] = &[
     ("tenant", Text),
     ("id", Text),
     ("session", Text),
@@ -55,7 +55,11 @@ const LATER_EVENT: &[(&str, Shape)] = &[
 ];
 
 impl Writer {
-    fn registered(registry: &TestRegistry, subject: &str, fields: &'static [(&'static str, Shape)]) -> Writer {
+    pub(crate) fn registered(
+        registry: &TestRegistry,
+        subject: &str,
+        fields: &'static [(&'static str, Shape)],
+    ) -> Writer {
         let shape = |shape: Shape| match shape {
             Number => json!("long"),
             Text => json!("string"),
@@ -69,7 +73,7 @@ impl Writer {
         Writer { id: registry.register(subject, &schema), fields }
     }
 
-    fn message(&self, record: &Value) -> Vec<u8> {
+    pub(crate) fn message(&self, record: &Value) -> Vec<u8> {
         let mut bytes = vec![0];
         bytes.extend(self.id.to_be_bytes());
         for (name, shape) in self.fields {
@@ -118,23 +122,23 @@ fn messages(text: &str, ways: &[&Writer]) -> Vec<Vec<u8>> {
 }
 
 /// A configuration of topics whose messages are Avro.
-fn of_avro(broker: &Broker, registry: &TestRegistry, events: &str, facts: &str) -> String {
+pub(crate) fn of_avro(broker: &Broker, registry: &TestRegistry, events: &str, facts: &str) -> String {
     let text = of_topics(&broker.bootstrap, events, facts).replace("topic = ", "format = \"avro\"\ntopic = ");
     format!("{text}\n[registry]\nurl = \"{}\"\n", registry.base)
 }
 
-fn event(id: &str) -> Value {
+pub(crate) fn event(id: &str) -> Value {
     json!({ "tenant": "north", "id": id, "session": "s", "kind": "view", "event_time_ms": now_ms() })
 }
 
-fn replays(place: &Place) {
+pub(crate) fn replays(place: &Place) {
     let replayed = place.aisle(&["replay", "aisle-data", "--configuration", "aisle.toml", "--workers", "3"]);
     succeeds(&replayed);
     assert!(told(&replayed).contains("are the same"), "{}", told(&replayed));
 }
 
 /// The dead letters that are there with a code, by where they were.
-fn dead_letters(place: &Place, code: &str) -> Vec<(String, i64)> {
+pub(crate) fn dead_letters(place: &Place, code: &str) -> Vec<(String, i64)> {
     let rows = rows(place, "dead_letters");
     let rows = rows.keys().map(|row| serde_json::from_str::<Value>(row).unwrap());
     let of_code = rows.filter(|row| row["code"] == code);

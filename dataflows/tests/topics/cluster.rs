@@ -1,10 +1,15 @@
-//! A cluster of processes over topics: what one process would do, also after all of them were killed.
+//! A cluster of processes over topics: what one process would do, also after all of them were killed, with Avro, and while
+//! topics grow.
 
 use std::fs;
 use std::net::TcpListener;
 
-use super::broker::{Broker, eventually, write_all};
+use serde_json::json;
+
+use super::avro::{EVENT, FACT, LATER_EVENT, Writer, dead_letters, event, of_avro, replays};
+use super::broker::{Broker, eventually, write, write_all};
 use super::place::{Place, succeeds, told};
+use super::registry::TestRegistry;
 use super::{VIEWS, count, have_the_same_rows, health, lines, now_ms, of_topics, rows, send_records};
 
 /// The arguments of one of two processes.
@@ -70,4 +75,89 @@ fn two_processes_read_topics_as_one_reads_files() {
     assert!(matches!(&stock[..], [row] if row.contains("\"book\":500,")), "{stock:?}");
     let replayed = topics.aisle(&["replay", "aisle-data", "--configuration", "aisle.toml", "--workers", "3"]);
     succeeds(&replayed);
+}
+
+/// Three partitions of Avro are read by two processes, of which only the first asks the registry, with a schema that comes
+/// while they run; a topic grows; a letter enters again. All of it without a restart.
+#[test]
+fn two_processes_learn_schemas_grow_and_take_letters_while_they_run() {
+    let (broker, registry) = (Broker::shared(), TestRegistry::own(19_488));
+    let (events, facts) = (broker.topic("cluster-events", 2, &[]), broker.topic("cluster-facts", 1, &[]));
+    let place = Place::new();
+    fs::write(place.path("aisle.toml"), of_avro(&broker, &registry, &events, &facts)).unwrap();
+    write_hosts(&place);
+    let first_way = Writer::registered(&registry, "event", EVENT);
+    let fact_way = Writer::registered(&registry, "fact", FACT);
+    let missing = Writer { id: fact_way.id + 2, ..first_way };
+    let fact = |id: &str| {
+        let at_ms = now_ms();
+        json!({ "tenant": "north", "id": id, "kind": "receipt", "node": "n0", "sku": "more", "quantity": 1,
+            "event_time_ms": at_ms, "source": "pos" })
+    };
+    let writer = broker.writer();
+    let send = |topic: &str, partition: i32, message: &[u8]| write(&writer, topic, partition, Some(message));
+    let on_time = |partition: &str| health(&place, partition).map_or(0, |health| count(&health, "on_time"));
+    let letters = |partition: &str| health(&place, partition).map_or(0, |health| count(&health, "dead_letters"));
+
+    let mut second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &[]));
+    // Of four workers the third reads the facts: the second process has to learn their schema from the first.
+    for partition in 0..2 {
+        send(&events, partition, &first_way.message(&event(&format!("a{partition}"))));
+    }
+    send(&facts, 0, &fact_way.message(&fact("a")));
+    send(&facts, 0, &missing.message(&event("unknown")));
+    send(&facts, 0, &fact_way.message(&fact("b")));
+    eventually("all of them are read", || {
+        let read = (on_time("events/0"), on_time("events/1"), on_time("facts/0"), letters("facts/0"));
+        (read == (1, 1, 2, 1)).then_some(())
+    });
+    assert_eq!(dead_letters(&place, "unknown_schema"), [("facts/0".to_owned(), 1)]);
+
+    // Nobody can be asked for a while, and the second process says why.
+    registry.kill();
+    let later = Writer { id: fact_way.id + 1, fields: LATER_EVENT };
+    send(&facts, 0, &later.message(&fact("c")));
+    let line = second.wait_for("can't be read now");
+    assert!(line.contains("could not ask the schema registry") && line.contains(&registry.base), "{line}");
+    registry.restart();
+    for (subject, fields) in [("event", EVENT), ("fact", FACT), ("later", LATER_EVENT)] {
+        Writer::registered(&registry, subject, fields);
+    }
+    second.wait_for("can be read again");
+
+    broker.grow(&events, 3);
+    first.wait_for("has 3 partitions now; going on with that");
+    second.wait_for("process 0 begins anew, since there is more to read");
+    write(&broker.writer(), &events, 2, Some(&first_way.message(&event("grown"))));
+    eventually("the added partition is read", || (on_time("events/2") == 1).then_some(()));
+
+    let letter = json!({ "partition": "facts/0", "offset": 1, "record": fact("mended") }).to_string();
+    fs::write(place.path("mended.ndjson"), &letter).unwrap();
+    let enter = ["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"];
+    succeeds(&place.aisle(&enter));
+    first.wait_for("dead letters enter again for the first time; going on with that");
+    second.wait_for("process 0 begins anew, since there is more to read");
+    let entered = || health(&place, "re-entry/facts/0").map_or(0, |health| count(&health, "read"));
+    eventually("the letter is read by the second process", || (entered() == 1).then_some(()));
+    // Another one needs nobody to begin anew: the second process is told of it.
+    let unreadable = letters("facts/0");
+    send(&facts, 0, b"no Avro");
+    eventually("it is a letter", || (letters("facts/0") == unreadable + 1).then_some(()));
+    let rows = super::rows(&place, "dead_letters");
+    let newest = rows.keys().map(|row| serde_json::from_str::<serde_json::Value>(row).unwrap());
+    let offset = newest.filter(|row| row["partition"] == "facts/0").filter_map(|row| row["offset"].as_i64()).max();
+    let letter = json!({ "partition": "facts/0", "offset": offset, "record": fact("mended too") }).to_string();
+    fs::write(place.path("mended.ndjson"), &letter).unwrap();
+    succeeds(&place.aisle(&enter));
+    eventually("the next letter is read, too", || (entered() == 2).then_some(()));
+
+    for running in [&first, &second] {
+        running.signal("TERM");
+    }
+    for running in [first, second] {
+        let (_, said) = running.end();
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    replays(&place);
 }

@@ -14,10 +14,11 @@ use std::time::Duration;
 use operators::time::Tick;
 
 use super::Workers;
+use super::control::Control;
 use super::link::{Link, Loss};
 
 /// What a hello begins with. The last byte is the version of how processes talk.
-const MAGIC: [u8; 8] = *b"aisle\0\0\x03";
+const MAGIC: [u8; 8] = *b"aisle\0\0\x04";
 
 /// Magic, number, what is run, and where the run begins: the last is what process 0 says.
 const HELLO_BYTES: usize = 8 + 8 + 32 + 16;
@@ -95,6 +96,8 @@ pub struct Cluster {
 pub struct Links {
     pub(super) sockets: Vec<Option<Link>>,
     pub(super) loss: Arc<OnceLock<Loss>>,
+    /// What the processes tell each other.
+    pub(super) control: Control,
     /// Which run it is, and where it begins, as process 0 says.
     pub begins: Begins,
 }
@@ -154,6 +157,7 @@ impl Cluster {
     pub fn connect(
         mut self,
         begins: Begins,
+        control: Control,
         interrupted: &AtomicBool,
         mut waiting: impl FnMut(&[String]),
     ) -> Result<Option<Links>, ClusterError> {
@@ -192,7 +196,7 @@ impl Cluster {
             socket.map(|socket| Link::new(socket, neighbour, Arc::clone(&loss)))
         };
         let sockets = sockets.into_iter().enumerate().map(link).collect();
-        Ok(Some(Links { sockets, loss, begins }))
+        Ok(Some(Links { sockets, loss, control, begins }))
     }
 
     /// Calls a process with a lower number, none if it is not there yet. Process 0 also says what is run from where.
@@ -331,7 +335,7 @@ mod tests {
 
     fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
         let begins = if cluster.process == 0 { begins() } else { Begins::default() };
-        cluster.connect(begins, &AtomicBool::new(false), |_| {})
+        cluster.connect(begins, Control::other(), &AtomicBool::new(false), |_| {})
     }
 
     #[test]
@@ -378,7 +382,7 @@ mod tests {
         let (cluster, _) = cluster(0, 3, 7);
         let interrupted = AtomicBool::new(false);
         let mut told = Vec::new();
-        let links = cluster.connect(Begins::default(), &interrupted, |missing| {
+        let links = cluster.connect(Begins::default(), Control::other(), &interrupted, |missing| {
             told.extend_from_slice(missing);
             interrupted.store(true, Ordering::Release);
         });

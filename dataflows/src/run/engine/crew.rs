@@ -14,11 +14,12 @@ use timely::{CommunicationConfig, WorkerConfig};
 use operators::bindings::Inlet;
 use operators::checkpoint::{Depot, Restore};
 use operators::feed::Feed;
-use operators::holdings::{HoldingsOutlet, holdings};
+use operators::side_channel::gather;
 use operators::topology::PartitionId;
 
 use super::cluster::Links;
-use super::{Held, PublisherNews, TimeNews, lock};
+use super::control::Control;
+use super::{Held, Holdings, PublisherNews, TimeNews, lock};
 use crate::experiment::event::Event;
 use crate::graph::{GraphPlan, Ports, build};
 use crate::inventory::fact::Fact;
@@ -32,7 +33,9 @@ pub(super) struct Crew {
     pub(super) events: Mutex<Vec<(usize, PartitionId, Feed<Event>)>>,
     pub(super) facts: Mutex<Vec<(usize, PartitionId, Feed<Fact>)>>,
     pub(super) inlet: Inlet,
-    pub(super) outlets: Vec<HoldingsOutlet>,
+    pub(super) outlets: Vec<Holdings>,
+    /// In a cluster: what its processes tell each other, and where their questions go.
+    pub(super) control: Option<(Control, Mutex<Sender<Vec<u8>>>)>,
     pub(super) threads: usize,
     pub(super) time: Mutex<Sender<TimeNews>>,
     pub(super) publisher: Mutex<Sender<PublisherNews>>,
@@ -60,10 +63,13 @@ impl Crew {
         let index = worker.index();
         let local = index % self.threads;
         let time = lock(&self.time).clone();
-        holdings(worker, &self.outlets[local], move |partition, holding| {
+        gather(worker, "Holdings", &self.outlets[local], move |(partition, holding)| {
             // The timekeeper hangs up when the run stops.
             let _ = time.send(TimeNews::Holding(partition, holding));
         });
+        if let Some((control, asked)) = &self.control {
+            control.build(worker, local, lock(asked).clone());
+        }
         let publisher = lock(&self.publisher).clone();
         let publications = Mutex::new(publisher.clone());
         let ports = Ports {
@@ -89,6 +95,7 @@ impl Crew {
             if frontier.is_none() {
                 // The run is over: nobody will ask what could be bound.
                 self.outlets[local].close();
+                self.control.iter().for_each(|(control, _)| control.close());
             }
             let wanted = self.gauge_wanted.load(Ordering::Acquire);
             if wanted > gauged {

@@ -6,21 +6,20 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use operators::feed::Feed;
-use operators::holdings::HoldingsOutlet;
 use operators::minter::Holding;
 use operators::record::{Batch, Record};
 use operators::source::{Polled, Source, SourceError};
 use operators::time::{MINUS_INFINITY, TimeMs};
 use operators::topology::PartitionId;
 
-use super::{EngineError, lock, spawn};
+use super::{EngineError, Holdings, lock, spawn};
 
 /// How long a reader rests that found nothing, or could not read.
 const REST: Duration = Duration::from_millis(10);
 
 pub(super) struct Reader {
     pub(super) partition: PartitionId,
-    pub(super) outlet: HoldingsOutlet,
+    pub(super) outlet: Holdings,
     pub(super) failure: Arc<Mutex<Option<EngineError>>>,
     pub(super) stop: Arc<AtomicBool>,
     /// Event times beyond this are `future`: they say nothing of where the partition stands.
@@ -53,15 +52,15 @@ impl Reader {
                 Ok(Polled::Batch(batch)) => {
                     let holding = holding(&batch, self.future_ms);
                     feed.push(batch);
-                    self.outlet.tell(self.partition, holding);
+                    self.outlet.tell((self.partition, holding));
                 }
                 Ok(Polled::Nothing) => std::thread::sleep(REST),
                 Ok(Polled::CaughtUp(offset)) => {
-                    self.outlet.tell(self.partition, Holding::CaughtUp(offset));
+                    self.outlet.tell((self.partition, Holding::CaughtUp(offset)));
                     std::thread::sleep(REST);
                 }
                 Ok(Polled::Ended(offset)) => {
-                    self.outlet.tell(self.partition, Holding::Ended(offset));
+                    self.outlet.tell((self.partition, Holding::Ended(offset)));
                     return Ok(());
                 }
                 Err(error) if error.is_transient() => {
@@ -69,7 +68,7 @@ impl Reader {
                     if !std::mem::replace(&mut is_stalled, true) {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(partition = self.partition.0, error, "can't be read now, and is tried again");
-                        self.outlet.tell(self.partition, Holding::Stalled);
+                        self.outlet.tell((self.partition, Holding::Stalled));
                     }
                     std::thread::sleep(REST * 50);
                 }

@@ -43,7 +43,6 @@ impl Begun {
         settings: &Settings,
         inputs_folder: &Path,
         wanted: Plan,
-        is_cluster: bool,
     ) -> Result<Self, RunError> {
         let operation = &settings.operation;
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
@@ -52,7 +51,6 @@ impl Begun {
         let re_entries = Arc::new(ReEntries::open(logs.commands(folder.disk())?)?);
         let plan = match re_entries.commands().end() {
             0 => plan,
-            _ if is_cluster => return Err(RunError::CommandsInCluster { folder: folder.path().to_owned() }),
             _ => plan.with_re_entry(),
         };
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;

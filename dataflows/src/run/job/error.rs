@@ -68,21 +68,6 @@ pub enum RunError {
     /// Who has to be asked.
     #[error(transparent)]
     Inquiry(#[from] InquiryError),
-    /// What one process learns of a registry the others don't.
-    #[error(
-        "a cluster of several processes can't read `format = \"avro\"` yet, since what one of them learns of the registry the \
-         others don't; run one process, with more --workers"
-    )]
-    AvroInCluster,
-    /// Dead letters enter again in one process so far.
-    #[error(
-        "{} holds commands, which a cluster of several processes can't read yet; run one process, with more --workers",
-        .folder.display()
-    )]
-    CommandsInCluster {
-        /// The data folder.
-        folder: PathBuf,
-    },
     /// Where the logs are.
     #[error(transparent)]
     Logs(#[from] LogsError),
