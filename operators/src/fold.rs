@@ -12,6 +12,7 @@
 //!   key is absent from its tick on; its memory is freed later, a bounded number of keys a tick.
 //! * Behind a fold that retires stand only folds, because at restore it re-emits the rows of the keys it still holds.
 
+mod fetch;
 mod operator;
 mod outlet;
 mod table;

@@ -249,17 +249,10 @@ impl<F: Fold> Folding<F> {
         mark: &Mark,
         mut give: impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>),
     ) {
-        let mut words = [0u64; BURST];
         for block in blocks {
             for burst in block.chunks(BURST) {
-                for (word, posting) in words.iter_mut().zip(burst) {
-                    *word = self.table.touch(posting.hash);
-                }
-                let mut touched = 0;
-                for (word, posting) in words.iter().zip(burst) {
-                    touched ^= self.table.touch_entry(posting.hash, *word, |entry| entry.touched);
-                }
-                std::hint::black_box(touched);
+                burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
+                burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
                 for Posting { hash, key, event, .. } in burst {
                     let make = || {
                         (
@@ -332,8 +325,7 @@ impl<F: Fold> Folding<F> {
         let mut after = std::mem::take(&mut self.after);
         let touched = std::mem::take(&mut self.touched);
         for burst in touched.chunks(BURST) {
-            let warmed = burst.iter().map(|(place, ..)| self.table.touch_place(*place, |entry| entry.touched));
-            std::hint::black_box(warmed.fold(0, |sum, word| sum ^ word));
+            burst.iter().for_each(|(place, ..)| self.table.fetch_place(*place));
             for &(place, from, upto) in burst {
                 let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
                 self.fold.seal(&mut entry.state, key, &now);

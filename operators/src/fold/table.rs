@@ -1,9 +1,11 @@
 //! The dense table behind a fold: one index and one slab of entries for each virtual shard.
 //!
 //! Small indices stop nobody when they grow, and 1,024 equal ones would all grow at the same moment: so the load at which
-//! one grows is staggered over an octave. A slab grows by a chunk, and nothing in it ever moves. Lookups come in bursts (see [`Table::locate`]), so that the cache misses of
-//! many keys overlap; no prefetch instruction is needed, and no `unsafe`.
+//! one grows is staggered over an octave. A slab grows by a chunk, and nothing in it ever moves. Lookups come in bursts:
+//! first all index words are asked for, then all entries, and only then is anything read that has to be waited for, so that
+//! the cache misses of many keys overlap.
 
+use super::fetch::fetch;
 use crate::shard::{SHARDS, shard_of_hash};
 
 /// Where an entry lies: its shard, and its place in the shard's slab. Stable until the entry is removed.
@@ -29,9 +31,13 @@ const CHUNK_BITS: u32 = 4;
 /// Entries that stay where they are, in chunks.
 #[derive(Debug)]
 struct Slab<T> {
-    chunks: Vec<Vec<Option<T>>>,
+    chunks: Vec<Chunk<T>>,
+    /// How many slots were ever taken: those of the last chunk behind it are fresh.
+    used: u32,
     free: Vec<u32>,
 }
+
+type Chunk<T> = Box<[Option<T>; 1 << CHUNK_BITS]>;
 
 impl<T> Slab<T> {
     fn get(&self, slot: u32) -> Option<&T> {
@@ -47,13 +53,14 @@ impl<T> Slab<T> {
             self.chunks[(slot >> CHUNK_BITS) as usize][place_in_chunk(slot)] = Some(entry);
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == 1 << CHUNK_BITS) {
-            self.chunks.push(Vec::with_capacity(1 << CHUNK_BITS));
+        if place_in_chunk(self.used) == 0 {
+            let chunk: Box<[Option<T>]> = (0..1 << CHUNK_BITS).map(|_| None).collect();
+            self.chunks.push(chunk.try_into().unwrap_or_else(|_| unreachable!("it has as many places as a chunk")));
         }
-        let before = (self.chunks.len() as u32 - 1) << CHUNK_BITS;
-        let last = self.chunks.last_mut().expect("one was made just now");
-        last.push(Some(entry));
-        before + last.len() as u32 - 1
+        let slot = self.used;
+        self.used += 1;
+        self.chunks[(slot >> CHUNK_BITS) as usize][place_in_chunk(slot)] = Some(entry);
+        slot
     }
 
     fn take(&mut self, slot: u32) -> Option<T> {
@@ -64,12 +71,12 @@ impl<T> Slab<T> {
 
     /// The entries and their slots.
     fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let entries = self.chunks.iter().flatten();
+        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter());
         (0u32..).zip(entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
     }
 
     fn bytes(&self) -> usize {
-        let chunk = size_of::<Vec<T>>() + (size_of::<Option<T>>() << CHUNK_BITS);
+        let chunk = size_of::<Chunk<T>>() + (size_of::<Option<T>>() << CHUNK_BITS);
         self.chunks.len() * chunk + self.free.capacity() * size_of::<u32>()
     }
 }
@@ -86,30 +93,34 @@ pub(super) struct Table<K, V> {
 
 impl<K: Eq, V> Table<K, V> {
     pub(super) fn new() -> Self {
-        let slab = || Slab { chunks: Vec::new(), free: Vec::new() };
+        let slab = || Slab { chunks: Vec::new(), used: 0, free: Vec::new() };
         let shard = || Shard { index: Vec::new(), slab: slab(), len: 0 };
         Table { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
-    /// Reads the index word at which the search for a hash begins. The result is only worth that the memory was touched.
-    pub(super) fn touch(&self, hash: u64) -> u64 {
+    /// Asks for the index word at which the search for a hash begins.
+    pub(super) fn fetch_word(&self, hash: u64) {
         let index = &self.shards[shard_of_hash(hash) as usize].index;
-        if index.is_empty() { EMPTY } else { index[hash as usize & (index.len() - 1)] }
-    }
-
-    /// Reads the entry to which a touched index word points, likewise; `read` reads some part of the value.
-    pub(super) fn touch_entry(&self, hash: u64, word: u64, read: impl Fn(&V) -> u64) -> u64 {
-        if word == EMPTY {
-            return 0;
+        if !index.is_empty() {
+            fetch(&index[hash as usize & (index.len() - 1)]);
         }
-        let shard = shard_of_hash(hash) as u16;
-        self.touch_place(Place { shard, slot: word as u32 - 1 }, read)
     }
 
-    /// Reads the entry at a place, likewise.
-    pub(super) fn touch_place(&self, place: Place, read: impl Fn(&V) -> u64) -> u64 {
-        let entry = self.shards[place.shard as usize].slab.get(place.slot);
-        entry.map_or(0, |(hash, _, value)| hash ^ read(value))
+    /// Asks for the entry to which that word points: mostly the one that is looked for.
+    pub(super) fn fetch_entry(&self, hash: u64) {
+        let shard = shard_of_hash(hash) as u16;
+        let index = &self.shards[shard as usize].index;
+        let word = if index.is_empty() { EMPTY } else { index[hash as usize & (index.len() - 1)] };
+        if word != EMPTY {
+            self.fetch_place(Place { shard, slot: word as u32 - 1 });
+        }
+    }
+
+    /// Asks for the entry at a place.
+    pub(super) fn fetch_place(&self, place: Place) {
+        if let Some(chunk) = self.shards[place.shard as usize].slab.chunks.get((place.slot >> CHUNK_BITS) as usize) {
+            fetch(&chunk[place_in_chunk(place.slot)]);
+        }
     }
 
     /// The place of a key, which is made with `make` if there is none.
