@@ -159,5 +159,6 @@ fn two_processes_learn_schemas_grow_and_take_letters_while_they_run() {
         let (_, said) = running.end();
         assert!(!said.contains("panicked"), "{said}");
     }
+    registry.stop();
     replays(&place);
 }
