@@ -66,7 +66,7 @@ pub enum ObjectsError {
         shown: String,
     },
     /// The store refused or can't be reached; nothing is lost by trying later.
-    #[error("could not {doing} {shown}/{object}")]
+    #[error("could not {doing} {shown}/{object}: {why}")]
     Refused {
         /// What was tried.
         doing: &'static str,
@@ -74,8 +74,10 @@ pub enum ObjectsError {
         shown: String,
         /// The object.
         object: String,
-        /// Why.
-        source: Box<object_store::Error>,
+        /// Why, in one line.
+        why: String,
+        /// Whether the object is simply not there.
+        is_not_found: bool,
     },
     /// The folder can't be made.
     #[error("could not make the folder {shown}")]
@@ -90,7 +92,33 @@ pub enum ObjectsError {
 impl ObjectsError {
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, ObjectsError::Refused { source, .. } if matches!(**source, object_store::Error::NotFound { .. }))
+        matches!(self, ObjectsError::Refused { is_not_found: true, .. })
+    }
+
+    fn refused(doing: &'static str, shown: &str, object: &str, error: &object_store::Error) -> ObjectsError {
+        let mut why = reason(error);
+        if shown.starts_with("s3://") && std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
+            why.push_str("; AWS_ACCESS_KEY_ID is not set, so the credentials were asked of where this machine runs");
+        }
+        let is_not_found = matches!(error, object_store::Error::NotFound { .. });
+        ObjectsError::Refused { doing, shown: shown.to_owned(), object: object.to_owned(), why, is_not_found }
+    }
+}
+
+/// The longest reason that is told, in characters.
+const REASON_MAX: usize = 300;
+
+/// Why a store refused, in one line: its clients tell each error within the next, and S3 answers with a page.
+fn reason(error: &object_store::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(inner) = deepest.source() {
+        deepest = inner;
+    }
+    let text = deepest.to_string();
+    let said = |name: &str| Some(text.split_once(&format!("<{name}>"))?.1.split_once(&format!("</{name}>"))?.0);
+    match (said("Code"), said("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}").chars().take(REASON_MAX).collect(),
+        _ => text.lines().next().unwrap_or_default().chars().take(REASON_MAX).collect(),
     }
 }
 
@@ -115,12 +143,8 @@ impl Objects {
                 let shown = folder.display().to_string();
                 let failed = |source| ObjectsError::Folder { shown: shown.clone(), source };
                 std::fs::create_dir_all(folder).map_err(failed)?;
-                let objects = LocalFileSystem::new_with_prefix(folder).map_err(|source| ObjectsError::Refused {
-                    doing: "open",
-                    shown: shown.clone(),
-                    object: String::new(),
-                    source: source.into(),
-                })?;
+                let objects = LocalFileSystem::new_with_prefix(folder)
+                    .map_err(|error| ObjectsError::refused("open", &shown, "", &error))?;
                 let objects = Arc::new(objects.with_fsync(true));
                 Ok(Objects { objects, prefix: Path::from(below), runtime, shown, local: Some(folder.join(below)) })
             }
@@ -177,7 +201,7 @@ impl Objects {
 
     fn refused(&self, doing: &'static str, object: &str) -> impl FnOnce(object_store::Error) -> ObjectsError {
         let (shown, object) = (self.shown.clone(), object.to_owned());
-        move |source| ObjectsError::Refused { doing, shown, object, source: source.into() }
+        move |error| ObjectsError::refused(doing, &shown, &object, &error)
     }
 
     /// Writes a new object, durably; says whether it was new. An object that is there already stays as it is.
@@ -242,13 +266,8 @@ fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
-    let refused = |source: object_store::Error| ObjectsError::Refused {
-        doing: "open",
-        shown: shown.to_owned(),
-        object: String::new(),
-        source: source.into(),
-    };
-    Ok(Arc::new(builder.build().map_err(refused)?))
+    let opened = builder.build();
+    Ok(Arc::new(opened.map_err(|error| ObjectsError::refused("open", shown, "", &error))?))
 }
 
 #[cfg(not(feature = "s3"))]
@@ -259,6 +278,16 @@ fn bucket_store(_: &str, _: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectS
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_s3_becomes_a_line() {
+        let page =
+            "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
+        let nested = |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
+        assert_eq!(reason(&nested(page)), "AccessDenied: No.");
+        assert_eq!(reason(&nested("first\nsecond")), "first");
+        assert_eq!(reason(&nested(&"x".repeat(1_000))).len(), REASON_MAX);
+    }
 
     #[test]
     fn what_a_killed_process_left_goes_and_nothing_else() {

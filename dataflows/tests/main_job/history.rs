@@ -192,26 +192,21 @@ fn get(address: &str, query: &[(&str, &str)]) -> (u16, Value) {
     (response.status().as_u16(), serde_json::from_str(&body).unwrap())
 }
 
-/// The answers are what the view has, of every variant, metric and minute, and say which tick they are of.
-#[test]
-fn answers_are_what_the_view_has() {
-    let place = place();
-    let mut running = place.start(&["run", "aisle.toml", "--listen", "127.0.0.1:0"]);
-    let line = running.wait_for("every source has ended; serving on http://");
-    let address = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+/// The answers are what the view has, of every variant, metric and minute but the first and the last, and say which tick they
+/// are of. Gives the rows of the view.
+pub(crate) fn answers_what_the_view_has(address: &str) -> BTreeMap<Key, [i64; 9]> {
     let view =
         ureq::get(format!("{address}/v1/views/variant_minutes")).call().unwrap().body_mut().read_to_string().unwrap();
     let view: Value = serde_json::from_str(&view).unwrap();
     let rows: BTreeMap<Key, [i64; 9]> = view["rows"].as_array().unwrap().iter().map(row_of).collect();
     assert!(rows.len() > 10);
     let (first, last) = (rows.keys().map(|key| key.3).min().unwrap(), rows.keys().map(|key| key.3).max().unwrap());
-
     for (place, metric) in METRICS.into_iter().enumerate() {
         for experiment in ["button", "banner"] {
             let (from, to) = ((first + 60_000).to_string(), last.to_string());
             let ask =
                 [("tenant", "north"), ("experiment", experiment), ("metric", metric), ("from", &from), ("to", &to)];
-            let (status, body) = get(&address, &ask);
+            let (status, body) = get(address, &ask);
             let of = rows
                 .iter()
                 .filter(|((_, name, _, minute_ms), _)| name == experiment && *minute_ms > first && *minute_ms < last);
@@ -222,6 +217,16 @@ fn answers_are_what_the_view_has() {
             assert_eq!((&body["tick"], &body["sealed_through_ms"]), (&view["tick"], &json!("end")));
         }
     }
+    rows
+}
+
+#[test]
+fn answers_are_what_the_view_has() {
+    let place = place();
+    let mut running = place.start(&["run", "aisle.toml", "--listen", "127.0.0.1:0"]);
+    let line = running.wait_for("every source has ended; serving on http://");
+    let address = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let rows = answers_what_the_view_has(&address);
     let ask = [
         ("tenant", "north"),
         ("experiment", "button"),

@@ -11,6 +11,8 @@ mod history;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod place;
+#[cfg(all(feature = "s3", feature = "history"))]
+mod s3;
 mod samples;
 
 use std::fs;
