@@ -43,45 +43,51 @@ pub enum CommandLogError {
 
 /// The commands that are durable, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Commands {
-    held: Arc<Mutex<Vec<Arc<[u8]>>>>,
-    is_copy: bool,
+pub struct Commands(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    commands: Vec<Arc<[u8]>>,
+    /// In a copy: that there are others, which are still to be told.
+    is_partial: bool,
 }
 
 impl Commands {
-    /// A copy of what another process has: empty, until it is told.
+    /// A copy of what another process has, of which nothing was told yet.
     pub fn copy() -> Self {
-        Commands { is_copy: true, ..Commands::default() }
+        Commands(Arc::new(Mutex::new(Held { commands: Vec::new(), is_partial: true })))
     }
 
-    /// Takes what the process that has the log tells of it: commands from the number `first` on, in order.
+    /// Takes what the process that has the log tells of it: commands from the number `first` on, in order, and whether these
+    /// are all that it has so far.
     ///
     /// # Panics
     /// If some were left out: that would be the mistake of whoever told them.
-    pub fn told(&self, first: u64, commands: Vec<Vec<u8>>) {
+    pub fn told(&self, first: u64, commands: Vec<Vec<u8>>, is_all: bool) {
         let mut held = self.held();
-        assert_eq!(first, held.len() as u64, "commands are told in their order");
-        held.extend(commands.into_iter().map(Arc::from));
+        assert_eq!(first, held.commands.len() as u64, "commands are told in their order");
+        held.commands.extend(commands.into_iter().map(Arc::from));
+        held.is_partial = !is_all;
     }
 
     /// Those from a number on, in order; shares their bytes.
     pub fn from(&self, number: u64) -> Vec<Arc<[u8]>> {
-        let held = self.held();
-        held[usize::try_from(number).unwrap_or(usize::MAX).min(held.len())..].to_vec()
+        let commands = &self.held().commands;
+        commands[usize::try_from(number).unwrap_or(usize::MAX).min(commands.len())..].to_vec()
     }
 
     /// How many there are: the number of the next one.
     pub fn end(&self) -> u64 {
-        self.held().len() as u64
+        self.held().commands.len() as u64
     }
 
     /// A copy of each, in order; shares their bytes.
     pub fn all(&self) -> Vec<Arc<[u8]>> {
-        self.held().clone()
+        self.held().commands.clone()
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<Arc<[u8]>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,7 +106,7 @@ impl<L: Log> CommandLog<L> {
         let entries = log.read()?;
         let bytes = entries.iter().map(|entry| entry.len() as u64).sum();
         let commands = Commands::default();
-        commands.told(0, entries);
+        commands.told(0, entries, true);
         Ok(CommandLog { log, commands, bytes, failed: false })
     }
 
@@ -126,7 +132,7 @@ impl<L: Log> CommandLog<L> {
         self.log.sync()?;
         self.failed = false;
         self.bytes += more;
-        let mut held = self.commands.held();
+        let held = &mut self.commands.held().commands;
         let first = held.len() as u64;
         held.extend(commands.iter().map(|command| Arc::from(command.as_slice())));
         Ok(first..held.len() as u64)
@@ -150,18 +156,22 @@ impl<D: DecodeMessage> CommandSource<D> {
         CommandSource { commands, decoder, origin: origin.into(), next: 0, told_end: None }
     }
 
-    fn take(&self, bytes_max: usize) -> Vec<Arc<[u8]>> {
-        let held = self.commands.held();
-        let from = usize::try_from(self.next).unwrap_or(usize::MAX).min(held.len());
+    /// The next commands; none at all where this is the end, as far as anybody knows.
+    fn take(&self, bytes_max: usize) -> Option<Vec<Arc<[u8]>>> {
+        let held = &self.commands.held();
+        let from = usize::try_from(self.next).unwrap_or(usize::MAX).min(held.commands.len());
+        if from == held.commands.len() && !held.is_partial {
+            return None;
+        }
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        for command in &held[from..] {
+        for command in &held.commands[from..] {
             if bytes > 0 && bytes + command.len() > bytes_max {
                 break;
             }
             bytes += command.len();
             taken.push(Arc::clone(command));
         }
-        taken
+        Some(taken)
     }
 }
 
@@ -170,8 +180,8 @@ impl<D: DecodeMessage> Source for CommandSource<D> {
 
     fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
         let end = self.commands.end();
-        // Of a copy the rest is on its way: nobody seeks what is not durable.
-        if offset > end && !self.commands.is_copy {
+        // What a copy was not told yet is on its way: nobody seeks what is not durable.
+        if offset > end && !self.commands.held().is_partial {
             return Err(SourceError::Truncated { origin: self.origin.to_string(), wanted: offset, end });
         }
         (self.next, self.told_end) = (offset, None);
@@ -179,14 +189,16 @@ impl<D: DecodeMessage> Source for CommandSource<D> {
     }
 
     fn poll(&mut self, bytes_max: usize) -> Result<Polled<D::Record>, SourceError> {
-        let commands = self.take(bytes_max);
-        if commands.is_empty() {
+        let Some(commands) = self.take(bytes_max) else {
             let is_told = |(end, at): (u64, Instant)| end == self.next && at.elapsed() < TELL_END_EVERY;
-            if self.told_end.is_some_and(is_told) || self.next > self.commands.end() {
+            if self.told_end.is_some_and(is_told) {
                 return Ok(Polled::Nothing);
             }
             self.told_end = Some((self.next, Instant::now()));
             return Ok(Polled::CaughtUp(self.next));
+        };
+        if commands.is_empty() {
+            return Ok(Polled::Nothing);
         }
         let (mut items, mut text, mut text_starts) = (Vec::new(), Vec::new(), Vec::new());
         for (offset, command) in (self.next..).zip(&commands) {

@@ -59,9 +59,11 @@ fn a_copy_is_read_from_where_it_will_be_told() {
     let copy = Commands::copy();
     let mut source = CommandSource::new(copy.clone(), "commands.log", Numbers);
     source.seek(2).unwrap();
-    copy.told(0, vec![b"!zero".to_vec()]);
+    copy.told(0, vec![b"!zero".to_vec()], false);
     assert!(matches!(polled(&mut source), Polled::Nothing), "what is not there yet is not the end");
-    copy.told(1, vec![b"!one".to_vec(), b"!two".to_vec()]);
+    copy.told(1, vec![b"!one".to_vec()], false);
+    assert!(matches!(polled(&mut source), Polled::Nothing), "nor is it while there is more");
+    copy.told(2, vec![b"!two".to_vec()], true);
     let Polled::Batch(batch) = polled(&mut source) else { panic!("it is there now") };
     assert_eq!((batch.items[0].offset, batch.end_offset), (2, 3));
     assert!(matches!(polled(&mut source), Polled::CaughtUp(3)));

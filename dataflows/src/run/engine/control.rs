@@ -40,8 +40,8 @@ pub(super) enum Notice {
     Answer(Answer),
     /// Why there is no answer to this question now.
     NoAnswer { question: Vec<u8>, why: String },
-    /// Commands that are durable, from a number on.
-    Commands { first: u64, commands: Vec<Vec<u8>> },
+    /// Commands that are durable, from a number on, and whether there are no others so far.
+    Commands { first: u64, commands: Vec<Vec<u8>>, is_all: bool },
     /// There is more to read than the run began with.
     BeginAnew,
 }
@@ -60,8 +60,8 @@ struct Shared {
 }
 
 enum Role {
-    /// Of process 0: what it knows, and how many commands it told.
-    First { inquiry: Inquiry, commands: Commands, told: Mutex<u64> },
+    /// Of process 0: what it knows, and how many commands it told, once it told that there are none or some.
+    First { inquiry: Inquiry, commands: Commands, told: Mutex<Option<u64>> },
     /// Of any other: what it was told.
     Other { answers: AnswerBook, commands: Commands },
 }
@@ -79,7 +79,7 @@ struct Waiting {
 impl Control {
     /// Of process 0, which has the logs.
     pub fn first(inquiry: Inquiry, commands: Commands) -> Control {
-        Control::new(Role::First { inquiry, commands, told: Mutex::new(0) })
+        Control::new(Role::First { inquiry, commands, told: Mutex::new(None) })
     }
 
     /// Of another process, which knows nothing yet.
@@ -113,23 +113,28 @@ impl Control {
         }
     }
 
-    /// Process 0 tells all which commands there are that it has not told.
+    /// Process 0 tells all which commands there are that it has not told; the first time also that there are none.
     pub fn tell_commands(&self) {
         let Role::First { commands, told, .. } = &self.0.role else { return };
         let mut told = lock(told);
-        let (mut first, mut piece, mut bytes) = (*told, Vec::new(), 0);
-        for command in commands.from(*told) {
+        let untold = commands.from(told.unwrap_or(0));
+        if untold.is_empty() && told.is_some() {
+            return;
+        }
+        let mut next = told.unwrap_or(0);
+        let (mut first, mut piece, mut bytes) = (next, Vec::new(), 0);
+        for command in untold {
             if bytes > 0 && bytes + command.len() > COMMANDS_BYTES {
-                self.0.notices.tell(Notice::Commands { first, commands: std::mem::take(&mut piece) });
-                (first, bytes) = (*told, 0);
+                let commands = std::mem::take(&mut piece);
+                self.0.notices.tell(Notice::Commands { first, commands, is_all: false });
+                (first, bytes) = (next, 0);
             }
             bytes += command.len();
-            *told += 1;
+            next += 1;
             piece.push(command.to_vec());
         }
-        if !piece.is_empty() {
-            self.0.notices.tell(Notice::Commands { first, commands: piece });
-        }
+        self.0.notices.tell(Notice::Commands { first, commands: piece, is_all: true });
+        *told = Some(next);
     }
 
     /// Process 0 tells all that there is more to read than the run began with.
@@ -188,7 +193,7 @@ impl Control {
                 let askers = waiting.readers.values_mut().filter(|(asked, _)| *asked == question);
                 askers.for_each(|(_, told)| *told = Some(why.clone()));
             }
-            Notice::Commands { first, commands: told } => commands.told(first, told),
+            Notice::Commands { first, commands: told, is_all } => commands.told(first, told, is_all),
             Notice::BeginAnew => {}
         }
         self.0.heard.notify_all();
