@@ -8,8 +8,8 @@
 //! The timekeeper's gate is what the publisher has acknowledged: a slow sink holds minting back, and with it the readers.
 //! Everything that this does is repeatable from the two logs, so a stop needs no ceremony.
 //!
-//! In a cluster, workers and links are left as they are when a run stops before its end: the others have to see a
-//! connection that breaks, not one that ends well, and the process ends anyway.
+//! In a cluster, workers and links are left as they are when a run is interrupted or fails: the others have to see a
+//! connection that breaks, not one that ends well, and the process ends anyway. `ending.rs` has all the ways to end.
 
 mod cluster;
 mod control;

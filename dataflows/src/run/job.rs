@@ -137,8 +137,8 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
-    let begins = Begins { run, upper, plan: plan.canonical() };
-    let Some(links) = linked(cluster, begins, &control, interrupted)? else {
+    let from = Begins { run, upper, plan: plan.canonical() };
+    let Some(links) = linked(cluster, from, &control, interrupted)? else {
         return Ok(Went::Ended(stopped()));
     };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
