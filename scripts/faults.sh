@@ -35,5 +35,6 @@ finish() {
 }
 trap finish EXIT
 
-cargo test --no-fail-fast --workspace --features dataflows/faults --test faults --test broker_faults -- \
+# More features than the points themselves only where the build is shared with something else, as CI does.
+cargo test --no-fail-fast --workspace --features "${AISLE_FEATURES:-dataflows/faults}" --test faults --test broker_faults -- \
   --test-threads 1 "${skipped[@]}" "${names[@]}"
