@@ -1,6 +1,7 @@
 //! The engine as `aisle run` starts it, with sources in memory, its remap log on the local disk, and nobody to publish to.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -148,7 +149,7 @@ pub(crate) fn run_in(
         return Err("the engine failed without a reason".into());
     }
     let held = engine.held();
-    engine.finish()?;
+    engine.finish(&AtomicBool::new(false))?;
     let threads = threads_after.into_iter().map(|(name, seconds)| {
         let before = threads_before.get(&name).copied().unwrap_or(0.0);
         (name, seconds - before)

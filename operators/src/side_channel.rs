@@ -47,6 +47,11 @@ impl<T> Outlet<T> {
         shared.wake();
     }
 
+    /// Whether the worker took all that was told: it gets on.
+    pub fn is_taken(&self) -> bool {
+        self.shared().queue.is_empty()
+    }
+
     /// There is nothing more to tell: lets the dataflow end.
     pub fn close(&self) {
         let mut shared = self.shared();

@@ -24,7 +24,7 @@ pub(super) fn assist(
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
 ) -> Result<Went, RunError> {
-    let control = Control::other();
+    let control = Control::other(&options.workers);
     let Some(links) = linked(cluster, Begins::default(), &control, interrupted)? else {
         return Ok(Went::Ended(stopped()));
     };
@@ -51,15 +51,19 @@ pub(super) fn assist(
     )?;
     let is_over = || engine.has_finished() || engine.begins_anew() || engine.has_failed();
     while !is_over() && !interrupted.load(Ordering::Acquire) {
+        control.beat();
         std::thread::sleep(Duration::from_millis(20));
     }
     if engine.begins_anew() {
-        even_if_lost(engine.leave(), interrupted)?;
+        even_if_lost(engine.leave(interrupted), interrupted)?;
+        if interrupted.load(Ordering::Acquire) {
+            return Ok(Went::Ended(stopped()));
+        }
         say("process 0 begins anew, since there is more to read");
         return Ok(Went::Grown { listen: options.listen.clone() });
     }
     if engine.has_finished() {
-        engine.finish()?;
+        engine.finish(interrupted)?;
         say("process 0 has ended the run");
         return Ok(Went::Ended(Ended::Well));
     }

@@ -18,12 +18,13 @@ mod ending;
 mod keeper;
 mod link;
 mod publisher;
+mod pulse;
 mod reader;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,7 +49,7 @@ use crate::inventory::fact::Fact;
 
 use crew::Crew;
 use keeper::Keeper;
-use link::Loss;
+use link::{Loss, Neighbour};
 
 pub use cluster::{Begins, Cluster, ClusterError, Links};
 pub use control::Control;
@@ -195,7 +196,8 @@ pub struct Engine {
     halt: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<EngineError>>>,
     /// In a cluster, which process was lost.
-    loss: Option<Arc<OnceLock<Loss>>>,
+    loss: Option<Arc<Loss>>,
+    neighbours: Vec<Arc<Neighbour>>,
     /// In a cluster, what its processes tell each other.
     control: Option<Control>,
     guards: Option<WorkerGuards<()>>,
@@ -240,6 +242,7 @@ impl Engine {
         let failure = Arc::new(Mutex::new(None));
         let (stop, halt) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let loss = links.as_ref().map(|links| Arc::clone(&links.loss));
+        let neighbours = links.as_ref().map_or_else(Vec::new, |links| links.neighbours.clone());
         let control = links.as_ref().map(|links| links.control.clone());
         let inlet = Inlet::default();
         let way_in = inlet.clone();
@@ -328,6 +331,7 @@ impl Engine {
             halt,
             failure,
             loss,
+            neighbours,
             control,
             guards,
             threads,
@@ -350,8 +354,8 @@ impl Engine {
         lock(&self.failure).is_some() || self.lost().is_some()
     }
 
-    fn lost(&self) -> Option<&Loss> {
-        self.loss.as_ref().and_then(|loss| loss.get())
+    fn lost(&self) -> Option<&Neighbour> {
+        Some(self.loss.as_ref()?.get()?)
     }
 
     /// Whether the workers of this process have nothing left to do: the first process ended the run.

@@ -123,7 +123,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let (upper, commands) = (begun.upper(), begun.re_entries.commands());
     let Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = begun;
     let inquiry = Inquiry::outside(timekeeper.answers(), registry);
-    let control = Control::first(inquiry.clone(), commands.clone());
+    let control = Control::first(inquiry.clone(), commands.clone(), &options.workers);
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     history.iter().for_each(|history| history.serve(&published));
@@ -160,6 +160,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let pace = Duration::from_millis(if options.once { 20 } else { 100 });
     let grown = growth.wait(&engine, interrupted, pace, || {
         control.tell_commands();
+        control.beat();
         progress.show(&totals(&published), started.elapsed());
     });
     let seen = totals(&published);
@@ -167,15 +168,17 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     if engine.has_failed() || !engine.has_ended() {
         logs.stop();
         history.iter().for_each(History::give_up);
-        let ended = if grown.is_some() { engine.begin_anew() } else { engine.stop() };
+        let ended = if grown.is_some() { engine.begin_anew(interrupted) } else { engine.stop() };
         even_if_lost(ended, interrupted)?;
         let listen = Some(server.address().to_string());
         server.shutdown();
-        let Some(grown) = grown else { return Ok(Went::Ended(stopped())) };
+        let Some(grown) = grown.filter(|_| !interrupted.load(Ordering::Acquire)) else {
+            return Ok(Went::Ended(stopped()));
+        };
         say(&format!("{grown}; going on with that"));
         return Ok(Went::Grown { listen });
     }
-    drain(&watch, started, interrupted);
+    drain(&watch, started, interrupted, &control);
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
     let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
     let taken = commands.end();
@@ -183,17 +186,19 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
         let is_over = || interrupted.load(Ordering::Acquire) || engine.has_failed() || watch.failure().is_some();
         while !is_over() && commands.end() == taken {
+            control.beat();
             std::thread::sleep(pace);
         }
     }
     logs.stop();
     let enters = commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire);
-    even_if_lost(if enters { engine.begin_anew() } else { engine.finish() }, interrupted)?;
+    even_if_lost(if enters { engine.begin_anew(interrupted) } else { engine.finish(interrupted) }, interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
     let listen = Some(server.address().to_string());
     server.shutdown();
     match watch.failure() {
         Some(failure) => Err(failure),
+        None if enters && interrupted.load(Ordering::Acquire) => Ok(Went::Ended(stopped())),
         None if enters => {
             say("dead letters enter again; going on with that");
             Ok(Went::Grown { listen })
@@ -239,13 +244,14 @@ impl Growth<'_> {
 }
 
 /// Waits until the Kafka sinks have sent everything, or can't.
-fn drain(watch: &SinksWatch, started: Instant, interrupted: &AtomicBool) {
+fn drain(watch: &SinksWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
     let mut told = false;
     while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
         if !told && started.elapsed() > Duration::from_secs(2) {
             told = true;
             say("every source has ended; waiting until the Kafka sinks have sent everything");
         }
+        control.beat();
         std::thread::sleep(Duration::from_millis(20));
     }
     if interrupted.load(Ordering::Acquire) && !watch.is_drained() {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -128,7 +129,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     )
     .unwrap();
     engine.wait();
-    engine.finish().unwrap();
+    engine.finish(&AtomicBool::new(false)).unwrap();
 
     let bindings = read_bindings(&mut log(), &plan.topology).unwrap();
     let mut random = Random::new(20);

@@ -215,6 +215,59 @@ fn a_process_that_is_killed_while_all_begin_anew_is_named_and_nothing_is_lost() 
 }
 
 #[test]
+fn a_frozen_process_is_told_and_the_run_goes_on_when_it_does() {
+    for frozen in [0, 1] {
+        let (_place, addresses, processes) = two_at_work();
+        let [mut first, mut second] = processes;
+        let (sleeper, waiting) = if frozen == 0 { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        sleeper.signal("STOP");
+        let named = format!("process {frozen} ({})", addresses[frozen]);
+        waiting.wait_for(&format!("{named} was not heard for 10 s"));
+        sleeper.signal("CONT");
+        waiting.wait_for(&format!("{named} is heard again"));
+        first.signal("TERM");
+        let (code, said) = first.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("process 1") || frozen == 1, "who was frozen blames nobody: {said}");
+        let (code, said) = second.end();
+        assert_eq!(code, Some(4), "{said}");
+    }
+}
+
+/// Both ways to end well, beside a neighbour that can't: where the run ended, and where it was to begin anew.
+#[test]
+fn beside_a_frozen_process_one_interrupt_is_enough() {
+    for begins_anew in [false, true] {
+        let (place, offset) = dead_letters::place();
+        let addresses = write_hosts(&place);
+        let second = place.start(&process("1", &[]));
+        let mut first = place.start(&process("0", &[]));
+        let line = first.wait_for("every source has ended; serving on ");
+        let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        second.signal("STOP");
+        let waited_for = format!("process 1 ({}) ", addresses[1]);
+        if begins_anew {
+            let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
+            assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &letter.to_string()).0, 202);
+            first.wait_for(&format!("waiting for {waited_for}to end"));
+        }
+        first.signal("TERM");
+        let (code, said) = first.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&format!("{waited_for}did not end, and is not waited for any more")), "{said}");
+        assert!(said.ends_with("aisle: stopped; run again to go on from here\n") == begins_anew, "{said}");
+        second.signal("CONT");
+        let (code, said) = second.end();
+        let is_told =
+            said.contains("process 0 has ended the run") || said.contains("is gone; start every process again");
+        assert!(matches!(code, Some(0 | 4)) && is_told && !said.contains("panicked"), "{code:?} {said}");
+        succeeds(&place.run_once(&[]));
+        assert_eq!(changes(&place, "stock", "mended").len(), usize::from(begins_anew));
+        succeeds(&place.aisle(&["replay", "aisle-data"]));
+    }
+}
+
+#[test]
 fn a_taken_port_of_the_cluster_is_named() {
     for (number, place_in_file) in [("0", 0), ("1", 1)] {
         let (place, addresses) = place_of_two();

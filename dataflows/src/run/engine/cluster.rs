@@ -7,18 +7,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use operators::time::Tick;
 
 use super::Workers;
 use super::control::Control;
-use super::link::{Link, Loss};
+use super::link::{Link, Loss, Neighbour};
 
 /// What a hello begins with. The last byte is the version of how processes talk.
-const MAGIC: [u8; 8] = *b"aisle\0\0\x04";
+const MAGIC: [u8; 8] = *b"aisle\0\0\x05";
 
 /// Magic, number, what is run, and where the run begins: the last is what process 0 says.
 const HELLO_BYTES: usize = 8 + 8 + 32 + 16;
@@ -95,7 +95,8 @@ pub struct Cluster {
 /// The connections of a process to all others.
 pub struct Links {
     pub(super) sockets: Vec<Option<Link>>,
-    pub(super) loss: Arc<OnceLock<Loss>>,
+    pub(super) neighbours: Vec<Arc<Neighbour>>,
+    pub(super) loss: Arc<Loss>,
     /// What the processes tell each other.
     pub(super) control: Control,
     /// Which run it is, and where it begins, as process 0 says.
@@ -190,13 +191,15 @@ impl Cluster {
             }
             std::thread::sleep(REST);
         }
-        let loss = Arc::new(OnceLock::new());
+        let (mut neighbours, loss) = (Vec::new(), Arc::new(Loss::new()));
         let link = |(process, socket): (usize, Option<TcpStream>)| {
-            let neighbour = Loss { process, address: self.addresses[process].clone() };
-            socket.map(|socket| Link::new(socket, neighbour, Arc::clone(&loss)))
+            let socket = socket?;
+            let neighbour = Arc::new(Neighbour::new(process, self.addresses[process].clone()));
+            neighbours.push(Arc::clone(&neighbour));
+            Some(Link::new(socket, neighbour, Arc::clone(&loss)))
         };
         let sockets = sockets.into_iter().enumerate().map(link).collect();
-        Ok(Some(Links { sockets, loss, control, begins }))
+        Ok(Some(Links { sockets, neighbours, loss, control, begins }))
     }
 
     /// Calls a process with a lower number, none if it is not there yet. Process 0 also says what is run from where.
@@ -335,7 +338,8 @@ mod tests {
 
     fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
         let begins = if cluster.process == 0 { begins() } else { Begins::default() };
-        cluster.connect(begins, Control::other(), &AtomicBool::new(false), |_| {})
+        let workers = Workers { threads: 1, addresses: cluster.addresses.clone(), process: cluster.process };
+        cluster.connect(begins, Control::other(&workers), &AtomicBool::new(false), |_| {})
     }
 
     #[test]
@@ -379,10 +383,10 @@ mod tests {
 
     #[test]
     fn waiting_says_for_whom_and_can_be_interrupted() {
-        let (cluster, _) = cluster(0, 3, 7);
+        let (cluster, workers) = cluster(0, 3, 7);
         let interrupted = AtomicBool::new(false);
         let mut told = Vec::new();
-        let links = cluster.connect(Begins::default(), Control::other(), &interrupted, |missing| {
+        let links = cluster.connect(Begins::default(), Control::other(&workers), &interrupted, |missing| {
             told.extend_from_slice(missing);
             interrupted.store(true, Ordering::Release);
         });

@@ -3,13 +3,14 @@
 //! Process 0 has the logs, so what has to be recorded before it is used is for it alone to learn and to tell:
 //!
 //! ```text
-//! a reader's question -> Questions (gathered) -> the answering thread of process 0: known, or asked outside, then learnt
+//! a reader's question -> Words (gathered)     -> the answering thread of process 0: known, or asked outside, then learnt
 //!        \ waits for        Notices (broadcast) <- the answer, which the next binding records
 //! ```
 //!
 //! An answer is in process 0's book before anybody decodes a record with it, hence also before process 0 hears of that
 //! record and can bind it. Commands come to all in the same way, and the word that there is more to read than the run began
-//! with: every process leaves its work then and begins anew.
+//! with: every process leaves its work then and begins anew. And each process says once a second that its workers get on
+//! ([`pulse`](super::pulse)).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +25,8 @@ use operators::side_channel::{Outlet, broadcast, gather};
 use serde::{Deserialize, Serialize};
 use timely::worker::Worker;
 
-use super::lock;
+use super::pulse::{Pulse, Pulses};
+use super::{Workers, lock};
 use crate::run::inquiry::Inquiry;
 
 /// How long somebody who asked waits for process 0, which itself waits for seconds where the outside is slow.
@@ -32,6 +34,18 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// How many bytes of commands are told at once.
 const COMMANDS_BYTES: usize = 1 << 20;
+
+/// How often a process says that it gets on.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// What any process tells process 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// What a reader wants to know.
+    Question(Vec<u8>),
+    /// The workers of this process get on.
+    Beat(usize),
+}
 
 /// What process 0 tells every process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +58,8 @@ pub(super) enum Notice {
     Commands { first: u64, commands: Vec<Vec<u8>>, is_all: bool },
     /// There is more to read than the run began with.
     BeginAnew,
+    /// The workers of process 0 get on.
+    Beat,
 }
 
 /// One process's end of it; clones share it.
@@ -51,8 +67,12 @@ pub(super) enum Notice {
 pub struct Control(Arc<Shared>);
 
 struct Shared {
-    questions: Outlet<Vec<u8>>,
+    process: usize,
+    words: Outlet<Word>,
     notices: Outlet<Notice>,
+    pulses: Mutex<Pulses>,
+    /// When this process beat.
+    beat: Mutex<Option<Instant>>,
     role: Role,
     begins_anew: AtomicBool,
     waiting: Mutex<Waiting>,
@@ -78,19 +98,22 @@ struct Waiting {
 
 impl Control {
     /// Of process 0, which has the logs.
-    pub fn first(inquiry: Inquiry, commands: Commands) -> Control {
-        Control::new(Role::First { inquiry, commands, told: Mutex::new(None) })
+    pub fn first(inquiry: Inquiry, commands: Commands, workers: &Workers) -> Control {
+        Control::new(Role::First { inquiry, commands, told: Mutex::new(None) }, workers)
     }
 
     /// Of another process, which knows nothing yet.
-    pub fn other() -> Control {
-        Control::new(Role::Other { answers: AnswerBook::default(), commands: Commands::copy() })
+    pub fn other(workers: &Workers) -> Control {
+        Control::new(Role::Other { answers: AnswerBook::default(), commands: Commands::copy() }, workers)
     }
 
-    fn new(role: Role) -> Control {
+    fn new(role: Role, workers: &Workers) -> Control {
         Control(Arc::new(Shared {
-            questions: Outlet::default(),
+            process: workers.process,
+            words: Outlet::default(),
             notices: Outlet::default(),
+            pulses: Mutex::new(Pulses::new(&workers.addresses, workers.process)),
+            beat: Mutex::default(),
             role,
             begins_anew: AtomicBool::new(false),
             waiting: Mutex::default(),
@@ -137,6 +160,29 @@ impl Control {
         *told = Some(next);
     }
 
+    /// Says that this process gets on, if its workers took what was said last and it is time to, and warns of neighbours that
+    /// were not heard for long. To be called a few times a second.
+    pub fn beat(&self) {
+        let Shared { process, words, notices, .. } = &*self.0;
+        let is_taken = if *process == 0 { notices.is_taken() } else { words.is_taken() };
+        let now = Instant::now();
+        let mut beat = lock(&self.0.beat);
+        let is_due = beat.is_none_or(|beat| now.saturating_duration_since(beat) >= BEAT_EVERY);
+        if !is_taken || !is_due || lock(&self.0.waiting).closed {
+            return;
+        }
+        *beat = Some(now);
+        match process {
+            0 => notices.tell(Notice::Beat),
+            _ => words.tell(Word::Beat(*process)),
+        }
+        lock(&self.0.pulses).beat().iter().for_each(Pulse::tell);
+    }
+
+    fn hear_beat(&self, process: usize) {
+        lock(&self.0.pulses).heard(process).iter().for_each(Pulse::tell);
+    }
+
     /// Process 0 tells all that there is more to read than the run began with.
     pub(super) fn tell_to_begin_anew(&self) {
         self.0.notices.tell(Notice::BeginAnew);
@@ -150,12 +196,16 @@ impl Control {
     /// Builds the dataflows on a worker, the number `local` of its process; questions come to `asked` on worker 0.
     pub(super) fn build(&self, worker: &mut Worker, local: usize, asked: Sender<Vec<u8>>) {
         // One worker of each process tells and hears.
-        let questions = if local == 0 { self.0.questions.clone() } else { Outlet::default() };
+        let words = if local == 0 { self.0.words.clone() } else { Outlet::default() };
         if local > 0 {
-            questions.close();
+            words.close();
         }
-        // Whoever answers hangs up when the run stops.
-        gather(worker, "Questions", &questions, move |question| drop(asked.send(question)));
+        let control = self.clone();
+        gather(worker, "Words", &words, move |word| match word {
+            // Whoever answers hangs up when the run stops.
+            Word::Question(question) => drop(asked.send(question)),
+            Word::Beat(process) => control.hear_beat(process),
+        });
         let control = self.clone();
         broadcast(worker, "Notices", &self.0.notices, move |notice| {
             if local == 0 {
@@ -184,6 +234,9 @@ impl Control {
         if notice == Notice::BeginAnew {
             self.0.begins_anew.store(true, Ordering::Release);
         }
+        if notice == Notice::Beat {
+            self.hear_beat(0);
+        }
         let Role::Other { answers, commands } = &self.0.role else { return };
         // Under the lock, so that nobody looks for an answer just before and waits for it just after.
         let mut waiting = lock(&self.0.waiting);
@@ -194,14 +247,14 @@ impl Control {
                 askers.for_each(|(_, told)| *told = Some(why.clone()));
             }
             Notice::Commands { first, commands: told, is_all } => commands.told(first, told, is_all),
-            Notice::BeginAnew => {}
+            Notice::BeginAnew | Notice::Beat => {}
         }
         self.0.heard.notify_all();
     }
 
     /// There is nothing more to tell and to hear: lets the dataflows end, and whoever waits for an answer go on.
     pub(super) fn close(&self) {
-        self.0.questions.close();
+        self.0.words.close();
         self.0.notices.close();
         lock(&self.0.waiting).closed = true;
         self.0.heard.notify_all();
@@ -219,7 +272,7 @@ impl Ask for Control {
         let number = waiting.next;
         waiting.next += 1;
         waiting.readers.insert(number, (question.to_vec(), None));
-        self.0.questions.tell(question.to_vec());
+        self.0.words.tell(Word::Question(question.to_vec()));
         let answer = loop {
             if let Some(known) = answers.find(question) {
                 break Ok(known.map(|known| known.to_vec()));

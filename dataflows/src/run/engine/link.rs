@@ -1,7 +1,7 @@
 //! A connection to another process of the cluster, as timely reads and writes it.
 //!
 //! Timely panics where a connection breaks. But that a neighbour is gone is no mistake of ours. So a link says who is gone
-//! and then keeps the thread that found out for ever: whoever runs the engine looks at [`Loss`] and ends the process.
+//! and then keeps the thread that found out for ever: whoever runs the engine looks at its [`Loss`] and ends the process.
 //!
 //! A neighbour that ends well says so with a message without content, and then closes. To tell that from a connection that
 //! broke, a link follows the heads of the messages: six integers of eight bytes, big endian, of which the fifth is how many
@@ -9,34 +9,51 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-/// The process that was lost first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loss {
+/// Another process of the cluster, as the connection to it knows it.
+#[derive(Debug)]
+pub(super) struct Neighbour {
     pub(super) process: usize,
     pub(super) address: String,
+    /// Whether it said that it has ended well.
+    ended: AtomicBool,
 }
+
+impl Neighbour {
+    pub(super) fn new(process: usize, address: String) -> Neighbour {
+        Neighbour { process, address, ended: AtomicBool::new(false) }
+    }
+
+    /// Whether it said that it has ended well.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// The process that was lost first, if one was.
+pub(super) type Loss = OnceLock<Arc<Neighbour>>;
 
 /// A connection to one process.
 pub(super) struct Link {
     stream: TcpStream,
-    neighbour: Arc<Loss>,
-    loss: Arc<OnceLock<Loss>>,
+    neighbour: Arc<Neighbour>,
+    loss: Arc<Loss>,
     messages: Messages,
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, neighbour: Loss, loss: Arc<OnceLock<Loss>>) -> Link {
-        Link { stream, neighbour: Arc::new(neighbour), loss, messages: Messages::default() }
+    pub(super) fn new(stream: TcpStream, neighbour: Arc<Neighbour>, loss: Arc<Loss>) -> Link {
+        Link { stream, neighbour, loss, messages: Messages::default() }
     }
 
     /// Says that the neighbour is gone, and never returns.
     fn lose(&self) -> ! {
         // Whoever was lost first is the cause, so the first one stays.
-        self.loss.get_or_init(|| (*self.neighbour).clone());
+        self.loss.get_or_init(|| Arc::clone(&self.neighbour));
         loop {
             std::thread::park();
         }
@@ -50,6 +67,9 @@ impl Read for Link {
                 Ok(0) if self.messages.ended => return Ok(0),
                 Ok(count) if count > 0 => {
                     self.messages.follow(&buffer[..count]);
+                    if self.messages.ended {
+                        self.neighbour.ended.store(true, Ordering::Release);
+                    }
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -157,28 +177,29 @@ mod tests {
         }
     }
 
-    fn link() -> (Link, TcpStream, Arc<OnceLock<Loss>>) {
+    fn link() -> (Link, TcpStream, Arc<Neighbour>, Arc<Loss>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let loss = Arc::new(OnceLock::new());
-        let neighbour = Loss { process: 3, address: "there:1".to_owned() };
-        (Link::new(listener.accept().unwrap().0, neighbour, Arc::clone(&loss)), other, loss)
+        let (neighbour, loss) = (Arc::new(Neighbour::new(3, "there:1".to_owned())), Arc::new(Loss::new()));
+        let link = Link::new(listener.accept().unwrap().0, Arc::clone(&neighbour), Arc::clone(&loss));
+        (link, other, neighbour, loss)
     }
 
     #[test]
     fn who_ends_well_is_not_lost() {
-        let (mut link, mut other, loss) = link();
+        let (mut link, mut other, neighbour, loss) = link();
+        assert!(!neighbour.has_ended());
         other.write_all(&[message(5), message(0)].concat()).unwrap();
         drop(other);
         let mut read = Vec::new();
         link.read_to_end(&mut read).unwrap();
-        assert_eq!((read.len(), loss.get()), (48 + 5 + 48, None));
+        assert_eq!((read.len(), neighbour.has_ended(), loss.get().is_none()), (48 + 5 + 48, true, true));
     }
 
     #[test]
     fn who_ends_within_or_between_messages_is_lost_and_nobody_panics() {
         for bytes in [message(5), message(5)[..50].to_vec(), Vec::new()] {
-            let (mut link, mut other, loss) = link();
+            let (mut link, mut other, neighbour, loss) = link();
             other.write_all(&bytes).unwrap();
             drop(other);
             let (told, news) = channel();
@@ -196,7 +217,8 @@ mod tests {
             while loss.get().is_none() {
                 std::thread::yield_now();
             }
-            assert_eq!(loss.get().map(|loss| loss.process), Some(3));
+            assert_eq!(loss.get().map(|lost| (lost.process, lost.has_ended())), Some((3, false)));
+            assert!(!neighbour.has_ended());
         }
     }
 }

@@ -45,6 +45,11 @@ fn joined(first: &Control, other: &Control, work: impl FnOnce()) {
     answers.join().unwrap();
 }
 
+/// One of three processes.
+fn workers(process: usize) -> Workers {
+    Workers { threads: 1, addresses: ["a:1", "b:2", "c:3"].map(str::to_owned).to_vec(), process }
+}
+
 fn log() -> CommandLog<FramedLog<MemoryDisk>> {
     CommandLog::open(FramedLog::new(MemoryDisk::new(), "commands.log")).unwrap()
 }
@@ -54,7 +59,7 @@ fn the_first_process_learns_what_another_one_asks_before_that_one_knows_it() {
     let answers = AnswerBook::default();
     answers.recorded(&Answer { question: b"recorded".to_vec(), answer: Some(b"as it was".to_vec()) });
     let inquiry = Inquiry::outside(answers.clone(), Some(Arc::new(Outside)));
-    let (first, other) = (Control::first(inquiry, Commands::default()), Control::other());
+    let (first, other) = (Control::first(inquiry, Commands::default(), &workers(0)), Control::other(&workers(1)));
     joined(&first, &other, || {
         assert_eq!(other.ask(b"known").unwrap().as_deref(), Some(&b"so it is"[..]));
         assert_eq!(other.ask(b"missing").unwrap(), None);
@@ -73,8 +78,8 @@ fn the_first_process_learns_what_another_one_asks_before_that_one_knows_it() {
 #[test]
 fn commands_come_to_every_process_once_and_in_order() {
     let mut log = log();
-    let first = Control::first(Inquiry::default(), log.commands());
-    let other = Control::other();
+    let first = Control::first(Inquiry::default(), log.commands(), &workers(0));
+    let other = Control::other(&workers(1));
     joined(&first, &other, || {
         let long = |number: u8| vec![number; COMMANDS_BYTES / 3];
         for number in 0..10 {
@@ -94,7 +99,8 @@ fn commands_come_to_every_process_once_and_in_order() {
 
 #[test]
 fn every_process_hears_that_it_begins_anew() {
-    let (first, other) = (Control::first(Inquiry::default(), Commands::default()), Control::other());
+    let first = Control::first(Inquiry::default(), Commands::default(), &workers(0));
+    let other = Control::other(&workers(1));
     joined(&first, &other, || {
         assert!(!first.begins_anew() && !other.begins_anew());
         first.tell_to_begin_anew();
