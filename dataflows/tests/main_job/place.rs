@@ -192,8 +192,10 @@ impl Running {
     /// Waits for the line that contains `words`, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, words: &str) -> String {
+        let deadline = std::time::Instant::now() + PATIENCE;
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            // A run that tells how far it is would be waited for ever otherwise.
+            match self.lines.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now())) {
                 Ok(line) => {
                     self.told.push_str(&line);
                     self.told.push('\n');
