@@ -13,8 +13,10 @@
 //! * Behind a fold that retires stand only folds, because at restore it re-emits the rows of the keys it still holds.
 
 mod fetch;
+mod folding;
 mod operator;
 mod outlet;
+mod saving;
 mod table;
 mod wakes;
 

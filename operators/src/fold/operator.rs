@@ -6,32 +6,30 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::Fold;
+use super::folding::{Blocks, Folding};
 use super::outlet::{Outlet, Port, rows};
-use super::table::{Place, Table};
-use super::wakes::{PackedWake, Queue, coarse, due};
-use super::{Fold, Now};
-use crate::checkpoint::{self, Checkpoints, Part, Save, decode, encode};
+use crate::checkpoint::Checkpoints;
 use crate::clock::Mark;
 use crate::shard::{SHARDS, hash_of, shard_of_hash};
-use crate::time::{Tick, TimeMs};
+use crate::time::Tick;
 
 /// An event on its way to its key. It carries its own tick: a message may hold several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Posting<K, E> {
     /// The written hash of the key, which both the exchange and the table need.
-    hash: u64,
+    pub(super) hash: u64,
     /// The tick.
-    tick: Tick,
+    pub(super) tick: Tick,
     /// The key.
-    key: K,
+    pub(super) key: K,
     /// What the key needs.
-    event: E,
+    pub(super) event: E,
 }
 
 impl<K: Hash, E> Posting<K, E> {
@@ -39,20 +37,6 @@ impl<K: Hash, E> Posting<K, E> {
     pub fn new(key: K, event: E, tick: Tick) -> Self {
         Posting { hash: hash_of(&key), tick, key, event }
     }
-}
-
-/// What is retired, at most, in one tick: forgetting emits nothing, so it need not stop anything.
-const RETIRED_PER_TICK: usize = 10_000;
-
-/// Keys that are looked up together.
-const BURST: usize = 32;
-
-struct Entry<S> {
-    state: S,
-    /// The tick that touched it last, plus one.
-    touched: Tick,
-    wake: PackedWake,
-    retire_at: PackedWake,
 }
 
 /// How much a fold holds.
@@ -181,9 +165,6 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
     }
 }
 
-/// The postings of a tick, in the messages in which they came.
-type Blocks<F> = Vec<Vec<Posting<<F as Fold>::Key, <F as Fold>::Event>>>;
-
 /// Puts a message by under the ticks of its postings; one of a single tick as it is.
 fn put_by<K, E>(stash: &mut BTreeMap<Tick, Vec<Vec<Posting<K, E>>>>, postings: &mut Vec<Posting<K, E>>) {
     let Some(tick) = postings.first().map(|posting| posting.tick) else { return };
@@ -196,278 +177,4 @@ fn put_by<K, E>(stash: &mut BTreeMap<Tick, Vec<Vec<Posting<K, E>>>>, postings: &
         by_tick.entry(posting.tick).or_default().push(posting);
     }
     by_tick.into_iter().for_each(|(tick, postings)| stash.entry(tick).or_default().push(postings));
-}
-
-/// A fold and its state: everything but the wiring.
-struct Folding<F: Fold> {
-    fold: Rc<F>,
-    table: Table<F::Key, Entry<F::State>>,
-    wakes: Queue,
-    retirements: Queue,
-    upper: Tick,
-    now_ms: TimeMs,
-    watermarks: Vec<TimeMs>,
-    reached: Vec<TimeMs>,
-    touched: Vec<(Place, u32, u32)>,
-    before: Vec<F::Value>,
-    after: Vec<F::Value>,
-    saving: Option<Saving>,
-}
-
-/// A checkpoint under way.
-struct Saving {
-    /// The first tick that is not in it.
-    upper: Tick,
-    /// The first shard that was not given.
-    next: u64,
-    /// By shard that was not given: what changed keys held, coded.
-    put_by: BTreeMap<u16, Vec<u8>>,
-}
-
-impl<F: Fold> Folding<F> {
-    fn new(fold: Rc<F>) -> Self {
-        Folding {
-            fold,
-            table: Table::new(),
-            wakes: Queue::new(),
-            retirements: Queue::new(),
-            upper: 0,
-            now_ms: 0,
-            watermarks: Vec::new(),
-            reached: Vec::new(),
-            touched: Vec::new(),
-            before: Vec::new(),
-            after: Vec::new(),
-            saving: None,
-        }
-    }
-
-    /// Applies a complete tick: every event, then what is due, then the seal; gives what changed.
-    fn tick(
-        &mut self,
-        blocks: Blocks<F>,
-        mark: &Mark,
-        mut give: impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>),
-    ) {
-        for block in blocks {
-            for burst in block.chunks(BURST) {
-                burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
-                burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
-                for Posting { hash, key, event, .. } in burst {
-                    let make = || {
-                        (
-                            key.clone(),
-                            Entry {
-                                state: F::State::default(),
-                                touched: 0,
-                                wake: PackedWake::NEVER,
-                                retire_at: PackedWake::NEVER,
-                            },
-                        )
-                    };
-                    let place = self.table.locate(*hash, key, make);
-                    self.touch(place, mark.tick);
-                    let (key, entry) = self.table.get_mut(place).expect("it was located just now");
-                    self.fold.apply(&mut entry.state, key, event);
-                }
-            }
-        }
-        self.wake_due(mark);
-        self.finish(mark, &mut give);
-        self.upper = mark.tick + 1;
-        self.now_ms = mark.now_ms;
-        self.watermarks.clear();
-        self.watermarks.extend_from_slice(&mark.watermarks);
-        self.reached.clear();
-        self.reached.extend_from_slice(&mark.reached);
-        self.retire_due();
-    }
-
-    /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on,
-    /// whether or not its memory was freed yet.
-    fn touch(&mut self, place: Place, tick: Tick) {
-        let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
-        if entry.touched == tick + 1 {
-            return;
-        }
-        if let Some(saving) = &mut self.saving {
-            saving.put_by(place, key, entry);
-        }
-        if entry.touched != 0 && !self.watermarks.is_empty() {
-            let now = Now {
-                tick: self.upper.saturating_sub(1),
-                now_ms: self.now_ms,
-                watermarks: &self.watermarks,
-                reached: &self.reached,
-            };
-            if self.fold.retire(&mut entry.state, key, &now) {
-                entry.state = F::State::default();
-            }
-        }
-        entry.touched = tick + 1;
-        let from = self.before.len() as u32;
-        self.fold.values(key, &entry.state, &mut self.before);
-        self.touched.push((place, from, self.before.len() as u32));
-    }
-
-    fn wake_due(&mut self, mark: &Mark) {
-        for place in due(&mut self.wakes, mark.now_ms, &mark.reached, usize::MAX) {
-            // The entry may have been freed, or have another wake by now: then it is no longer due for this one.
-            let Some((_, entry)) = self.table.get_mut(place) else { continue };
-            if entry.wake.is_due(mark.now_ms, &mark.reached) {
-                self.touch(place, mark.tick);
-            }
-        }
-    }
-
-    fn finish(&mut self, mark: &Mark, give: &mut impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>)) {
-        let now = Now { tick: mark.tick, now_ms: mark.now_ms, watermarks: &mark.watermarks, reached: &mark.reached };
-        let mut after = std::mem::take(&mut self.after);
-        let touched = std::mem::take(&mut self.touched);
-        for burst in touched.chunks(BURST) {
-            burst.iter().for_each(|(place, ..)| self.table.fetch_place(*place));
-            for &(place, from, upto) in burst {
-                let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
-                self.fold.seal(&mut entry.state, key, &now);
-                after.clear();
-                self.fold.values(key, &entry.state, &mut after);
-                let before = &mut self.before[from as usize..upto as usize];
-                if before != after.as_slice() {
-                    before.sort_unstable();
-                    after.sort_unstable();
-                    differences(before, &after, |old, new| give(key, old, new));
-                }
-                let wake = PackedWake::new(self.fold.wake(key, &entry.state));
-                if wake != entry.wake {
-                    entry.wake = wake;
-                    wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-                }
-                let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-                if retire_at != entry.retire_at {
-                    entry.retire_at = retire_at;
-                    retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
-                }
-            }
-        }
-        self.touched = touched;
-        self.touched.clear();
-        self.before.clear();
-        self.after = after;
-    }
-
-    /// Frees what may be forgotten, a bounded number of keys a tick. It waits while a checkpoint is given.
-    fn retire_due(&mut self) {
-        if self.saving.is_some() {
-            return;
-        }
-        let now =
-            Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
-        for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
-            let Some((key, entry)) = self.table.get_mut(place) else { continue };
-            if !entry.retire_at.is_due(now.now_ms, now.watermarks) {
-                continue;
-            }
-            if self.fold.retire(&mut entry.state, key, &now) {
-                self.table.remove(place);
-                continue;
-            }
-            entry.retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-            entry.retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
-        }
-    }
-
-    /// Shows what all keys show, as of the tick of the checkpoint: in order within each virtual shard, so that whoever puts
-    /// them into order has few runs to merge and not so many rows to sort.
-    fn show(&mut self, mark: &Mark, mut give: impl FnMut(&F::Key, &F::Value)) {
-        self.now_ms = mark.now_ms;
-        self.watermarks.clear();
-        self.watermarks.extend_from_slice(&mark.watermarks);
-        self.reached.clear();
-        self.reached.extend_from_slice(&mark.reached);
-        let mut values = Vec::new();
-        for shard in 0..SHARDS {
-            let mut entries: Vec<_> = self.table.shard(shard).collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            for (key, entry) in entries {
-                self.fold.values(key, &entry.state, &mut values);
-                values.drain(..).for_each(|value| give(key, &value));
-            }
-        }
-    }
-
-    fn restore(&mut self, part: &Part) {
-        let mut bytes = part.bytes.as_slice();
-        while !bytes.is_empty() {
-            let (key, state): (F::Key, F::State) = decode(&mut bytes);
-            let wake = PackedWake::new(self.fold.wake(&key, &state));
-            let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
-            // Any tick that is over will do: that the key was touched before, it has to say.
-            let make = || (key.clone(), Entry { state, touched: 1, wake, retire_at });
-            let place = self.table.locate(hash_of(&key), &key, make);
-            wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-            retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
-        }
-    }
-}
-
-impl Saving {
-    /// Puts by what a key held, if it was there and has not been given.
-    fn put_by<K: Serialize, S: Serialize>(&mut self, place: Place, key: &K, entry: &Entry<S>) {
-        if entry.touched != 0 && entry.touched <= self.upper && u64::from(place.shard) >= self.next {
-            let coded = self.put_by.entry(place.shard).or_default();
-            *coded = encode(&(key, &entry.state), std::mem::take(coded));
-        }
-    }
-}
-
-impl<F: Fold> Save for Folding<F> {
-    fn freeze(&mut self, upper: Tick) {
-        self.saving = Some(Saving { upper, next: 0, put_by: BTreeMap::new() });
-    }
-
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(checkpoint::Place, Vec<u8>)) -> bool {
-        let Some(saving) = &mut self.saving else { return true };
-        let mut given = 0;
-        while saving.next < SHARDS && given < bytes_max {
-            let shard = saving.next as u16;
-            let mut coded = saving.put_by.remove(&shard).unwrap_or_default();
-            // What is newer than the checkpoint is put by already, or was not there.
-            for (key, entry) in self.table.shard(saving.next).filter(|(_, entry)| entry.touched <= saving.upper) {
-                coded = encode(&(key, &entry.state), coded);
-            }
-            saving.next += 1;
-            given += coded.len();
-            if !coded.is_empty() {
-                give(checkpoint::Place::Shard(shard), coded);
-            }
-        }
-        let is_done = saving.next == SHARDS;
-        if is_done {
-            self.saving = None;
-        }
-        is_done
-    }
-}
-
-/// Gives what is in one and not in the other; both are sorted. What left and what came are given in pairs while there are
-/// both, so that whoever adds them up has one difference to add.
-fn differences<V: Ord>(before: &[V], after: &[V], mut give: impl FnMut(Option<&V>, Option<&V>)) {
-    let (mut left, mut came) = (SmallVec::<[&V; 4]>::new(), SmallVec::<[&V; 4]>::new());
-    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
-    loop {
-        match (before.peek(), after.peek()) {
-            (Some(old), Some(new)) if old == new => {
-                before.next();
-                after.next();
-            }
-            (Some(old), Some(new)) if new < old => came.extend(after.next()),
-            (Some(_), _) => left.extend(before.next()),
-            (None, Some(_)) => came.extend(after.next()),
-            (None, None) => break,
-        }
-    }
-    let paired = left.len().min(came.len());
-    left[..paired].iter().zip(&came[..paired]).for_each(|(old, new)| give(Some(old), Some(new)));
-    left[paired..].iter().for_each(|old| give(Some(old), None));
-    came[paired..].iter().for_each(|new| give(None, Some(new)));
 }
