@@ -58,7 +58,8 @@ enum What {
         /// Where the input files are, if not where they were when the run began.
         #[arg(long)]
         inputs: Option<PathBuf>,
-        /// A configuration that says where Kafka is, if there are topics to read or to compare; nothing else is taken of it.
+        /// A configuration that says where Kafka is, if there are topics to read or to compare, and where history is, if that is
+        /// not in the data folder; nothing else is taken of it.
         #[arg(long)]
         configuration: Option<PathBuf>,
         /// Worker threads; any number gives the same bytes [default: the cores].

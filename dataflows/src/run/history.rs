@@ -11,6 +11,7 @@
 //! behind it can be restored ([`Follow::needed_from`]).
 
 mod file;
+mod kept;
 mod reader;
 mod writer;
 
@@ -33,6 +34,7 @@ use crate::history::{Boundaries, Closed, FOLDER, FileName, Keeping, Moment, Writ
 use crate::names::Name;
 use crate::views::{Row, View};
 
+pub use kept::Kept;
 pub use reader::Ask;
 
 /// How many complete files may wait to be written.
@@ -109,21 +111,6 @@ struct Stored {
 /// The folder of a run.
 fn folder_of(run: u64) -> String {
     format!("{run:016x}")
-}
-
-/// The files of a run in a local folder, by their paths below it; for replay, which compares them.
-pub fn local_files(folder: &Path, run: u64) -> std::io::Result<Vec<String>> {
-    let below = format!("{}/{FOLDER}", folder_of(run));
-    let listed = match std::fs::read_dir(folder.join(&below)) {
-        Ok(listed) => listed,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let names = listed.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
-    let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;
-    names.retain(|name| FileName::parse(name).is_some());
-    names.sort_unstable();
-    Ok(names.into_iter().map(|name| format!("{below}/{name}")).collect())
 }
 
 /// The name of a file's object.

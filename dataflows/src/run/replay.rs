@@ -1,8 +1,8 @@
 //! `aisle replay`: the same run again from its two logs, every output byte compared.
 //!
 //! The configuration is the one that was recorded; the file on disk is not looked at. Outputs go to a folder of their own
-//! beside the data, are compared file by file, and are removed. Of history, the files in the data folder are compared; those
-//! elsewhere, or deleted by retention, are not.
+//! beside the data, are compared file by file, and are removed. Files of history are compared where they are: in the data
+//! folder, or where a configuration that is given says; those that retention deleted are not.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -17,16 +17,14 @@ use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
-use super::history::History;
+use super::history::{History, Kept};
 use super::inputs;
 use super::inquiry::Inquiry;
 use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::output::{ChangeFiles, Follow};
 use super::re_entry::ReEntries;
-#[cfg(feature = "history")]
-use crate::configuration::ArchiveSettings;
-use crate::configuration::Plan;
+use crate::configuration::{ArchiveSettings, Plan};
 
 pub mod messages;
 
@@ -56,7 +54,6 @@ pub enum Compared {
 }
 
 /// Where history is in a data folder, unless the configuration says otherwise.
-#[cfg(feature = "history")]
 const HISTORY: &str = "history";
 
 /// How long a line may be that is shown.
@@ -69,7 +66,8 @@ pub struct Replay<'a> {
     pub folder: &'a Path,
     /// Where the input files are, if not where they were.
     pub inputs: Option<&'a Path>,
-    /// A configuration that says where Kafka is, if there are topics to read, or logs in topics. Nothing else is taken of it.
+    /// A configuration that says where Kafka is, if there are topics to read, or logs in topics, and where history is, if not in
+    /// the data folder. Nothing else is taken of it.
     pub configuration: Option<&'a Path>,
     /// Worker threads.
     pub workers: usize,
@@ -79,49 +77,40 @@ pub struct Replay<'a> {
 pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared, RunError> {
     let folder = replay.folder;
     let scratch = folder.join("replay");
-    let mut names = Vec::new();
+    let given = replay.configuration.map(read_settings).transpose()?;
+    let here = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
+    let archive = given.map_or_else(|| here.clone(), |settings| settings.operation.archive);
+    let (mut names, mut kept) = (Vec::new(), None);
     let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
             std::fs::remove_dir_all(&scratch)?;
         }
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
-        let history = history_again(folder, &scratch, recorded, &mut names)?;
+        let run = super::recovery::run_of(recorded.first);
+        if recorded.plan.meaning.history.kept {
+            kept = Some(Kept::open(&archive, folder, run)?);
+        }
+        let history = History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?;
         let follower = history.as_ref().map(|history| history.follower(recorded.plan));
         Ok((Box::new(Again { files, history: follower }), history))
     })?;
     let compared = match replayed {
-        Replayed::Ended { ticks } => compare(folder, &scratch, &names, ticks)?,
+        Replayed::Ended { ticks } => compare(folder, &scratch, &names, kept.as_ref(), ticks)?,
         Replayed::Interrupted => Compared::Interrupted,
     };
     std::fs::remove_dir_all(&scratch)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    if let Some(kept) = kept.filter(|kept| kept.names.is_empty()) {
+        say(&format!(
+            "its history was not compared, since none of it is in {}; where it is elsewhere, give the run's --configuration",
+            kept.shown
+        ));
+    }
     Ok(compared)
 }
 
-/// History, if the run kept any in its data folder: written again beside the other outputs.
-#[cfg(feature = "history")]
-fn history_again(
-    folder: &Path,
-    scratch: &Path,
-    recorded: &Recorded<'_>,
-    names: &mut Vec<String>,
-) -> Result<Option<History>, RunError> {
-    let run = super::recovery::run_of(recorded.first);
-    let written = super::history::local_files(&folder.join(HISTORY), run)?;
-    names.extend(written.into_iter().map(|name| format!("{HISTORY}/{name}")));
-    let to = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
-    Ok(History::open(&to, scratch, recorded.plan, run, recorded.ticks, true)?)
-}
-
-#[cfg(not(feature = "history"))]
-fn history_again(_: &Path, _: &Path, recorded: &Recorded<'_>, _: &mut [String]) -> Result<Option<History>, RunError> {
-    let Recorded { first: _, plan: _, ticks: _ } = recorded;
-    Ok(None)
-}
-
 /// What a data folder recorded.
-#[cfg_attr(not(feature = "history"), allow(dead_code, reason = "history alone needs all of it"))]
 struct Recorded<'a> {
     /// The plan of its first tick.
     first: &'a Plan,
@@ -215,21 +204,37 @@ impl Publish for Again {
     }
 }
 
-fn compare(folder: &Path, scratch: &Path, names: &[String], ticks: u64) -> Result<Compared, RunError> {
-    let mut bytes = 0;
-    for name in names {
-        let (written, again) = (read(&folder.join(name))?, read(&scratch.join(name))?);
+fn compare(
+    folder: &Path,
+    scratch: &Path,
+    names: &[String],
+    kept: Option<&Kept>,
+    ticks: u64,
+) -> Result<Compared, RunError> {
+    type Pair = (String, Vec<u8>, Vec<u8>);
+    let changes = names.iter().map(|name| -> Result<Pair, RunError> {
+        Ok((name.clone(), read(&folder.join(name))?, read(&scratch.join(name))?))
+    });
+    let history = kept.into_iter().flat_map(|kept| kept.names.iter().map(move |name| (kept, name)));
+    let history = history.map(|(kept, name)| {
+        let path = kept.path(name);
+        Ok((format!("{}/{path}", kept.shown), kept.bytes(name)?, read(&scratch.join(HISTORY).join(path))?))
+    });
+    let (mut files, mut bytes) = (0, 0);
+    for compared in changes.chain(history) {
+        let (file, written, again) = compared?;
         // A run that was stopped may not have written its last ticks yet: it will when it goes on. More is a difference.
         let upto = written.len().min(again.len());
         let differs = written[..upto].iter().zip(&again[..upto]).position(|(left, right)| left != right);
         let byte = differs.or_else(|| (written.len() > again.len()).then_some(upto));
         if let Some(byte) = byte {
             let lines = Box::new([line_at(&written, byte), line_at(&again, byte)]);
-            return Ok(Compared::Differs { file: name.clone(), byte: byte as u64, lines });
+            return Ok(Compared::Differs { file, byte: byte as u64, lines });
         }
+        files += 1;
         bytes += written.len() as u64;
     }
-    Ok(Compared::Same { files: names.len(), bytes, ticks })
+    Ok(Compared::Same { files, bytes, ticks })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
@@ -242,8 +247,12 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     Ok(bytes)
 }
 
+/// The line that has the byte; of what is no text, some bytes from there.
 fn line_at(bytes: &[u8], byte: usize) -> String {
     let from = bytes[..byte.min(bytes.len())].iter().rposition(|each| *each == b'\n').map_or(0, |at| at + 1);
     let upto = bytes[from..].iter().position(|each| *each == b'\n').map_or(bytes.len(), |at| from + at);
-    String::from_utf8_lossy(&bytes[from..upto]).chars().take(LINE_CHARS_MAX).collect()
+    match std::str::from_utf8(&bytes[from..upto]) {
+        Ok(line) => line.chars().take(LINE_CHARS_MAX).collect(),
+        Err(_) => format!("{:02x?}", &bytes[byte.min(bytes.len())..][..16.min(bytes.len().saturating_sub(byte))]),
+    }
 }

@@ -101,6 +101,39 @@ fn every_sealed_minute_is_in_one_file() {
     assert!(files(&place.path("aisle-data")) == before, "a run that goes on where nothing is left writes nothing");
 }
 
+/// A replay compares history where a configuration says that it is, and says so where it found none.
+#[test]
+fn a_replay_compares_history_that_is_elsewhere() {
+    let place = place();
+    let configuration = fs::read_to_string(place.path("aisle.toml")).unwrap();
+    let elsewhere = configuration.replacen("[history]\n", "[history]\nto = \"kept/elsewhere\"\n", 1);
+    assert_ne!(configuration, elsewhere, "the configuration has a part for history");
+    fs::write(place.path("aisle.toml"), elsewhere).unwrap();
+    succeeds(&place.run_once(&[]));
+    let output = place.aisle(&["replay", "aisle-data"]);
+    succeeds(&output);
+    assert!(told(&output).contains("its history was not compared, since none of it is in aisle-data/history"));
+    assert!(!place.path("aisle-data/history").exists());
+    let with_it = ["replay", "aisle-data", "--configuration", "aisle.toml"];
+    let output = place.aisle(&with_it);
+    succeeds(&output);
+    assert!(!told(&output).contains("not compared"), "{}", told(&output));
+
+    let runs = fs::read_dir(place.path("aisle-data/kept/elsewhere")).unwrap();
+    let run = runs.map(|run| run.unwrap().path()).next().unwrap();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(run.join("variant_minutes")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let count = files.len() + 8;
+    assert!(files.len() > 2 && told(&output).contains(&format!(" bytes in {count} files are the same")));
+    let damaged = files.last().unwrap();
+    let mut bytes = fs::read(damaged).unwrap();
+    bytes[7] ^= 1;
+    fs::write(damaged, bytes).unwrap();
+    let name = damaged.file_name().unwrap().to_str().unwrap();
+    refuses(&place.aisle(&with_it), 3, &["kept/elsewhere/", name, "differs at byte 7\n"]);
+}
+
 /// A run that is killed again and again leaves the files that its logs say, to the byte: those of a run that computes
 /// everything again from them, into an empty store, with another number of workers.
 #[test]

@@ -87,8 +87,11 @@ fn killed_runs_and_a_store_that_was_away_leave_what_the_logs_say() {
     assert_eq!(running.end().0, Some(0));
     assert!(!place.path("aisle-data/checkpoints").exists() && !place.path("aisle-data/history").exists());
 
-    let replayed = store.aisle(&place, &["replay", "aisle-data"]);
+    let replayed = store.aisle(&place, &["replay", "aisle-data", "--configuration", "aisle.toml"]);
     succeeds(&replayed);
+    let told = told(&replayed);
+    let files = told.split(" bytes in ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    assert!(files > Some(8), "the files of history are compared, too: {told}");
     // Everything once more from the logs, where nothing was written before: the same answers.
     let configuration = fs::read_to_string(place.path("aisle.toml")).unwrap();
     fs::write(place.path("aisle.toml"), configuration.replace("/of/", "/again/")).unwrap();

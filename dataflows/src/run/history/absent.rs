@@ -52,3 +52,28 @@ impl History {
         match self {}
     }
 }
+
+/// What was kept of a run: nothing, since a folder with history can't be replayed by this build.
+pub struct Kept {
+    /// Where it would be.
+    pub shown: String,
+    /// None.
+    pub names: Vec<String>,
+}
+
+impl Kept {
+    /// Nothing.
+    pub fn open(archive: &ArchiveSettings, _: &Path, _: u64) -> Result<Kept, HistoryError> {
+        Ok(Kept { shown: archive.to.clone(), names: Vec::new() })
+    }
+
+    /// Never called: there is no such name.
+    pub fn bytes(&self, _: &str) -> Result<Vec<u8>, HistoryError> {
+        Err(HistoryError::NotBuilt)
+    }
+
+    /// Never called: there is no such name.
+    pub fn path(&self, name: &str) -> String {
+        name.to_owned()
+    }
+}
