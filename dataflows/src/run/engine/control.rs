@@ -68,6 +68,8 @@ pub struct Control(Arc<Shared>);
 
 struct Shared {
     process: usize,
+    /// Whether there is anybody to tell: without a cluster nothing of this is built, and nothing would be taken.
+    is_cluster: bool,
     words: Outlet<Word>,
     notices: Outlet<Notice>,
     pulses: Mutex<Pulses>,
@@ -110,6 +112,7 @@ impl Control {
     fn new(role: Role, workers: &Workers) -> Control {
         Control(Arc::new(Shared {
             process: workers.process,
+            is_cluster: workers.addresses.len() > 1,
             words: Outlet::default(),
             notices: Outlet::default(),
             pulses: Mutex::new(Pulses::new(&workers.addresses, workers.process)),
@@ -139,6 +142,9 @@ impl Control {
     /// Process 0 tells all which commands there are that it has not told; the first time also that there are none.
     pub fn tell_commands(&self) {
         let Role::First { commands, told, .. } = &self.0.role else { return };
+        if !self.0.is_cluster {
+            return;
+        }
         let mut told = lock(told);
         let untold = commands.from(told.unwrap_or(0));
         if untold.is_empty() && told.is_some() {
@@ -163,7 +169,10 @@ impl Control {
     /// Says that this process gets on, if its workers took what was said last and it is time to, and warns of neighbours that
     /// were not heard for long. To be called a few times a second.
     pub fn beat(&self) {
-        let Shared { process, words, notices, .. } = &*self.0;
+        let Shared { process, is_cluster, words, notices, .. } = &*self.0;
+        if !is_cluster {
+            return;
+        }
         let is_taken = if *process == 0 { notices.is_taken() } else { words.is_taken() };
         let now = Instant::now();
         let mut beat = lock(&self.0.beat);

@@ -97,7 +97,7 @@ mod tests {
             assert_eq!((pulses.beat(), pulses.heard(1)), (vec![], None));
         }
         let silent = Pulse::Silent { process: 2, address: "c:3".to_owned() };
-        assert_eq!(pulses.beat(), [silent.clone()]);
+        assert_eq!(pulses.beat(), std::slice::from_ref(&silent));
         assert_eq!((pulses.heard(1), pulses.beat()), (None, vec![]));
         assert_eq!(pulses.heard(2), Some(Pulse::Back { process: 2, address: "c:3".to_owned() }));
         assert_eq!(pulses.heard(2), None);
