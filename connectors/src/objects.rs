@@ -258,10 +258,16 @@ fn is_leftover(name: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// How often the client itself tries again, within some two seconds: who reads and writes here tells a store that is away, and
+/// tries again for as long as it takes.
+#[cfg(feature = "s3")]
+const CLIENT_RETRIES: usize = 4;
+
 #[cfg(feature = "s3")]
 fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
     let mut builder = object_store::aws::AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
+        .with_retry(object_store::RetryConfig { max_retries: CLIENT_RETRIES, ..object_store::RetryConfig::default() })
         .with_conditional_put(object_store::aws::S3ConditionalPut::ETagMatch);
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
