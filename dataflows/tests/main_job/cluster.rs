@@ -42,6 +42,28 @@ fn two_at_work() -> (Place, Vec<String>, [Running; 2]) {
     (place, addresses, [first, second])
 }
 
+/// Two processes whose sources have ended, with dead letters.
+struct AtTheEnd {
+    place: Place,
+    /// Of the letter of `facts/0` that [`MENDED`] mends.
+    offset: u64,
+    addresses: Vec<String>,
+    first: Running,
+    second: Running,
+    /// Where the first one serves.
+    url: String,
+}
+
+fn two_at_the_end() -> AtTheEnd {
+    let (place, offset) = dead_letters::place();
+    let addresses = write_hosts(&place);
+    let second = place.start(&process("1", &[]));
+    let mut first = place.start(&process("0", &[]));
+    let line = first.wait_for("every source has ended; serving on ");
+    let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    AtTheEnd { place, offset, addresses, first, second, url }
+}
+
 /// Two processes with two workers each, ten times over several histories: what they write replays, in one process with
 /// another number of workers, to the same bytes.
 #[test]
@@ -153,12 +175,7 @@ fn a_failure_of_one_process_is_told_by_that_one() {
 /// Letters enter again where their partition is read: `facts/0`, the third of four workers', by the second process.
 #[test]
 fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_their_source_was() {
-    let (place, offset) = dead_letters::place();
-    write_hosts(&place);
-    let mut second = place.start(&process("1", &[]));
-    let mut first = place.start(&process("0", &[]));
-    let line = first.wait_for("every source has ended; serving on ");
-    let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let AtTheEnd { place, offset, mut first, mut second, url, .. } = two_at_the_end();
     let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
     fs::write(place.path("mended.ndjson"), letter.to_string()).unwrap();
     succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"]));
@@ -194,12 +211,7 @@ fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_the
 
 #[test]
 fn a_process_that_is_killed_while_all_begin_anew_is_named_and_nothing_is_lost() {
-    let (place, offset) = dead_letters::place();
-    let addresses = write_hosts(&place);
-    let second = place.start(&process("1", &[]));
-    let mut first = place.start(&process("0", &[]));
-    let line = first.wait_for("every source has ended; serving on ");
-    let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let AtTheEnd { place, offset, addresses, first, second, url } = two_at_the_end();
     // It can't hear what it is told before it is killed.
     second.signal("STOP");
     let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
@@ -238,12 +250,7 @@ fn a_frozen_process_is_told_and_the_run_goes_on_when_it_does() {
 #[test]
 fn beside_a_frozen_process_one_interrupt_is_enough() {
     for begins_anew in [false, true] {
-        let (place, offset) = dead_letters::place();
-        let addresses = write_hosts(&place);
-        let second = place.start(&process("1", &[]));
-        let mut first = place.start(&process("0", &[]));
-        let line = first.wait_for("every source has ended; serving on ");
-        let url = line.split(" on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let AtTheEnd { place, offset, addresses, mut first, second, url } = two_at_the_end();
         second.signal("STOP");
         let waited_for = format!("process 1 ({}) ", addresses[1]);
         if begins_anew {
