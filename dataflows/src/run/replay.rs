@@ -88,10 +88,17 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
         let run = super::recovery::run_of(recorded.first);
-        if recorded.plan.meaning.history.kept {
-            kept = Some(Kept::open(&archive, folder, run)?);
-        }
-        let history = History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?;
+        let history = match recorded.plan.meaning.history.kept {
+            true if cfg!(feature = "history") => {
+                kept = Some(Kept::open(&archive, folder, run)?);
+                History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?
+            }
+            true => {
+                say("its history is not compared: that needs a build with the feature `history`");
+                None
+            }
+            false => None,
+        };
         let follower = history.as_ref().map(|history| history.follower(recorded.plan));
         Ok((Box::new(Again { files, history: follower }), history))
     })?;
