@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use dataflows::run::memory;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,6 +111,10 @@ pub(crate) struct Arguments {
     /// How often everything is run. Figures are medians.
     #[arg(long, default_value_t = 1)]
     pub(crate) rounds: usize,
+    /// Memory that each process takes before it measures, in MiB, as `aisle run --reserve-mib` does [default: 6144, or a
+    /// third of what is free].
+    #[arg(long)]
+    pub(crate) reserve_mib: Option<u64>,
     /// Run one of them in this process, and give its figures as JSON: what a round does for each.
     #[arg(long, value_enum, hide = true)]
     pub(crate) only: Option<Competitor>,
@@ -125,6 +130,12 @@ impl Arguments {
             Some(rate) => (rate * self.seconds) as u64,
             None => self.events.unwrap_or(otherwise),
         }
+    }
+
+    /// How much memory is taken beforehand.
+    pub(crate) fn reserved_mib(&self) -> u64 {
+        let free = memory::available_mib().unwrap_or(0) / 3;
+        self.reserve_mib.unwrap_or(if free < memory::RESERVE_MIN_MIB { 0 } else { free.min(6_144) })
     }
 
     /// Who does the job in each round, in turn.

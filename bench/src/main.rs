@@ -18,8 +18,10 @@ mod specification;
 mod topics;
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use dataflows::run::memory;
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Competitor, Domain};
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
 
 /// Measures one of them in this process, and prints its figures as JSON.
 fn measure(arguments: &Arguments, competitor: Competitor) -> Result<(), Box<dyn std::error::Error>> {
+    memory::reserve(arguments.reserved_mib(), &AtomicBool::new(false), |_| {})?;
     let figures = match arguments.domain {
         Domain::Experiments => experiments::measure(arguments, competitor)?,
         Domain::Inventory => inventory::measure(arguments, competitor)?,

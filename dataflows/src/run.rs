@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod inquiry;
 pub mod job;
 pub mod logs;
+pub mod memory;
 pub mod output;
 mod password;
 pub mod progress;

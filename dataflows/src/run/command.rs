@@ -13,9 +13,10 @@ use super::brokers::Brokers;
 use super::dead_letters::{DeadLettersCommand, DeadLettersError};
 use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
+use super::memory::ReserveError;
 use super::replay::{Compared, Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
-use super::{drawing, inputs};
+use super::{drawing, inputs, memory};
 use crate::configuration::check;
 
 /// Incrementally maintained, mutually consistent views of experiments and inventory, from two durable logs.
@@ -130,6 +131,9 @@ struct RunArguments {
     /// Event time per wall time, each source from its own first event [default: as fast as it goes].
     #[arg(long)]
     speed: Option<f64>,
+    /// Take so much memory before the run begins, in MiB, so that state which grows does not wait for the system.
+    #[arg(long, default_value_t = 0)]
+    reserve_mib: u64,
 }
 
 /// Runs the command line.
@@ -166,6 +170,7 @@ fn listen_for_interrupts(interrupted: &Arc<AtomicBool>) {
 enum Failure {
     Usage(String),
     DeadLetters(DeadLettersError),
+    Memory(ReserveError),
     Run(RunError),
     Subscribe(SubscribeError),
 }
@@ -196,6 +201,7 @@ impl Failure {
             Failure::Run(error) => (error, 1),
             Failure::DeadLetters(error) => (error, if error.is_usage() { 2 } else { 1 }),
             Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
+            Failure::Memory(error) => (error, if error.is_usage() { 2 } else { 1 }),
             Failure::Subscribe(error) => (error, 1),
         };
         let mut text = error.to_string();
@@ -216,7 +222,13 @@ impl Failure {
 fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
     match what {
         What::Run(arguments) => {
+            let reserve_mib = arguments.reserve_mib;
             let options = arguments.options()?;
+            // Mistakes in it are told before anybody waits.
+            read_settings(&options.configuration)?;
+            if !reserved(reserve_mib, interrupted)? {
+                return Ok(ExitCode::SUCCESS);
+            }
             Ok(match run(&options, interrupted)? {
                 Ended::Well => ExitCode::SUCCESS,
                 Ended::NotConserved => ExitCode::from(3),
@@ -262,6 +274,23 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             print(&drawing::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Takes memory; says whether that was not interrupted.
+fn reserved(mib: u64, interrupted: &AtomicBool) -> Result<bool, Failure> {
+    let told = |done| say(&format!("taking memory: {done} of {mib} MiB"));
+    match memory::reserve(mib, interrupted, told) {
+        Ok(false) => {
+            say("interrupted while taking memory; nothing was begun");
+            Ok(false)
+        }
+        Ok(true) if mib > 0 => {
+            say(&format!("{mib} MiB of memory are taken"));
+            Ok(true)
+        }
+        Ok(true) => Ok(true),
+        Err(error) => Err(Failure::Memory(error)),
     }
 }
 
@@ -329,6 +358,7 @@ impl RunArguments {
             fresh: false,
             speed: None,
             replay_all: false,
+            reserve_mib: 0,
         }
     }
 

@@ -163,6 +163,24 @@ fn an_interrupted_run_ends_at_once_and_goes_on_when_it_is_started_again() {
 }
 
 #[test]
+fn memory_is_taken_before_the_run_or_nothing_is_begun() {
+    let place = Place::new();
+    refuses(&place.run_once(&["--reserve-mib", "63"]), 2, &["--reserve-mib 63", "at least 64"]);
+    refuses(&place.run_once(&["--reserve-mib", "99999999"]), 1, &["--reserve-mib 99999999", "are free; ask for less"]);
+    assert!(!place.path("aisle-data").exists(), "nothing was begun");
+    let mut running = place.start(&["run", "aisle.toml", "--reserve-mib", "256"]);
+    running.wait_for("256 MiB of memory are taken");
+    running.wait_for("every source has ended; serving on http://");
+    let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = resident.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes >= 256 << 10, "{kilobytes}");
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    succeeds(&place.aisle(&["replay", "aisle-data"]));
+}
+
+#[test]
 fn a_second_run_over_the_same_folder_is_told_who_has_it() {
     let place = Place::new();
     let mut first = place.start(&["run", "aisle.toml"]);
