@@ -12,7 +12,6 @@
 //!   key is absent from its tick on; its memory is freed later, a bounded number of keys a tick.
 //! * Behind a fold that retires stand only folds, because at restore it re-emits the rows of the keys it still holds.
 
-mod fetch;
 mod folding;
 mod operator;
 mod outlet;
@@ -114,6 +113,13 @@ pub trait Fold: 'static {
     fn retire(&self, state: &mut Self::State, key: &Self::Key, now: &Now<'_>) -> bool {
         let _ = (state, key, now);
         false
+    }
+    /// How many steps from a state the memory lies that it owns elsewhere: none, if it owns none to speak of.
+    const FETCHED: u8 = 0;
+    /// Asks for the memory of that step, beginning with 0, which a change of the state will need
+    /// ([`fetch`](crate::fetch)). What an earlier step asked for is there by now.
+    fn fetch(&self, state: &Self::State, step: u8) {
+        let _ = (state, step);
     }
     /// What a state owns on the heap, in bytes: for the printed memory only.
     fn heap_bytes(&self, state: &Self::State) -> usize {

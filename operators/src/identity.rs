@@ -4,6 +4,8 @@
 //! their content, for as long as their event time is not behind a bound that follows the watermark. An entry behind the
 //! bound counts as absent, whenever the sweep removes it: so the sweep may take its time, and the answer stays exact.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -15,6 +17,7 @@ use crate::fold::FoldGauge;
 use crate::record::Identity;
 use crate::shard::{SHARDS, shard_of_hash};
 use crate::time::TimeMs;
+use table::{IdTable, VACANT_MS};
 
 /// What a set says of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,12 @@ struct Seen {
     event_time_ms: TimeMs,
 }
 
-type Table = HashMap<u128, Seen, BuildHasherDefault<Low>>;
+impl Seen {
+    /// A time at the very end of time, which no record has, is taken for the millisecond behind it.
+    fn new(content: u64, event_time_ms: TimeMs) -> Self {
+        Seen { content, event_time_ms: event_time_ms.max(VACANT_MS + 1) }
+    }
+}
 
 /// How many tables the ids are spread over: one is swept a tick, so that no tick pays for all, and no growth copies all.
 const TABLES: usize = 64;
@@ -57,7 +65,7 @@ const TABLES: usize = 64;
 /// The identities of one partition and group (or of one virtual shard of them).
 #[derive(Debug)]
 pub struct Identities {
-    tables: Vec<Table>,
+    tables: Vec<IdTable>,
     sweep_next: usize,
     streams: HashMap<u128, Intervals, BuildHasherDefault<Low>>,
     saving: Option<Saving>,
@@ -75,7 +83,7 @@ struct Saving {
 impl Default for Identities {
     fn default() -> Self {
         Identities {
-            tables: (0..TABLES).map(|_| Table::default()).collect(),
+            tables: (0..TABLES).map(IdTable::new).collect(),
             sweep_next: 0,
             streams: HashMap::default(),
             saving: None,
@@ -95,39 +103,41 @@ impl Identities {
                 }
             }
             Identity::Id { id, content } => {
-                let seen = Seen { content, event_time_ms };
+                let seen = Seen::new(content, event_time_ms);
                 let table = table_of(id);
                 let saving = self.saving.as_mut().filter(|saving| table >= saving.next);
-                match self.tables[table].entry(id) {
-                    hashbrown::hash_map::Entry::Vacant(vacant) => {
+                match self.tables[table].get_or_insert(id, seen) {
+                    None => {
                         if let Some(saving) = saving {
                             saving.put_by.entry(id).or_insert(None);
                         }
-                        vacant.insert(seen);
                         Admission::New
                     }
-                    hashbrown::hash_map::Entry::Occupied(mut known) => {
-                        if known.get().event_time_ms < absent_before_ms {
-                            if let Some(saving) = saving {
-                                saving.put_by.entry(id).or_insert(Some(*known.get()));
-                            }
-                            known.insert(seen);
-                            Admission::New
-                        } else if known.get().content == content {
-                            Admission::Duplicate
-                        } else {
-                            Admission::Conflict
+                    Some(known) if known.event_time_ms < absent_before_ms => {
+                        if let Some(saving) = saving {
+                            saving.put_by.entry(id).or_insert(Some(*known));
                         }
+                        *known = seen;
+                        Admission::New
                     }
+                    Some(known) if known.content == content => Admission::Duplicate,
+                    Some(_) => Admission::Conflict,
                 }
             }
+        }
+    }
+
+    /// Asks for the memory that an identity needs soon.
+    pub(crate) fn fetch(&self, identity: Identity) {
+        if let Identity::Id { id, .. } = identity {
+            self.tables[table_of(id)].fetch(id);
         }
     }
 
     /// Whether an id was seen with other content, without remembering anything.
     pub fn conflicts(&self, identity: Identity, absent_before_ms: TimeMs) -> bool {
         let Identity::Id { id, content } = identity else { return false };
-        let known = self.tables[table_of(id)].get(&id);
+        let known = self.tables[table_of(id)].get(id);
         known.is_some_and(|known| known.event_time_ms >= absent_before_ms && known.content != content)
     }
 
@@ -138,11 +148,8 @@ impl Identities {
         }
         let table = &mut self.tables[self.sweep_next];
         self.sweep_next = (self.sweep_next + 1) % TABLES;
-        if !table.is_empty() {
-            table.retain(|_, seen| seen.event_time_ms >= absent_before_ms);
-            if table.capacity() > 1_024 && table.len() < table.capacity() / 8 {
-                table.shrink_to(table.len() * 2);
-            }
+        if table.len() > 0 {
+            table.retain(|seen| seen.event_time_ms >= absent_before_ms);
         }
     }
 
@@ -172,9 +179,9 @@ impl Identities {
                 let coded: &mut Vec<u8> = &mut by_shard[(identity_shard(id) - first) as usize];
                 *coded = encode(&Remembered::Id(id, seen), std::mem::take(coded));
             };
-            for (id, seen) in &self.tables[saving.next] {
-                if !saving.put_by.contains_key(id) {
-                    put(*id, *seen);
+            for (id, seen) in self.tables[saving.next].iter() {
+                if !saving.put_by.contains_key(&id) {
+                    put(id, seen);
                 }
             }
             let table = saving.next;
@@ -204,7 +211,9 @@ impl Identities {
     pub fn restore(&mut self, mut coded: &[u8]) {
         while !coded.is_empty() {
             match decode(&mut coded) {
-                Remembered::Id(id, seen) => drop(self.tables[table_of(id)].insert(id, seen)),
+                Remembered::Id(id, seen) => {
+                    self.tables[table_of(id)].get_or_insert(id, seen);
+                }
                 Remembered::Stream(stream, intervals) => drop(self.streams.insert(stream, intervals)),
             }
         }
@@ -212,7 +221,7 @@ impl Identities {
 
     /// Ids remembered now, and sequence intervals.
     pub fn len(&self) -> (usize, usize) {
-        (self.tables.iter().map(Table::len).sum(), self.streams.values().map(Intervals::len).sum())
+        (self.tables.iter().map(IdTable::len).sum(), self.streams.values().map(Intervals::len).sum())
     }
 
     /// Whether nothing is remembered.
@@ -222,7 +231,7 @@ impl Identities {
 
     /// Resident bytes, by capacity.
     pub fn bytes(&self) -> usize {
-        let ids: usize = self.tables.iter().map(|table| table.capacity() * (size_of::<(u128, Seen)>() + 1)).sum();
+        let ids: usize = self.tables.iter().map(IdTable::bytes).sum();
         ids + self.streams.values().map(|intervals| 64 + intervals.len() * 24).sum::<usize>()
     }
 
@@ -322,7 +331,8 @@ mod tests {
 
     /// What is remembered, without regard to where.
     fn contents(identities: &Identities) -> (BTreeMap<u128, (u64, TimeMs)>, BTreeMap<u128, Intervals>) {
-        let ids = identities.tables.iter().flatten().map(|(id, seen)| (*id, (seen.content, seen.event_time_ms)));
+        let ids =
+            identities.tables.iter().flat_map(IdTable::iter).map(|(id, seen)| (id, (seen.content, seen.event_time_ms)));
         (ids.collect(), identities.streams.iter().map(|(stream, intervals)| (*stream, intervals.clone())).collect())
     }
 

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod disk;
 pub mod emit;
 pub mod feed;
+pub mod fetch;
 pub mod fold;
 pub mod framed_log;
 pub mod health;

@@ -88,6 +88,16 @@ pub fn minute_of_unit(
     new: Option<&UnitValue>,
     give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
 ) {
+    if let (Some(old), Some(new)) = (old, new)
+        && let (UnitSays::ExposedMinute(_, _, minute, was), UnitSays::ExposedMinute(_, _, new_minute, is)) =
+            (&old.says, &new.says)
+        && (old.counts_for, minute) == (new.counts_for, new_minute)
+    {
+        // The commonest change: one more event in a minute that was active.
+        let mut delta = MinuteDelta { measures: *is, ..MinuteDelta::default() };
+        delta.measures.add(was, -1);
+        return give_minute(assignments, new.counts_for, *minute, delta, give);
+    }
     for (UnitValue { counts_for, says }, diff) in signed(old, new) {
         let mut delta = MinuteDelta::default();
         let minute = match says {
@@ -244,13 +254,23 @@ pub fn total_of_unit(
     new: Option<&UnitValue>,
     give: &mut dyn FnMut(VariantKey, Block),
 ) {
-    for (UnitValue { counts_for, says }, diff) in signed(old, new) {
-        let (UnitSays::Assigned(measures) | UnitSays::Exposed(_, measures)) = says else { continue };
-        let variants = assignments.variants(*counts_for);
-        if !variants.is_empty() {
-            let block = Block::of(measures, diff);
-            variants.iter().for_each(|variant| give(*variant, block));
+    let totals = |value: Option<&UnitValue>, diff| {
+        let UnitValue { counts_for, says: UnitSays::Assigned(measures) | UnitSays::Exposed(_, measures) } = value?
+        else {
+            return None;
+        };
+        Some((*counts_for, Block::of(measures, diff)))
+    };
+    let mut give = |(counts_for, block): (VariantList, Block)| {
+        assignments.variants(counts_for).iter().for_each(|variant| give(*variant, block));
+    };
+    match (totals(old, -1), totals(new, 1)) {
+        // The commonest change: the sums of a unit that was there.
+        (Some((counts_for, mut block)), Some((same, came))) if counts_for == same => {
+            block.add(&came);
+            give((counts_for, block));
         }
+        (left, came) => left.into_iter().chain(came).for_each(give),
     }
 }
 

@@ -8,11 +8,13 @@
 //!
 //! A unit's rows also bring the minutes and starts of its sessions within exposed experiments, for the minute rollups.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
+use operators::fetch::{fetch, fetch_slice};
 use operators::fold::{Fold, Now, Wake};
 use operators::release::Released;
 use operators::time::{PLUS_INFINITY, TimeMs, minute_end_ms, minute_of};
@@ -34,14 +36,14 @@ pub struct UnitKey {
     pub unit: Name,
 }
 
-/// What a unit needs of an event. The last three matter where an exposed experiment has the unit.
+/// What a unit needs of an event. The last two matter where an exposed experiment has the unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UnitEvent {
     /// What happened.
     pub happening: Happening,
     /// When.
     pub event_time_ms: TimeMs,
-    /// The session; empty where no exposed experiment has the unit.
+    /// The session.
     pub session: Name,
     /// An exposure's experiment.
     pub experiment: Option<u16>,
@@ -54,6 +56,9 @@ pub struct UnitState {
     seen: bool,
     #[serde(skip)]
     counts_for: Option<VariantList>,
+    /// Whether some exposed experiment has the unit, once that was asked: a hash for each of them.
+    #[serde(skip)]
+    may_be_exposed: Option<bool>,
     exposed: Option<Box<ExposedState>>,
 }
 
@@ -64,15 +69,16 @@ struct ExposedState {
     due_ms: TimeMs,
     /// Events whose minute is not sealed.
     pending: Vec<UnitEvent>,
-    /// Its sessions: each one's last event.
-    sessions: BTreeMap<Name, TimeMs>,
+    /// Its sessions: each one's last event. Flat, as all maps here: there are few of them in most units, and a node of a
+    /// tree would be larger than all else that is kept of one.
+    sessions: LiteMap<Name, TimeMs>,
     /// By experiment.
-    exposures: BTreeMap<u16, Exposure>,
+    exposures: LiteMap<u16, Exposure>,
 }
 
 impl Default for ExposedState {
     fn default() -> Self {
-        let (pending, sessions, exposures) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (pending, sessions, exposures) = (Vec::new(), LiteMap::new(), LiteMap::new());
         ExposedState { due_ms: PLUS_INFINITY, pending, sessions, exposures }
     }
 }
@@ -93,7 +99,41 @@ struct Exposure {
     counts_for: Option<VariantList>,
     settled: Measures,
     /// Sessions with a settled event that counts: the first such event.
-    started: BTreeMap<Name, TimeMs>,
+    started: LiteMap<Name, TimeMs>,
+}
+
+impl Exposure {
+    /// What the unit shows in this experiment: called twice for each tick that touches the unit, so it allocates nothing
+    /// where little is pending.
+    fn says(&self, number: u16, pending: &[UnitEvent], mut say: impl FnMut(UnitSays)) {
+        let mut counted: SmallVec<[&UnitEvent; 24]> =
+            pending.iter().filter(|event| event.event_time_ms >= self.first_ms).collect();
+        counted.sort_unstable_by(|one, other| {
+            one.session.cmp(&other.session).then(one.event_time_ms.cmp(&other.event_time_ms))
+        });
+        let start = |session: &Name, first_ms| UnitSays::ExposedStart(number, session.clone(), minute_of(first_ms));
+        let mut total = self.settled;
+        let mut settled = self.started.iter().peekable();
+        for of_session in counted.chunk_by(|one, next| one.session == next.session) {
+            let (session, first_ms) = (&of_session[0].session, of_session[0].event_time_ms);
+            while let Some((name, first_ms)) = settled.next_if(|(name, _)| *name < session) {
+                say(start(name, *first_ms));
+            }
+            let settled_ms = settled.next_if(|(name, _)| *name == session).map(|(_, first_ms)| *first_ms);
+            say(start(session, settled_ms.map_or(first_ms, |settled_ms| settled_ms.min(first_ms))));
+            let minute = |event: &UnitEvent| minute_of(event.event_time_ms);
+            for of_minute in of_session.chunk_by(|one, next| minute(one) == minute(next)) {
+                let mut measures = Measures::default();
+                for Happening { kind, quantity, value } in of_minute.iter().map(|event| event.happening) {
+                    measures.add(&Measures::of(kind, quantity, value), 1);
+                }
+                total.add(&measures, 1);
+                say(UnitSays::ExposedMinute(number, session.clone(), minute(of_minute[0]), measures));
+            }
+        }
+        settled.for_each(|(name, first_ms)| say(start(name, *first_ms)));
+        say(UnitSays::Exposed(number, total));
+    }
 }
 
 /// A row of a unit.
@@ -160,10 +200,9 @@ impl Fold for UnitsFold {
         if unit.is_empty() || self.assignments.catalog().experiments_of(*tenant).is_empty() {
             return;
         }
-        let exposed = self.exposed_experiment_has(*tenant, unit);
-        let session = if exposed { event.session.clone() } else { Name::default() };
         let happening = Happening { kind: *kind, quantity: *quantity, value: *value };
-        let unit_event = UnitEvent { happening, event_time_ms: *event_time_ms, session, experiment: *experiment };
+        let (event_time_ms, session, experiment) = (*event_time_ms, event.session.clone(), *experiment);
+        let unit_event = UnitEvent { happening, event_time_ms, session, experiment };
         post(UnitKey { tenant: *tenant, unit: unit.clone() }, unit_event);
     }
 
@@ -171,7 +210,8 @@ impl Fold for UnitsFold {
         state.seen = true;
         state.counts_for.get_or_insert_with(|| self.assignments.assigned(key.tenant, &key.unit));
         state.total.count(event.happening);
-        if event.session.is_empty() {
+        let asked = || self.exposed_experiment_has(key.tenant, &key.unit);
+        if event.session.is_empty() || !*state.may_be_exposed.get_or_insert_with(asked) {
             return;
         }
         let exposed = state.exposed.get_or_insert_default();
@@ -204,26 +244,7 @@ impl Fold for UnitsFold {
         for (number, exposure) in &exposed.exposures {
             let found = || self.assignments.of_experiment(*number, &key.unit);
             let counts_for = exposure.counts_for.unwrap_or_else(found);
-            let mut say = |says| values.push(UnitValue { counts_for, says });
-            let mut total = exposure.settled;
-            let mut minutes: BTreeMap<(&Name, i64), Measures> = BTreeMap::new();
-            let mut started: BTreeMap<&Name, TimeMs> =
-                exposure.started.iter().map(|(name, first_ms)| (name, *first_ms)).collect();
-            for event in exposed.pending.iter().filter(|event| event.event_time_ms >= exposure.first_ms) {
-                let Happening { kind, quantity, value } = event.happening;
-                let measures = Measures::of(kind, quantity, value);
-                total.add(&measures, 1);
-                minutes.entry((&event.session, minute_of(event.event_time_ms))).or_default().add(&measures, 1);
-                let first_ms = started.entry(&event.session).or_insert(event.event_time_ms);
-                *first_ms = event.event_time_ms.min(*first_ms);
-            }
-            say(UnitSays::Exposed(*number, total));
-            for ((session, minute), measures) in minutes {
-                say(UnitSays::ExposedMinute(*number, session.clone(), minute, measures));
-            }
-            for (session, first_ms) in started {
-                say(UnitSays::ExposedStart(*number, session.clone(), minute_of(first_ms)));
-            }
+            exposure.says(*number, &exposed.pending, |says| values.push(UnitValue { counts_for, says }));
         }
     }
 
@@ -252,7 +273,11 @@ impl Fold for UnitsFold {
                 return true;
             }
             let Happening { kind, quantity, value } = event.happening;
-            for exposure in exposures.values_mut().filter(|exposure| event.event_time_ms >= exposure.first_ms) {
+            for exposure in exposures
+                .iter_mut()
+                .map(|(_, exposure)| exposure)
+                .filter(|exposure| event.event_time_ms >= exposure.first_ms)
+            {
                 exposure.settled.add(&Measures::of(kind, quantity, value), 1);
                 let first_ms = exposure.started.entry(event.session.clone()).or_insert(event.event_time_ms);
                 *first_ms = event.event_time_ms.min(*first_ms);
@@ -262,7 +287,7 @@ impl Fold for UnitsFold {
         exposed.sessions.retain(|session, last_ms| {
             let kept = watermark_ms < last_ms.saturating_add(self.keep_ms);
             if !kept {
-                for exposure in exposures.values_mut() {
+                for (_, exposure) in exposures.iter_mut() {
                     exposure.started.remove(session);
                 }
             }
@@ -272,14 +297,32 @@ impl Fold for UnitsFold {
         false
     }
 
+    /// What a unit shows in exposed experiments is read from two steps away: the lists, and what is in them.
+    const FETCHED: u8 = 2;
+
+    fn fetch(&self, state: &UnitState, step: u8) {
+        let Some(exposed) = state.exposed.as_deref() else { return };
+        if step == 0 {
+            return fetch(exposed);
+        }
+        fetch_slice(&exposed.pending);
+        exposed.sessions.first().into_iter().for_each(|(session, _)| fetch(session));
+        exposed.exposures.first().into_iter().for_each(|(_, exposure)| fetch(exposure));
+    }
+
     fn heap_bytes(&self, state: &UnitState) -> usize {
         let total = state.total.heap_bytes();
         let Some(exposed) = &state.exposed else { return total };
-        let exposures: usize = exposed.exposures.values().map(|exposure| 128 + exposure.started.len() * 48).sum();
+        let session = size_of::<(Name, TimeMs)>();
+        let exposures: usize = exposed
+            .exposures
+            .values()
+            .map(|exposure| size_of::<(u16, Exposure)>() + exposure.started.len() * session)
+            .sum();
         total
             + size_of::<ExposedState>()
             + exposed.pending.capacity() * size_of::<UnitEvent>()
-            + exposed.sessions.len() * 48
+            + exposed.sessions.len() * session
             + exposures
     }
 }

@@ -76,7 +76,8 @@ impl<F: Fold> Folding<F> {
             for burst in block.chunks(BURST) {
                 burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
                 burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
-                for Posting { hash, key, event, .. } in burst {
+                let mut places = [Place::default(); BURST];
+                for (Posting { hash, key, .. }, place) in burst.iter().zip(&mut places) {
                     let make = || {
                         (
                             key.clone(),
@@ -88,7 +89,10 @@ impl<F: Fold> Folding<F> {
                             },
                         )
                     };
-                    let place = self.table.locate(*hash, key, make);
+                    *place = self.table.locate(*hash, key, make);
+                }
+                self.fetch_behind(places[..burst.len()].iter().copied());
+                for (Posting { event, .. }, place) in burst.iter().zip(places) {
                     self.touch(place, mark.tick);
                     let (key, entry) = self.table.get_mut(place).expect("it was located just now");
                     self.fold.apply(&mut entry.state, key, event);
@@ -104,6 +108,15 @@ impl<F: Fold> Folding<F> {
         self.reached.clear();
         self.reached.extend_from_slice(&mark.reached);
         self.retire_due();
+    }
+
+    /// Asks for the memory that the states at these places own elsewhere.
+    fn fetch_behind(&self, places: impl Iterator<Item = Place> + Clone) {
+        for step in 0..F::FETCHED {
+            for state in places.clone().filter_map(|place| self.table.get(place)).map(|entry| &entry.state) {
+                self.fold.fetch(state, step);
+            }
+        }
     }
 
     /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on,
@@ -149,6 +162,7 @@ impl<F: Fold> Folding<F> {
         let touched = std::mem::take(&mut self.touched);
         for burst in touched.chunks(BURST) {
             burst.iter().for_each(|(place, ..)| self.table.fetch_place(*place));
+            self.fetch_behind(burst.iter().map(|(place, ..)| *place));
             for &(place, from, upto) in burst {
                 let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
                 self.fold.seal(&mut entry.state, key, &now);

@@ -5,11 +5,11 @@
 //! first all index words are asked for, then all entries, and only then is anything read that has to be waited for, so that
 //! the cache misses of many keys overlap.
 
-use super::fetch::fetch;
+use crate::fetch::fetch;
 use crate::shard::{SHARDS, shard_of_hash};
 
 /// Where an entry lies: its shard, and its place in the shard's slab. Stable until the entry is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) shard: u16,
     pub(super) slot: u32,
@@ -136,6 +136,10 @@ impl<K: Eq, V> Table<K, V> {
         insert(&mut table.index, hash, slot);
         table.len += 1;
         Place { shard, slot }
+    }
+
+    pub(super) fn get(&self, place: Place) -> Option<&V> {
+        self.shards[place.shard as usize].slab.get(place.slot).map(|(_, _, value)| value)
     }
 
     pub(super) fn get_mut(&mut self, place: Place) -> Option<(&K, &mut V)> {

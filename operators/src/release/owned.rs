@@ -10,6 +10,7 @@ use super::{Aside, LatePolicy, Pending, Released, Why};
 use crate::binding::{Binding, Status};
 use crate::checkpoint::{self, Place, Save, decode, encode};
 use crate::feed::Feed;
+use crate::fetch::fetch;
 use crate::identity::Identities;
 use crate::judge::{Judge, Rules, Timeliness};
 use crate::record::{Batch, Header, Item, Record, Rejection};
@@ -122,6 +123,31 @@ pub(super) struct Out<A, B, C> {
     pub(super) pending: C,
 }
 
+/// How many items ahead memory is asked for: another core wrote them a while ago.
+const ITEMS_AHEAD: usize = 8;
+
+/// How many items ahead it is asked for what is remembered of their identities.
+const IDENTITIES_AHEAD: usize = 4;
+
+/// The items of a batch, each with its place in it.
+struct Numbered<R> {
+    place: usize,
+    items: std::vec::IntoIter<Item<R>>,
+}
+
+impl<R> Iterator for Numbered<R> {
+    type Item = (usize, Item<R>);
+
+    fn next(&mut self) -> Option<(usize, Item<R>)> {
+        if let Some(ahead) = self.items.as_slice().get(ITEMS_AHEAD) {
+            fetch(ahead);
+        }
+        let place = self.place;
+        self.place += 1;
+        Some((place, self.items.next()?))
+    }
+}
+
 /// A partition that this worker owns.
 pub(super) struct Owned<R> {
     id: PartitionId,
@@ -135,7 +161,7 @@ pub(super) struct Owned<R> {
     judge: Judge,
     pub(super) identities: Vec<(GroupId, Identities)>,
     /// The batch at hand, without its items, and what is left of them.
-    batch: Option<(Batch<()>, std::iter::Enumerate<std::vec::IntoIter<Item<R>>>)>,
+    batch: Option<(Batch<()>, Numbered<R>)>,
     /// The next item and its place in that batch, where it lies beyond the bound.
     ahead: Option<(usize, Item<R>)>,
     /// The last two hold for the tick that is being released.
@@ -239,6 +265,7 @@ impl<R: Record> Owned<R> {
         C: FnMut(Pending<R>),
     {
         while self.reached < self.bound {
+            self.fetch_ahead();
             let next = self.ahead.take().or_else(|| self.batch.as_mut().and_then(|(_, items)| items.next()));
             match next {
                 Some((place, item)) if item.offset < self.bound => self.decide(place, item, watermarks, out),
@@ -253,11 +280,21 @@ impl<R: Record> Owned<R> {
                     }
                     let Some(batch) = self.feed.take_or_wait(|| wake.clone()) else { return false };
                     let (shell, items) = batch.divided();
-                    self.batch = Some((shell, items.into_iter().enumerate()));
+                    self.batch = Some((shell, Numbered { place: 0, items: items.into_iter() }));
                 }
             }
         }
         true
+    }
+
+    /// Asks for the memory that the identity of a later item will need.
+    fn fetch_ahead(&self) {
+        let later = self.batch.as_ref().and_then(|(_, items)| items.items.as_slice().get(IDENTITIES_AHEAD));
+        if let Some(Item { outcome: Ok((header, _)), .. }) = later
+            && let Some((_, identities)) = self.identities.iter().find(|(group, _)| *group == header.group)
+        {
+            identities.fetch(header.identity);
+        }
     }
 
     fn decide<A, B, C>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
