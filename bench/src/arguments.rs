@@ -135,7 +135,7 @@ impl Arguments {
     /// How much memory is taken beforehand.
     pub(crate) fn reserved_mib(&self) -> u64 {
         let free = memory::available_mib().unwrap_or(0) / 3;
-        self.reserve_mib.unwrap_or(if free < memory::RESERVE_MIN_MIB { 0 } else { free.min(6_144) })
+        self.reserve_mib.unwrap_or(free.min(6_144))
     }
 
     /// Who does the job in each round, in turn.

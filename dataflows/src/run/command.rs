@@ -201,7 +201,7 @@ impl Failure {
             Failure::Run(error) => (error, 1),
             Failure::DeadLetters(error) => (error, if error.is_usage() { 2 } else { 1 }),
             Failure::Subscribe(error @ SubscribeError::UnknownView { .. }) => (error, 2),
-            Failure::Memory(error) => (error, if error.is_usage() { 2 } else { 1 }),
+            Failure::Memory(error) => (error, 1),
             Failure::Subscribe(error) => (error, 1),
         };
         let mut text = error.to_string();

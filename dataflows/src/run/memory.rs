@@ -3,20 +3,25 @@
 //! State grows by touching memory for the first time, and each first touch is the system clearing pages, or, in a virtual
 //! machine that gives free memory back to its host, the host finding them: milliseconds for two megabytes where that is slow,
 //! which is as much as the engine takes for thousands of records. Who knows how much a run will hold takes it at the start
-//! (`aisle run --reserve-mib`): it is touched once, by all cores, and given to the allocator, which never gives it back.
-//! What is needed beyond it is taken as it is needed, as ever.
+//! (`aisle run --reserve-mib`): all cores allocate it, touch it, and give it back to the allocator, which is told to keep it.
+//! (Handing the allocator an area of its own would be simpler, but it uses up first what it has, a gibibyte of untouched
+//! memory.) What is needed beyond it is taken as it is needed, as ever.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use memmap2::MmapMut;
+use libmimalloc_sys::{mi_option_set, mi_option_t};
 
-/// How much is touched between two looks at whether the run was interrupted.
-const SHARE_BYTES: usize = 64 << 20;
+/// The allocator's `mi_option_purge_delay`, for which its binding has no name: for how many milliseconds memory has to be free
+/// before it is given back.
+const PURGE_DELAY: mi_option_t = 15;
 
-/// The least that the allocator takes at once.
-pub const RESERVE_MIN_MIB: u64 = 64;
+/// What is allocated at once, in MiB: with what the allocator adds, a whole fraction of what it parcels out.
+const BLOCK_MIB: u64 = 1;
+
+/// What the allocator adds, at most.
+const HEADER_BYTES: usize = 64 << 10;
 
 /// Every system that this runs on has pages of so many bytes, or larger ones.
 const PAGE_BYTES: usize = 4_096;
@@ -35,33 +40,6 @@ pub enum ReserveError {
         /// What there is.
         available_mib: u64,
     },
-    /// The allocator takes no less than that.
-    #[error("--reserve-mib {wanted_mib}: it must be 0 or at least {RESERVE_MIN_MIB}")]
-    TooLittle {
-        /// What was asked for.
-        wanted_mib: u64,
-    },
-    /// The system refuses.
-    #[error("could not take {wanted_mib} MiB of memory")]
-    Refused {
-        /// What was asked for.
-        wanted_mib: u64,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The allocator refuses.
-    #[error("the allocator could not use {wanted_mib} MiB of memory that it was given; ask for less, or for none")]
-    Unused {
-        /// What was asked for.
-        wanted_mib: u64,
-    },
-}
-
-impl ReserveError {
-    /// Whether the command line asks for something that cannot be.
-    pub fn is_usage(&self) -> bool {
-        matches!(self, ReserveError::TooLittle { .. })
-    }
 }
 
 /// Takes so much memory for the allocator of this process, which has to be mimalloc; says whether that was not interrupted.
@@ -70,49 +48,39 @@ pub fn reserve(wanted_mib: u64, interrupted: &AtomicBool, mut tell: impl FnMut(u
     if wanted_mib == 0 {
         return Ok(true);
     }
-    if wanted_mib < RESERVE_MIN_MIB {
-        return Err(ReserveError::TooLittle { wanted_mib });
-    }
     let available_mib = available_mib().unwrap_or(u64::MAX);
     if wanted_mib > available_mib {
         return Err(ReserveError::TooMuch { wanted_mib, available_mib });
     }
-    let refused = |source| ReserveError::Refused { wanted_mib, source };
-    let bytes = usize::try_from(wanted_mib << 20).map_err(|_| refused(std::io::ErrorKind::OutOfMemory.into()))?;
-    let mut memory = MmapMut::map_anon(bytes).map_err(refused)?;
-    // Where there are no huge pages, it works with small ones.
-    #[cfg(target_os = "linux")]
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    if !touch(&mut memory, interrupted, &mut tell) {
-        return Ok(false);
-    }
-    if give(memory) { Ok(true) } else { Err(ReserveError::Unused { wanted_mib }) }
+    keep_what_is_free();
+    Ok(touch(wanted_mib / BLOCK_MIB, interrupted, &mut tell))
 }
 
-/// Writes to every page, on all cores; says whether that was not interrupted.
-fn touch(memory: &mut [u8], interrupted: &AtomicBool, tell: &mut impl FnMut(u64)) -> bool {
+/// Allocates blocks and writes to every page of them, on all cores; says whether that was not interrupted.
+fn touch(blocks: u64, interrupted: &AtomicBool, tell: &mut impl FnMut(u64)) -> bool {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let shares = Mutex::new(memory.chunks_mut(SHARE_BYTES));
+    let begun = AtomicU64::new(0);
     let (done, touched) = mpsc::channel();
-    let work = |done: mpsc::Sender<usize>| {
-        while !interrupted.load(Ordering::Acquire) {
-            let Some(share) = shares.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
-            share.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 0);
+    let work = &|done: mpsc::Sender<Vec<u8>>| {
+        while !interrupted.load(Ordering::Acquire) && begun.fetch_add(1, Ordering::Relaxed) < blocks {
+            let mut block = vec![0; (BLOCK_MIB << 20) as usize - HEADER_BYTES];
+            block.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
             // Who listens ends after all who send.
-            let _ = done.send(share.len());
+            let _ = done.send(block);
         }
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let done = done.clone();
-            scope.spawn(|| work(done));
+            scope.spawn(move || work(done));
         }
         drop(done);
-        let (mut bytes, mut told) = (0, Instant::now());
-        for share in touched {
-            bytes += share;
+        // All are held until the last one is there: what was free again would be given out again.
+        let (mut held, mut told) = (Vec::new(), Instant::now());
+        for block in touched {
+            held.push(block);
             if told.elapsed() >= TOLD_EVERY {
-                tell((bytes >> 20) as u64);
+                tell(held.len() as u64 * BLOCK_MIB);
                 told = Instant::now();
             }
         }
@@ -120,29 +88,12 @@ fn touch(memory: &mut [u8], interrupted: &AtomicBool, tell: &mut impl FnMut(u64)
     !interrupted.load(Ordering::Acquire)
 }
 
-/// Gives memory to the allocator for good; says whether it took it.
+/// Tells the allocator to give nothing back to the system.
 #[allow(unsafe_code)]
-fn give(memory: MmapMut) -> bool {
-    let memory: &'static mut MmapMut = Box::leak(Box::new(memory));
-    let (start, bytes) = (memory.as_mut_ptr(), memory.len());
-    // It is there (committed), must not be unmapped or emptied in part (large), and holds nothing but zeros.
-    let (committed, large, zero, any_node, exclusive) = (true, true, true, -1, false);
-    // SAFETY: the mapping was leaked, so its pages stay mapped, readable and writable until the process ends; the only
-    // reference to them ends above, with the pointer taken from it, so whatever the allocator writes there is seen by nobody
-    // else. The mapping begins at a page: the allocator rounds it to its own bounds and refuses what is too small. It was
-    // written with zeros only. The last argument may be null: nobody wants the arena's name.
-    unsafe {
-        libmimalloc_sys::mi_manage_os_memory_ex(
-            start.cast_const().cast(),
-            bytes,
-            committed,
-            large,
-            zero,
-            any_node,
-            exclusive,
-            std::ptr::null_mut(),
-        )
-    }
+fn keep_what_is_free() {
+    // SAFETY: the call writes one of the allocator's settings, one word, which it reads whenever memory becomes free. It is called
+    // before a run has threads that free any. -1 is the documented value for never.
+    unsafe { mi_option_set(PURGE_DELAY, -1) }
 }
 
 /// What this process may still take, where the system tells.
@@ -179,24 +130,28 @@ mod tests {
         assert_eq!(group_room_mib("1000\n", "5000\n"), Some(0));
     }
 
+    /// A version of the allocator that numbers its settings otherwise is found out here.
     #[test]
-    fn every_share_is_touched_and_told() {
-        let mut memory = vec![1; 2 * SHARE_BYTES + 3 * PAGE_BYTES];
-        assert!(touch(&mut memory, &AtomicBool::new(false), &mut |_| {}));
-        assert!(memory.chunks(PAGE_BYTES).all(|page| page[0] == 0));
-        assert!(!touch(&mut memory, &AtomicBool::new(true), &mut |_| {}));
+    #[allow(unsafe_code)]
+    fn the_setting_is_the_one_that_is_meant() {
+        // SAFETY: the call reads a setting.
+        let delay_ms = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert!([1_000, -1].contains(&delay_ms()), "{}", delay_ms());
+        keep_what_is_free();
+        assert_eq!(delay_ms(), -1);
     }
 
     #[test]
-    fn what_is_too_much_or_too_little_is_refused() {
-        let refused = |mib| reserve(mib, &AtomicBool::new(false), |_| {}).expect_err("it is refused").to_string();
-        assert!(refused(1).contains("at least 64"));
-        assert!(refused(1 << 40).starts_with("--reserve-mib 1099511627776: only "));
+    fn all_of_it_is_taken_or_none_is_reported() {
+        let all = AtomicBool::new(false);
+        assert!(touch(70, &all, &mut |_| {}) && reserve(3, &all, |_| {}).expect("there is as much as that"));
+        assert!(!touch(70, &AtomicBool::new(true), &mut |_| {}));
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused() {
+        let refused = reserve(1 << 40, &AtomicBool::new(false), |_| {}).expect_err("there is not as much as that");
+        assert!(refused.to_string().starts_with("--reserve-mib 1099511627776: only "), "{refused}");
         assert!(reserve(0, &AtomicBool::new(true), |_| {}).is_ok_and(|done| done));
-    }
-
-    #[test]
-    fn the_allocator_takes_what_it_is_given() {
-        assert!(reserve(128, &AtomicBool::new(false), |_| {}).expect("there is as much as that"));
     }
 }
