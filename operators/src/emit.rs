@@ -8,9 +8,12 @@
 use std::collections::BTreeMap;
 
 use differential_dataflow::consolidation::consolidate;
+use timely::communication::Push;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
+use timely::dataflow::channels::pushers::exchange::{Distributor, DrainContainerDistributor};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
@@ -64,8 +67,13 @@ pub fn emit<'scope, R: Data>(
 ) -> StreamVec<'scope, Tick, ()> {
     let shard_of = move |row: &R| (place(row) % u64::from(shards.count)) as u32;
     let route = shard_of.clone();
-    let pact = Exchange::new(move |(row, _, _): &(R, Tick, isize)| {
-        ((shards.first_worker + route(row) as usize) % shards.workers) as u64
+    let worker_of = move |shard: u32| (shards.first_worker + shard as usize) % shards.workers;
+    let pact = DistributorPact(move |peers| ToShards {
+        only: (shards.count == 1).then(|| worker_of(0)),
+        by_row: DrainContainerDistributor::new(
+            move |(row, _, _): &(R, Tick, isize)| worker_of(route(row)) as u64,
+            peers,
+        ),
     });
     changes.binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
         marks,
@@ -106,6 +114,34 @@ pub fn emit<'scope, R: Data>(
             }
         },
     )
+}
+
+/// Takes changes to the workers of their shards; where there is one shard, whole messages, without a look at them.
+struct ToShards<R, H> {
+    only: Option<usize>,
+    by_row: DrainContainerDistributor<CapacityContainerBuilder<Vec<(R, Tick, isize)>>, H>,
+}
+
+impl<R: Data, H: FnMut(&(R, Tick, isize)) -> u64> Distributor<Vec<(R, Tick, isize)>> for ToShards<R, H> {
+    fn partition<T: Clone, P: Push<Message<T, Vec<(R, Tick, isize)>>>>(
+        &mut self,
+        changes: &mut Vec<(R, Tick, isize)>,
+        time: &T,
+        pushers: &mut [P],
+    ) {
+        match self.only {
+            Some(worker) => Message::push_at(changes, time.clone(), &mut pushers[worker]),
+            None => self.by_row.partition(changes, time, pushers),
+        }
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, Vec<(R, Tick, isize)>>>>(&mut self, time: &T, pushers: &mut [P]) {
+        self.by_row.flush(time, pushers);
+    }
+
+    fn relax(&mut self) {
+        Distributor::<Vec<(R, Tick, isize)>>::relax(&mut self.by_row);
+    }
 }
 
 /// The changes of each shard, in the order in which they came. A message that is all there is stays where it is.

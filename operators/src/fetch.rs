@@ -7,9 +7,10 @@
 const LINE_BYTES: usize = 64;
 
 /// The most that is asked for of one slice: beyond it, reading in order finds its own way.
-const SLICE_BYTES_MAX: usize = 1_024;
+const SLICE_BYTES_MAX: usize = 4_096;
 
 /// Asks for every cache line of a value, and waits for none of them.
+#[inline]
 pub fn fetch<T>(value: &T) {
     lines(std::ptr::from_ref(value).cast(), size_of::<T>());
 }
@@ -19,19 +20,31 @@ pub fn fetch_slice<T>(values: &[T]) {
     lines(values.as_ptr().cast(), size_of_val(values).min(SLICE_BYTES_MAX));
 }
 
+/// A loop that is unrolled where the size is that of a type.
+#[inline(always)]
+fn lines(start: *const i8, bytes: usize) {
+    let mut offset = 0;
+    while offset < bytes {
+        line(start.wrapping_add(offset));
+        offset += LINE_BYTES;
+    }
+    // A value may begin anywhere in a line: the last byte's line comes on top.
+    if bytes > 0 {
+        line(start.wrapping_add(bytes - 1));
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-fn lines(start: *const i8, bytes: usize) {
+#[inline(always)]
+fn line(address: *const i8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-    // A value may begin anywhere in a line: the last byte's line comes on top.
-    for offset in (0..bytes).step_by(LINE_BYTES).chain(bytes.checked_sub(1)) {
-        // SAFETY: a prefetch reads and writes nothing that the program could see, and faults at no address; this one lies
-        // within a live value. It needs SSE, which every x86-64 processor has.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) }
-    }
+    // SAFETY: a prefetch reads and writes nothing that the program could see, and faults at no address. It needs SSE, which
+    // every x86-64 processor has.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address) }
 }
 
 /// Elsewhere the processor finds out by itself.
 #[cfg(not(target_arch = "x86_64"))]
-fn lines(_: *const i8, _: usize) {}
+fn line(_: *const i8) {}

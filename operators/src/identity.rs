@@ -4,6 +4,7 @@
 //! their content, for as long as their event time is not behind a bound that follows the watermark. An entry behind the
 //! bound counts as absent, whenever the sweep removes it: so the sweep may take its time, and the answer stays exact.
 
+mod stream;
 mod table;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use crate::fold::FoldGauge;
 use crate::record::Identity;
 use crate::shard::{SHARDS, shard_of_hash};
 use crate::time::TimeMs;
-use table::{IdTable, VACANT_MS};
+use stream::{Intervals, Stream};
+use table::{IdTable, Kept};
 
 /// What a set says of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,17 @@ struct Seen {
     event_time_ms: TimeMs,
 }
 
+/// An event time that nothing has that was seen.
+const VACANT_MS: TimeMs = TimeMs::MIN;
+
+impl Kept for Seen {
+    const VACANT: Seen = Seen { content: 0, event_time_ms: VACANT_MS };
+
+    fn is_vacant(&self) -> bool {
+        self.event_time_ms == VACANT_MS
+    }
+}
+
 impl Seen {
     /// A time at the very end of time, which no record has, is taken for the millisecond behind it.
     fn new(content: u64, event_time_ms: TimeMs) -> Self {
@@ -65,9 +78,9 @@ const TABLES: usize = 64;
 /// The identities of one partition and group (or of one virtual shard of them).
 #[derive(Debug)]
 pub struct Identities {
-    tables: Vec<IdTable>,
+    tables: Vec<IdTable<Seen>>,
     sweep_next: usize,
-    streams: HashMap<u128, Intervals, BuildHasherDefault<Low>>,
+    streams: IdTable<Stream>,
     saving: Option<Saving>,
 }
 
@@ -85,7 +98,7 @@ impl Default for Identities {
         Identities {
             tables: (0..TABLES).map(IdTable::new).collect(),
             sweep_next: 0,
-            streams: HashMap::default(),
+            streams: IdTable::new(0),
             saving: None,
         }
     }
@@ -96,7 +109,7 @@ impl Identities {
     pub fn admit(&mut self, identity: Identity, event_time_ms: TimeMs, absent_before_ms: TimeMs) -> Admission {
         match identity {
             Identity::Sequence { stream, sequence } => {
-                if self.streams.entry(stream).or_default().insert(sequence) {
+                if self.streams.get_or_insert(stream, Stream::default).1.insert(sequence) {
                     Admission::New
                 } else {
                     Admission::Duplicate
@@ -106,22 +119,22 @@ impl Identities {
                 let seen = Seen::new(content, event_time_ms);
                 let table = table_of(id);
                 let saving = self.saving.as_mut().filter(|saving| table >= saving.next);
-                match self.tables[table].get_or_insert(id, seen) {
-                    None => {
+                match self.tables[table].get_or_insert(id, || seen) {
+                    (true, _) => {
                         if let Some(saving) = saving {
                             saving.put_by.entry(id).or_insert(None);
                         }
                         Admission::New
                     }
-                    Some(known) if known.event_time_ms < absent_before_ms => {
+                    (false, known) if known.event_time_ms < absent_before_ms => {
                         if let Some(saving) = saving {
                             saving.put_by.entry(id).or_insert(Some(*known));
                         }
                         *known = seen;
                         Admission::New
                     }
-                    Some(known) if known.content == content => Admission::Duplicate,
-                    Some(_) => Admission::Conflict,
+                    (false, known) if known.content == content => Admission::Duplicate,
+                    _ => Admission::Conflict,
                 }
             }
         }
@@ -129,8 +142,9 @@ impl Identities {
 
     /// Asks for the memory that an identity needs soon.
     pub(crate) fn fetch(&self, identity: Identity) {
-        if let Identity::Id { id, .. } = identity {
-            self.tables[table_of(id)].fetch(id);
+        match identity {
+            Identity::Id { id, .. } => self.tables[table_of(id)].fetch(id),
+            Identity::Sequence { stream, .. } => self.streams.fetch(stream),
         }
     }
 
@@ -157,12 +171,12 @@ impl Identities {
     /// few and change at every record, are given at once.
     pub fn freeze(&mut self, mut give: impl FnMut(u64, Vec<u8>)) {
         self.saving = Some(Saving { next: 0, put_by: HashMap::default() });
-        let mut by_shard: BTreeMap<u64, BTreeMap<u128, &Intervals>> = BTreeMap::new();
-        for (stream, intervals) in &self.streams {
-            by_shard.entry(identity_shard(*stream)).or_default().insert(*stream, intervals);
+        let mut by_shard: BTreeMap<u64, BTreeMap<u128, &Stream>> = BTreeMap::new();
+        for (stream, numbers) in self.streams.iter() {
+            by_shard.entry(identity_shard(stream)).or_default().insert(stream, numbers);
         }
         for (shard, streams) in by_shard {
-            let streams = streams.into_iter().map(|(stream, intervals)| Remembered::Stream(stream, intervals.clone()));
+            let streams = streams.into_iter().map(|(stream, numbers)| Remembered::Stream(stream, numbers.intervals()));
             give(shard, streams.fold(Vec::new(), |coded, stream| encode(&stream, coded)));
         }
     }
@@ -181,7 +195,7 @@ impl Identities {
             };
             for (id, seen) in self.tables[saving.next].iter() {
                 if !saving.put_by.contains_key(&id) {
-                    put(id, seen);
+                    put(id, *seen);
                 }
             }
             let table = saving.next;
@@ -212,16 +226,18 @@ impl Identities {
         while !coded.is_empty() {
             match decode(&mut coded) {
                 Remembered::Id(id, seen) => {
-                    self.tables[table_of(id)].get_or_insert(id, seen);
+                    self.tables[table_of(id)].get_or_insert(id, || seen);
                 }
-                Remembered::Stream(stream, intervals) => drop(self.streams.insert(stream, intervals)),
+                Remembered::Stream(stream, intervals) => {
+                    self.streams.get_or_insert(stream, || intervals.into());
+                }
             }
         }
     }
 
     /// Ids remembered now, and sequence intervals.
     pub fn len(&self) -> (usize, usize) {
-        (self.tables.iter().map(IdTable::len).sum(), self.streams.values().map(Intervals::len).sum())
+        (self.tables.iter().map(IdTable::len).sum(), self.streams.iter().map(|(_, numbers)| numbers.len()).sum())
     }
 
     /// Whether nothing is remembered.
@@ -232,7 +248,7 @@ impl Identities {
     /// Resident bytes, by capacity.
     pub fn bytes(&self) -> usize {
         let ids: usize = self.tables.iter().map(IdTable::bytes).sum();
-        ids + self.streams.values().map(|intervals| 64 + intervals.len() * 24).sum::<usize>()
+        ids + self.streams.bytes() + self.streams.iter().map(|(_, numbers)| numbers.heap_bytes()).sum::<usize>()
     }
 
     /// How much it holds: ids and sequence intervals.
@@ -243,7 +259,7 @@ impl Identities {
 
     /// Open gaps over all streams: intervals beyond the first of each.
     pub fn gaps(&self) -> usize {
-        self.streams.values().map(|intervals| intervals.len().saturating_sub(1)).sum()
+        self.streams.iter().map(|(_, numbers)| numbers.len().saturating_sub(1)).sum()
     }
 }
 
@@ -265,53 +281,12 @@ enum Remembered {
     Stream(u128, Intervals),
 }
 
-/// A set of numbers as disjoint intervals `first..=last` that never touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intervals(BTreeMap<u64, u64>);
-
-impl Intervals {
-    /// Adds a number; says whether it was absent.
-    pub fn insert(&mut self, number: u64) -> bool {
-        let before = self.0.range(..=number).next_back().map(|(first, last)| (*first, *last));
-        if before.is_some_and(|(_, last)| number <= last) {
-            return false;
-        }
-        let after = number.checked_add(1).and_then(|next| self.0.remove(&next));
-        let last = after.unwrap_or(number);
-        match before {
-            Some((first, end)) if end.checked_add(1) == Some(number) => self.0.insert(first, last),
-            _ => self.0.insert(number, last),
-        };
-        true
-    }
-
-    /// The number of intervals.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn intervals_are_a_set(numbers in prop::collection::vec(0u64..40, 0..80)) {
-            let (mut intervals, mut set) = (Intervals::default(), std::collections::BTreeSet::new());
-            for number in numbers {
-                prop_assert_eq!(intervals.insert(number), set.insert(number));
-            }
-            let runs = set.iter().filter(|&&number| number == 0 || !set.contains(&(number - 1))).count();
-            prop_assert_eq!(intervals.len(), runs);
-        }
-
         /// Whenever the sweep comes, the answers are the same.
         #[test]
         fn the_sweep_is_invisible(steps in prop::collection::vec((0u128..20, 0u64..2, 0i64..100, any::<bool>()), 0..200)) {
@@ -333,7 +308,7 @@ mod tests {
     fn contents(identities: &Identities) -> (BTreeMap<u128, (u64, TimeMs)>, BTreeMap<u128, Intervals>) {
         let ids =
             identities.tables.iter().flat_map(IdTable::iter).map(|(id, seen)| (id, (seen.content, seen.event_time_ms)));
-        (ids.collect(), identities.streams.iter().map(|(stream, intervals)| (*stream, intervals.clone())).collect())
+        (ids.collect(), identities.streams.iter().map(|(stream, numbers)| (stream, numbers.intervals())).collect())
     }
 
     proptest! {
@@ -366,13 +341,5 @@ mod tests {
             }
             prop_assert_eq!(contents(&restored), expected);
         }
-    }
-
-    #[test]
-    fn the_ends_of_the_number_range_hold() {
-        let mut intervals = Intervals::default();
-        assert!(intervals.insert(u64::MAX) && intervals.insert(0) && intervals.insert(u64::MAX - 1));
-        assert!(!intervals.insert(u64::MAX));
-        assert_eq!(intervals.len(), 2);
     }
 }

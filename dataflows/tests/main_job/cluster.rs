@@ -195,7 +195,9 @@ fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_the
     assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &lines.join("\n")).0, 202);
     first.signal("KILL");
     second.signal("KILL");
-    assert_eq!((first.end().0, second.end().0), (None, None));
+    assert_eq!(first.end().0, None);
+    // It may have heard of that, and have ended, before it was killed itself.
+    assert!(matches!(second.end().0, None | Some(4)));
     let second = place.start(&process("1", &["--once"]));
     let output = place.aisle(&process("0", &["--once"]));
     succeeds(&output);

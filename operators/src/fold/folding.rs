@@ -11,6 +11,7 @@ use super::wakes::{PackedWake, Queue, coarse, due};
 use super::{Fold, Now};
 use crate::checkpoint::{Part, decode};
 use crate::clock::Mark;
+use crate::fetch::fetch_slice;
 use crate::shard::{SHARDS, hash_of};
 use crate::time::{Tick, TimeMs};
 
@@ -72,8 +73,13 @@ impl<F: Fold> Folding<F> {
         mark: &Mark,
         mut give: impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>),
     ) {
-        for block in blocks {
-            for burst in block.chunks(BURST) {
+        let mut blocks = blocks.into_iter();
+        while let Some(block) = blocks.next() {
+            let mut bursts = block.chunks(BURST).peekable();
+            let behind = blocks.as_slice().first().and_then(|block| block.chunks(BURST).next());
+            while let Some(burst) = bursts.next() {
+                // What comes next was written by another core, or long ago.
+                bursts.peek().copied().or(behind).into_iter().for_each(fetch_slice);
                 burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
                 burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
                 let mut places = [Place::default(); BURST];

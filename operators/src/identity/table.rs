@@ -6,20 +6,28 @@
 //! at the same moment.
 
 use crate::fetch::fetch;
-use crate::time::TimeMs;
 
-use super::Seen;
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    id: u128,
-    seen: Seen,
+/// What is kept of an id. One value means that a slot is vacant: no id has it.
+pub(super) trait Kept: Clone {
+    /// That value.
+    const VACANT: Self;
+    /// Whether this is it.
+    fn is_vacant(&self) -> bool;
 }
 
-/// An event time that no slot in use has: [`Seen::new`] sees to it.
-pub(super) const VACANT_MS: TimeMs = TimeMs::MIN;
+#[derive(Clone, Debug)]
+struct Slot<V> {
+    id: u128,
+    kept: V,
+}
 
-const VACANT: Slot = Slot { id: 0, seen: Seen { content: 0, event_time_ms: VACANT_MS } };
+impl<V: Kept> Slot<V> {
+    const VACANT: Slot<V> = Slot { id: 0, kept: V::VACANT };
+
+    fn is_vacant(&self) -> bool {
+        self.kept.is_vacant()
+    }
+}
 
 /// Fewer slots than this are never had, once there are any.
 const SLOTS_MIN: usize = 8;
@@ -27,23 +35,17 @@ const SLOTS_MIN: usize = 8;
 /// Fewer slots than this are never given back.
 const SLOTS_KEPT: usize = 1_024;
 
-impl Slot {
-    fn is_vacant(&self) -> bool {
-        self.seen.event_time_ms == VACANT_MS
-    }
-}
-
-/// Ids, which are hashes already, and what was seen of them.
+/// Ids, which are hashes already, and what is kept of them.
 #[derive(Debug)]
-pub(super) struct IdTable {
+pub(super) struct IdTable<V> {
     /// None, or a power of two, of which at least one is vacant.
-    slots: Vec<Slot>,
+    slots: Vec<Slot<V>>,
     len: usize,
     /// Sixty-fourths of the slots that may be in use.
     full: usize,
 }
 
-impl IdTable {
+impl<V: Kept> IdTable<V> {
     /// The table of that number.
     pub(super) fn new(number: usize) -> Self {
         IdTable { slots: Vec::new(), len: 0, full: 36 + number % 13 }
@@ -72,45 +74,45 @@ impl IdTable {
         }
     }
 
-    /// What was seen of an id.
-    pub(super) fn get(&self, id: u128) -> Option<&Seen> {
+    /// What is kept of an id.
+    pub(super) fn get(&self, id: u128) -> Option<&V> {
         if self.slots.is_empty() {
             return None;
         }
-        self.find(id).ok().map(|at| &self.slots[at].seen)
+        self.find(id).ok().map(|at| &self.slots[at].kept)
     }
 
-    /// What was seen of an id; where nothing was, `seen` is remembered.
-    pub(super) fn get_or_insert(&mut self, id: u128, seen: Seen) -> Option<&mut Seen> {
+    /// What is kept of an id, and whether it was made just now, since there was nothing.
+    pub(super) fn get_or_insert(&mut self, id: u128, make: impl FnOnce() -> V) -> (bool, &mut V) {
         if self.slots.is_empty() {
             self.resize(SLOTS_MIN);
         }
         match self.find(id) {
-            Ok(at) => Some(&mut self.slots[at].seen),
+            Ok(at) => (false, &mut self.slots[at].kept),
             Err(mut at) => {
                 if (self.len + 1) * 64 > self.slots.len() * self.full {
                     self.resize(self.slots.len() * 2);
                     at = self.find(id).unwrap_or_else(|vacant| vacant);
                 }
-                self.slots[at] = Slot { id, seen };
+                self.slots[at] = Slot { id, kept: make() };
                 self.len += 1;
-                None
+                (true, &mut self.slots[at].kept)
             }
         }
     }
 
     /// Forgets all but what is to be kept. Costs a walk over the slots.
-    pub(super) fn retain(&mut self, keep: impl Fn(&Seen) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         let Some(vacant) = self.slots.iter().position(Slot::is_vacant) else { return };
         let mask = self.slots.len() - 1;
         // Behind a vacant slot a run begins, so what is put back finds everything before it in its place already, and goes no
         // further than where it was.
         for at in (1..self.slots.len()).map(|step| (vacant + step) & mask) {
-            let slot = std::mem::replace(&mut self.slots[at], VACANT);
+            let slot = std::mem::replace(&mut self.slots[at], Slot::VACANT);
             if slot.is_vacant() {
                 continue;
             }
-            if keep(&slot.seen) {
+            if keep(&slot.kept) {
                 let (Ok(at) | Err(at)) = self.find(slot.id);
                 self.slots[at] = slot;
             } else {
@@ -123,8 +125,8 @@ impl IdTable {
     }
 
     /// Everything, in no order that may be shown.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, Seen)> {
-        self.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| (slot.id, slot.seen))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, &V)> {
+        self.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| (slot.id, &slot.kept))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,11 +135,11 @@ impl IdTable {
 
     /// Resident bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>()
+        self.slots.capacity() * size_of::<Slot<V>>()
     }
 
     fn resize(&mut self, slots: usize) {
-        let before = std::mem::replace(&mut self.slots, vec![VACANT; slots]);
+        let before = std::mem::replace(&mut self.slots, vec![Slot::VACANT; slots]);
         for slot in before.into_iter().filter(|slot| !slot.is_vacant()) {
             let (Ok(at) | Err(at)) = self.find(slot.id);
             self.slots[at] = slot;
@@ -151,7 +153,9 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Seen;
     use super::*;
+    use crate::time::TimeMs;
 
     proptest! {
         /// Remembering, looking up and forgetting agree with a map, whatever the order; ids are crowded on purpose.
@@ -161,7 +165,8 @@ mod tests {
             for (step, (id, content, event_time_ms)) in steps.into_iter().enumerate() {
                 // Runs that meet, also around the end of the slots.
                 let id = (id % 40).wrapping_sub(9) << 3 | id << 64;
-                let known = table.get_or_insert(id, Seen::new(content, event_time_ms)).map(|seen| (seen.content, seen.event_time_ms));
+                let (is_new, seen) = table.get_or_insert(id, || Seen::new(content, event_time_ms));
+                let known = (!is_new).then_some((seen.content, seen.event_time_ms));
                 prop_assert_eq!(known, map.get(&id).copied());
                 map.entry(id).or_insert((content, event_time_ms));
                 if step % 97 == 96 {
@@ -182,7 +187,7 @@ mod tests {
         let mut table = IdTable::new(12);
         let id = |number: u64| u128::from(crate::shard::hash_of(&number));
         for number in 0..90_000 {
-            assert!(table.get_or_insert(id(number), Seen::new(number, number as TimeMs)).is_none());
+            assert!(table.get_or_insert(id(number), || Seen::new(number, number as TimeMs)).0);
         }
         // Three quarters of 2^17 would have been full with 98,304.
         assert_eq!((table.len(), table.bytes()), (90_000, 32 << 17));
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn a_time_at_the_end_of_time_is_remembered_all_the_same() {
         let mut table = IdTable::new(0);
-        assert!(table.get_or_insert(1, Seen::new(7, TimeMs::MIN)).is_none());
+        assert!(table.get_or_insert(1, || Seen::new(7, TimeMs::MIN)).0);
         assert_eq!(table.get(1).map(|seen| seen.content), Some(7));
     }
 }
