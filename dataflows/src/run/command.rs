@@ -280,18 +280,13 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
 /// Takes memory; says whether that was not interrupted.
 fn reserved(mib: u64, interrupted: &AtomicBool) -> Result<bool, Failure> {
     let told = |done| say(&format!("taking memory: {done} of {mib} MiB"));
-    match memory::reserve(mib, interrupted, told) {
-        Ok(false) => {
-            say("interrupted while taking memory; nothing was begun");
-            Ok(false)
-        }
-        Ok(true) if mib > 0 => {
-            say(&format!("{mib} MiB of memory are taken"));
-            Ok(true)
-        }
-        Ok(true) => Ok(true),
-        Err(error) => Err(Failure::Memory(error)),
+    let done = memory::reserve(mib, interrupted, told).map_err(Failure::Memory)?;
+    match done {
+        true if mib == 0 => {}
+        true => say(&format!("{mib} MiB of memory are taken")),
+        false => say("interrupted while taking memory; nothing was begun"),
     }
+    Ok(done)
 }
 
 fn check_command(configuration: &PathBuf) -> Result<ExitCode, Failure> {
