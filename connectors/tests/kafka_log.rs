@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use broker::{Broker, eventually, unique, write};
+use broker::{Broker, eventually, unique, write_all};
 use connectors::kafka::connection::Connection;
 use connectors::kafka::log::{self, TopicLog, TopicLogError, TopicLogOptions};
 use operators::disk::{Log, LogError};
@@ -128,7 +128,7 @@ fn what_is_no_place_for_a_log_is_refused_with_what_to_do() {
 
     let keeps = [("retention.ms", "-1")];
     let foreign = broker.topic("foreign", 1, &keeps);
-    write(&broker.writer(), &foreign, 0, Some(b"{}"));
+    write_all(&broker.writer(), &foreign, 0, &["{}"]);
     let told = eventually("the message is there", || {
         open(&broker, &foreign).unwrap().read().err().map(|error| error.to_string())
     });

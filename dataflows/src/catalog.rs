@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use methods::assignment::Assigner;
+use methods::assignment::{Assigner, Unit};
 use operators::record::Rejection;
 use operators::topology::GroupId;
 
@@ -85,8 +85,17 @@ pub struct Catalog {
     pub fact_sources: BTreeMap<String, FactSourceSpec>,
     assigners: Vec<Assigner>,
     experiments_by_tenant: Vec<Vec<u16>>,
-    /// By tenant and layer: the numbers of its experiments.
-    layers_by_tenant: Vec<Vec<Vec<u16>>>,
+    /// By tenant and population: the layers with such experiments.
+    layers_by_tenant: Vec<[Vec<Layer>; 2]>,
+}
+
+/// A layer's experiments of one population.
+#[derive(Clone, Debug)]
+struct Layer {
+    /// Their numbers.
+    experiments: Vec<u16>,
+    /// Whether one of them does not have all of the layer.
+    is_divided: bool,
 }
 
 impl Catalog {
@@ -111,13 +120,23 @@ impl Catalog {
                 &weights,
             ));
         }
-        let layers_by_tenant = experiments_by_tenant.iter().map(|numbers| {
+        let layers_of = |numbers: &[u16], population| -> Vec<Layer> {
             let mut layers: BTreeMap<&Name, Vec<u16>> = BTreeMap::new();
             for number in numbers {
-                layers.entry(&experiments[usize::from(*number)].layer).or_default().push(*number);
+                let experiment = &experiments[usize::from(*number)];
+                if experiment.population == population {
+                    layers.entry(&experiment.layer).or_default().push(*number);
+                }
             }
-            layers.into_values().collect()
-        });
+            let layers = layers.into_values().map(|experiments| {
+                let is_divided = experiments.iter().any(|number| !assigners[usize::from(*number)].has_whole_layer());
+                Layer { experiments, is_divided }
+            });
+            layers.collect()
+        };
+        let layers_by_tenant = experiments_by_tenant
+            .iter()
+            .map(|numbers| [Population::Assigned, Population::Exposed].map(|population| layers_of(numbers, population)));
         let layers_by_tenant = layers_by_tenant.collect();
         Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant, layers_by_tenant }
     }
@@ -164,6 +183,7 @@ impl Catalog {
 
     /// Gives each experiment of the tenant with such a population that has the unit, and its variant. One hash for each
     /// layer whose experiments do not have all of it, and one for each experiment that has the unit.
+    #[inline]
     pub fn each_variant_of(
         &self,
         tenant: TenantId,
@@ -171,13 +191,12 @@ impl Catalog {
         population: Population,
         mut give: impl FnMut(u16, u16),
     ) {
-        for layer in &self.layers_by_tenant[usize::from(tenant)] {
-            let mut traffic_bucket = None;
-            for number in layer {
-                let place = usize::from(*number);
-                if self.experiments[place].population == population
-                    && let Some(variant) = self.assigners[place].variant_in(unit, &mut traffic_bucket)
-                {
+        let Some(unit) = Unit::new(unit) else { return };
+        let assigner = |number: u16| &self.assigners[usize::from(number)];
+        for Layer { experiments, is_divided } in &self.layers_by_tenant[usize::from(tenant)][population as usize] {
+            let bucket = if *is_divided { assigner(experiments[0]).traffic_bucket_of(unit) } else { 0 };
+            for number in experiments {
+                if let Some(variant) = assigner(*number).variant_in(unit, bucket) {
                     give(*number, variant);
                 }
             }

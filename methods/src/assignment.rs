@@ -14,9 +14,7 @@
 //! next one begins. No normalisation: two spellings of one letter are two units. (SipHash-2-4 takes twice as long, and
 //! would add only resistance to those who do not know the key; this one is published.)
 
-use std::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
+use crate::siphash::{Prefix, Text};
 
 /// The version of the scheme, to be written beside every assignment that is recorded.
 pub const SCHEME: u16 = 1;
@@ -30,8 +28,8 @@ pub const KEY: [u8; 16] = *b"aisle-assignment";
 /// One experiment's assignment, with everything hashed beforehand that does not depend on the unit.
 #[derive(Clone, Debug)]
 pub struct Assigner {
-    traffic: SipHasher13,
-    variant: SipHasher13,
+    traffic: Prefix,
+    variant: Prefix,
     range: (u32, u32),
     /// The first bucket after each variant's.
     ends: Vec<u32>,
@@ -58,21 +56,22 @@ impl Assigner {
     /// The number of the unit's variant; none outside of the experiment's traffic, and none for an unknown (empty)
     /// unit, since all unknown units together are not one unit.
     pub fn variant_of(&self, unit: &str) -> Option<u16> {
-        self.variant_in(unit, &mut None)
+        let unit = Unit::new(unit)?;
+        self.variant_in(unit, if self.has_whole_layer() { 0 } else { self.traffic_bucket_of(unit) })
     }
 
-    /// The same, for several experiments of one layer: the unit's bucket in it is hashed once, when it is first needed.
-    pub fn variant_in(&self, unit: &str, traffic_bucket: &mut Option<u32>) -> Option<u16> {
-        if unit.is_empty() {
-            return None;
-        }
-        // An experiment that has the whole layer need not ask where in it the unit lies.
+    /// Whether it need not be asked where in the layer a unit lies.
+    pub fn has_whole_layer(&self) -> bool {
+        self.range == (0, BUCKETS)
+    }
+
+    /// The same as [`Assigner::variant_of`] of a unit that lies in this bucket of the layer: several experiments of one layer
+    /// share the hash. Those that have all of it take any bucket.
+    #[inline]
+    pub fn variant_in(&self, unit: Unit<'_>, traffic_bucket: u32) -> Option<u16> {
         let (from, upto) = self.range;
-        if self.range != (0, BUCKETS) {
-            let bucket = *traffic_bucket.get_or_insert_with(|| self.traffic_bucket_of(unit));
-            if bucket < from || upto <= bucket {
-                return None;
-            }
+        if traffic_bucket < from || upto <= traffic_bucket {
+            return None;
         }
         let bucket = self.variant_bucket_of(unit);
         // Which end comes next is chance, so counting them all is faster than stopping at the right one.
@@ -82,40 +81,53 @@ impl Assigner {
 
     /// The unit's bucket in the layer.
     #[inline]
-    pub fn traffic_bucket_of(&self, unit: &str) -> u32 {
+    pub fn traffic_bucket_of(&self, unit: Unit<'_>) -> u32 {
         bucket_of(&self.traffic, unit)
     }
 
     /// The unit's bucket in the experiment.
     #[inline]
-    pub fn variant_bucket_of(&self, unit: &str) -> u32 {
+    pub fn variant_bucket_of(&self, unit: Unit<'_>) -> u32 {
         bucket_of(&self.variant, unit)
     }
 }
 
-/// A hasher that has read all parts but the unit. It stands at a multiple of its own 8 bytes, from where a unit is
-/// hashed without copying.
-fn begun(parts: &[&str]) -> SipHasher13 {
+/// A known unit, ready to be hashed several times.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a>(Text<'a>);
+
+impl<'a> Unit<'a> {
+    /// The unit of that name; none of an empty one, since all unknown units together are not one unit.
+    #[inline]
+    pub fn new(name: &'a str) -> Option<Self> {
+        (!name.is_empty()).then(|| Unit(Text::new(name)))
+    }
+}
+
+/// A hash that has read all parts but the unit.
+fn begun(parts: &[&str]) -> Prefix {
     let mut bytes = Vec::new();
     for part in parts {
         let length = u32::try_from(part.len()).expect("names in a configuration are short");
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(part.as_bytes());
     }
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    let mut hasher = SipHasher13::new_with_key(&KEY);
-    hasher.write(&bytes);
-    hasher
+    Prefix::new(&KEY, &bytes)
 }
 
-fn bucket_of(begun: &SipHasher13, unit: &str) -> u32 {
-    let hash = begun.hash(unit.as_bytes());
-    u32::try_from((u128::from(hash) * u128::from(BUCKETS)) >> 64).expect("a share of the buckets is one of them")
+#[inline]
+fn bucket_of(begun: &Prefix, Unit(text): Unit<'_>) -> u32 {
+    // A share of the buckets is one of them.
+    ((u128::from(begun.hash(text)) * u128::from(BUCKETS)) >> 64) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn known(unit: &str) -> Unit<'_> {
+        Unit::new(unit).unwrap()
+    }
 
     fn whole(tenant: &str, layer: &str, seed: &str, weights: &[u32]) -> Assigner {
         Assigner::new(tenant, layer, seed, (0, BUCKETS), weights)
@@ -138,7 +150,7 @@ mod tests {
     fn the_published_cases_hold() {
         let found = CASES.map(|(tenant, layer, seed, unit, _, _)| {
             let assigner = whole(tenant, layer, seed, &[1]);
-            (tenant, layer, seed, unit, assigner.traffic_bucket_of(unit), assigner.variant_bucket_of(unit))
+            (tenant, layer, seed, unit, assigner.traffic_bucket_of(known(unit)), assigner.variant_bucket_of(known(unit)))
         });
         assert_eq!(found, CASES, "scheme {SCHEME}");
     }
@@ -147,21 +159,21 @@ mod tests {
     #[test]
     fn the_description_is_the_scheme() {
         let bytes = b"\x07\0\0\0variant\x02\0\0\0no\x03\0\0\0lay\x03\0\0\0sed\0unit-77";
-        let hasher = SipHasher13::new_with_key(&KEY);
+        let hasher = siphasher::sip::SipHasher13::new_with_key(&KEY);
         let bucket = ((u128::from(hasher.hash(bytes)) * 1_000_000) >> 64) as u32;
-        assert_eq!(whole("no", "lay", "sed", &[1]).variant_bucket_of("unit-77"), bucket);
+        assert_eq!(whole("no", "lay", "sed", &[1]).variant_bucket_of(known("unit-77")), bucket);
     }
 
     #[test]
     fn neighbouring_parts_do_not_run_into_each_other() {
         let buckets = [
-            whole("ab", "c", "d", &[1]).variant_bucket_of("e"),
-            whole("a", "bc", "d", &[1]).variant_bucket_of("e"),
-            whole("ab", "", "cd", &[1]).variant_bucket_of("e"),
-            whole("ab", "c", "", &[1]).variant_bucket_of("de"),
-            whole("ab", "c", "d\0", &[1]).variant_bucket_of("e"),
-            whole("ab", "c", "d", &[1]).variant_bucket_of("\0e"),
-            whole("ab", "c", "d", &[1]).traffic_bucket_of("e"),
+            whole("ab", "c", "d", &[1]).variant_bucket_of(known("e")),
+            whole("a", "bc", "d", &[1]).variant_bucket_of(known("e")),
+            whole("ab", "", "cd", &[1]).variant_bucket_of(known("e")),
+            whole("ab", "c", "", &[1]).variant_bucket_of(known("de")),
+            whole("ab", "c", "d\0", &[1]).variant_bucket_of(known("e")),
+            whole("ab", "c", "d", &[1]).variant_bucket_of(known("\0e")),
+            whole("ab", "c", "d", &[1]).traffic_bucket_of(known("e")),
         ];
         let mut distinct = buckets.to_vec();
         distinct.sort_unstable();
@@ -177,8 +189,8 @@ mod tests {
             let mut cells = [[0u32; 100]; 2];
             for id in 0..40_000 {
                 let id = id.to_string();
-                cells[0][(assigner.traffic_bucket_of(&id) / 10_000) as usize] += 1;
-                cells[1][(assigner.variant_bucket_of(&id) / 10_000) as usize] += 1;
+                cells[0][(assigner.traffic_bucket_of(known(&id)) / 10_000) as usize] += 1;
+                cells[1][(assigner.variant_bucket_of(known(&id)) / 10_000) as usize] += 1;
             }
             for cells in cells {
                 let square = |cell: &u32| (f64::from(*cell) - 400.0).powi(2) / 400.0;
@@ -207,7 +219,7 @@ mod tests {
         let assigner = whole("north", "search", "exp-checkout-0", &[1; 4]);
         let chi_square = chi_square_of((0..40_000).map(|id: u32| {
             let id = id.to_string();
-            let quarter = assigner.traffic_bucket_of(&id) / 250_000;
+            let quarter = assigner.traffic_bucket_of(known(&id)) / 250_000;
             (u16::try_from(quarter).unwrap(), assigner.variant_of(&id).unwrap())
         }));
         assert!(chi_square < 27.88, "{chi_square}");

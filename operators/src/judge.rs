@@ -197,6 +197,9 @@ impl std::hash::Hasher for LaneHasher {
     fn write_i64(&mut self, value: i64) {
         self.write_u64(value as u64);
     }
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
     fn write_u128(&mut self, value: u128) {
         self.write_u64(value as u64);
         self.write_u64((value >> 64) as u64);

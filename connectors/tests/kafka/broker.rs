@@ -172,7 +172,7 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{nanos:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Writes a value, or a tombstone, and does not wait for it.
+/// Writes a value, or a tombstone, and does not wait for it: a writer that is dropped before it was flushed may take it along.
 pub fn write(writer: &Writer, topic: &str, partition: i32, value: Option<&[u8]>) {
     let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition);
     if let Some(value) = value {

@@ -6,7 +6,7 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -31,7 +31,18 @@ pub struct VariantKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VariantList(NonZeroU32);
 
-type Variants = SmallVec<[VariantKey; 8]>;
+/// A list, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Variants(SmallVec<[VariantKey; 8]>);
+
+/// One word for all of it: which list it is, is asked for every key that is new.
+impl Hash for Variants {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let word = |variant: &VariantKey| u64::from(variant.experiment) << 16 | u64::from(variant.variant);
+        let mixed = |sum: u64, word: u64| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state.write_u64(self.0.iter().map(word).fold(0, mixed));
+    }
+}
 
 #[derive(Default)]
 struct Lists {
@@ -58,9 +69,9 @@ impl Assignments {
 
     /// The variants of a unit in experiments with an assigned population; none where the unit is unknown.
     pub fn assigned(&self, tenant: TenantId, unit: &str) -> VariantList {
-        let mut variants = Variants::new();
+        let mut variants = Variants::default();
         self.catalog.each_variant_of(tenant, unit, Population::Assigned, |experiment, variant| {
-            variants.push(VariantKey { experiment, variant });
+            variants.0.push(VariantKey { experiment, variant });
         });
         self.number(variants)
     }
@@ -68,12 +79,12 @@ impl Assignments {
     /// The unit's variant in one experiment, or nothing.
     pub fn of_experiment(&self, experiment: u16, unit: &str) -> VariantList {
         let variant = self.catalog.variant_of(experiment, unit);
-        self.number(variant.map(|variant| VariantKey { experiment, variant }).into_iter().collect())
+        self.number(Variants(variant.map(|variant| VariantKey { experiment, variant }).into_iter().collect()))
     }
 
     /// A list by its number.
     pub fn variants(&self, list: VariantList) -> Ref<'_, [VariantKey]> {
-        Ref::map(self.lists.borrow(), |lists| lists.lists[list.0.get() as usize - 1].as_slice())
+        Ref::map(self.lists.borrow(), |lists| lists.lists[list.0.get() as usize - 1].0.as_slice())
     }
 
     fn number(&self, variants: Variants) -> VariantList {

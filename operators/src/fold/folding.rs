@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::operator::Posting;
 use super::saving::Saving;
 use super::table::{Place, Table};
-use super::wakes::{PackedWake, Queue, coarse, due};
+use super::wakes::{PackedWake, Queue, coarse};
 use super::{Fold, Now};
 use crate::checkpoint::{Part, decode};
 use crate::clock::Mark;
@@ -29,7 +29,7 @@ pub(super) struct Entry<S> {
     retire_at: PackedWake,
 }
 
-/// The postings of a tick, in the messages in which they came.
+/// Postings in the messages in which they came: of the messages' tick, and some of later ones.
 pub(super) type Blocks<F> = Vec<Vec<Posting<<F as Fold>::Key, <F as Fold>::Event>>>;
 
 /// A fold and its state: everything but the wiring.
@@ -53,8 +53,8 @@ impl<F: Fold> Folding<F> {
         Folding {
             fold,
             table: Table::new(),
-            wakes: Queue::new(),
-            retirements: Queue::new(),
+            wakes: Queue::default(),
+            retirements: Queue::default(),
             upper: 0,
             now_ms: 0,
             watermarks: Vec::new(),
@@ -66,13 +66,15 @@ impl<F: Fold> Folding<F> {
         }
     }
 
-    /// Applies a complete tick: every event, then what is due, then the seal; gives what changed.
+    /// Applies a complete tick: every event, then what is due, then the seal; gives what changed. Postings of later ticks that
+    /// came in the same messages are left over.
     pub(super) fn tick(
         &mut self,
         blocks: Blocks<F>,
         mark: &Mark,
         mut give: impl FnMut(&F::Key, Option<&F::Value>, Option<&F::Value>),
-    ) {
+    ) -> Vec<Posting<F::Key, F::Event>> {
+        let mut later = Vec::new();
         let mut blocks = blocks.into_iter();
         while let Some(block) = blocks.next() {
             let mut bursts = block.chunks(BURST).peekable();
@@ -80,29 +82,13 @@ impl<F: Fold> Folding<F> {
             while let Some(burst) = bursts.next() {
                 // What comes next was written by another core, or long ago.
                 bursts.peek().copied().or(behind).into_iter().for_each(fetch_slice);
-                burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
-                burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
-                let mut places = [Place::default(); BURST];
-                for (Posting { hash, key, .. }, place) in burst.iter().zip(&mut places) {
-                    let make = || {
-                        (
-                            key.clone(),
-                            Entry {
-                                state: F::State::default(),
-                                touched: 0,
-                                wake: PackedWake::NEVER,
-                                retire_at: PackedWake::NEVER,
-                            },
-                        )
-                    };
-                    *place = self.table.locate(*hash, key, make);
+                let is_of_tick = |posting: &&Posting<_, _>| posting.tick == mark.tick;
+                if burst.iter().all(|posting| is_of_tick(&posting)) {
+                    self.apply(burst, mark.tick);
+                    continue;
                 }
-                self.fetch_behind(places[..burst.len()].iter().copied());
-                for (Posting { event, .. }, place) in burst.iter().zip(places) {
-                    self.touch(place, mark.tick);
-                    let (key, entry) = self.table.get_mut(place).expect("it was located just now");
-                    self.fold.apply(&mut entry.state, key, event);
-                }
+                later.extend(burst.iter().filter(|posting| !is_of_tick(posting)).cloned());
+                self.apply(&burst.iter().filter(is_of_tick).cloned().collect::<Vec<_>>(), mark.tick);
             }
         }
         self.wake_due(mark);
@@ -114,6 +100,34 @@ impl<F: Fold> Folding<F> {
         self.reached.clear();
         self.reached.extend_from_slice(&mark.reached);
         self.retire_due();
+        later
+    }
+
+    /// Applies up to [`BURST`] events of a tick.
+    fn apply(&mut self, burst: &[Posting<F::Key, F::Event>], tick: Tick) {
+        burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
+        burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
+        let mut places = [Place::default(); BURST];
+        for (Posting { hash, key, .. }, place) in burst.iter().zip(&mut places) {
+            let make = || {
+                (
+                    key.clone(),
+                    Entry {
+                        state: F::State::default(),
+                        touched: 0,
+                        wake: PackedWake::NEVER,
+                        retire_at: PackedWake::NEVER,
+                    },
+                )
+            };
+            *place = self.table.locate(*hash, key, make);
+        }
+        self.fetch_behind(places[..burst.len()].iter().copied());
+        for (Posting { event, .. }, place) in burst.iter().zip(places) {
+            self.touch(place, tick);
+            let (key, entry) = self.table.get_mut(place).expect("it was located just now");
+            self.fold.apply(&mut entry.state, key, event);
+        }
     }
 
     /// Asks for the memory that the states at these places own elsewhere.
@@ -153,7 +167,7 @@ impl<F: Fold> Folding<F> {
     }
 
     fn wake_due(&mut self, mark: &Mark) {
-        for place in due(&mut self.wakes, mark.now_ms, &mark.reached, usize::MAX) {
+        for place in self.wakes.due(mark.now_ms, &mark.reached, usize::MAX) {
             // The entry may have been freed, or have another wake by now: then it is no longer due for this one.
             let Some((_, entry)) = self.table.get_mut(place) else { continue };
             if entry.wake.is_due(mark.now_ms, &mark.reached) {
@@ -183,12 +197,12 @@ impl<F: Fold> Folding<F> {
                 let wake = PackedWake::new(self.fold.wake(key, &entry.state));
                 if wake != entry.wake {
                     entry.wake = wake;
-                    wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
+                    self.wakes.push(wake, place);
                 }
                 let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
                 if retire_at != entry.retire_at {
                     entry.retire_at = retire_at;
-                    retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+                    self.retirements.push(retire_at, place);
                 }
             }
         }
@@ -205,7 +219,7 @@ impl<F: Fold> Folding<F> {
         }
         let now =
             Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
-        for place in due(&mut self.retirements, self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
+        for place in self.retirements.due(self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
             let Some((key, entry)) = self.table.get_mut(place) else { continue };
             if !entry.retire_at.is_due(now.now_ms, now.watermarks) {
                 continue;
@@ -215,7 +229,7 @@ impl<F: Fold> Folding<F> {
                 continue;
             }
             entry.retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-            entry.retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+            self.retirements.push(entry.retire_at, place);
         }
     }
 
@@ -247,8 +261,8 @@ impl<F: Fold> Folding<F> {
             // Any tick that is over will do: that the key was touched before, it has to say.
             let make = || (key.clone(), Entry { state, touched: 1, wake, retire_at });
             let place = self.table.locate(hash_of(&key), &key, make);
-            wake.get().into_iter().for_each(|wake| self.wakes.entry(wake).or_default().push(place));
-            retire_at.get().into_iter().for_each(|at| self.retirements.entry(at).or_default().push(place));
+            self.wakes.push(wake, place);
+            self.retirements.push(retire_at, place);
         }
     }
 }

@@ -133,7 +133,10 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
             let mut stash: BTreeMap<Tick, Blocks<F>> = BTreeMap::new();
             let mut marked: BTreeMap<Tick, (Vec<Capability<Tick>>, Mark)> = BTreeMap::new();
             move |frontiers| {
-                postings.for_each(|_, postings| put_by(&mut stash, postings));
+                // By their messages' ticks, without a look at what another core wrote just now.
+                postings.for_each(|capability, postings| {
+                    stash.entry(*capability.time()).or_default().push(std::mem::take(postings));
+                });
                 marks.for_each(|capability, marks| {
                     for mark in marks.drain(..) {
                         let capabilities = (0..outputs).map(|output| capability.retain(output)).collect();
@@ -147,12 +150,14 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
                     let blocks = stash.remove(&mark.tick).unwrap_or_default();
                     let tick = mark.tick;
                     let mut folding = folding.borrow_mut();
-                    if tick < folding.upper {
+                    let later = if tick < folding.upper {
                         // The tick of the checkpoint, once more: its postings are applied, its rows are to be shown.
                         folding.show(&mark, |key, value| port.restore(&fold, key, value, tick, &capabilities));
+                        blocks.into_iter().flatten().filter(|posting| posting.tick > tick).collect()
                     } else {
-                        folding.tick(blocks, &mark, |key, old, new| port.replace(&fold, key, old, new, tick));
-                    }
+                        folding.tick(blocks, &mark, |key, old, new| port.replace(&fold, key, old, new, tick))
+                    };
+                    put_by(&mut stash, later);
                     port.end_tick(tick, &capabilities);
                     if mark.checkpoint {
                         seat.freeze(folding.upper, &mut *folding);
@@ -165,15 +170,10 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
     }
 }
 
-/// Puts a message by under the ticks of its postings; one of a single tick as it is.
-fn put_by<K, E>(stash: &mut BTreeMap<Tick, Vec<Vec<Posting<K, E>>>>, postings: &mut Vec<Posting<K, E>>) {
-    let Some(tick) = postings.first().map(|posting| posting.tick) else { return };
-    if postings.iter().all(|posting| posting.tick == tick) {
-        stash.entry(tick).or_default().push(std::mem::take(postings));
-        return;
-    }
+/// Puts postings by under their own ticks.
+fn put_by<K, E>(stash: &mut BTreeMap<Tick, Vec<Vec<Posting<K, E>>>>, postings: Vec<Posting<K, E>>) {
     let mut by_tick: BTreeMap<Tick, Vec<Posting<K, E>>> = BTreeMap::new();
-    for posting in postings.drain(..) {
+    for posting in postings {
         by_tick.entry(posting.tick).or_default().push(posting);
     }
     by_tick.into_iter().for_each(|(tick, postings)| stash.entry(tick).or_default().push(postings));

@@ -19,7 +19,8 @@ const EMPTY: u64 = 0;
 
 #[derive(Debug)]
 struct Shard<K, V> {
-    /// High half: the high half of the hash; low half: the slot plus one. Linear probing, deletion by shifting back.
+    /// High half: the low half of the hash, which says where the word belongs, so that an index grows and closes its gaps
+    /// without a look at any entry; low half: the slot plus one. Linear probing, deletion by shifting back.
     index: Vec<u64>,
     slab: Slab<(u64, K, V)>,
     len: usize,
@@ -61,6 +62,14 @@ impl<T> Slab<T> {
         self.used += 1;
         self.chunks[(slot >> CHUNK_BITS) as usize][place_in_chunk(slot)] = Some(entry);
         slot
+    }
+
+    /// Asks for the memory of the slot that will be taken next, unless that needs a new chunk.
+    fn fetch_next(&self) {
+        let slot = self.free.last().copied().unwrap_or(self.used);
+        if let Some(chunk) = self.chunks.get((slot >> CHUNK_BITS) as usize) {
+            fetch(&chunk[place_in_chunk(slot)]);
+        }
     }
 
     fn take(&mut self, slot: u32) -> Option<T> {
@@ -106,13 +115,15 @@ impl<K: Eq, V> Table<K, V> {
         }
     }
 
-    /// Asks for the entry to which that word points: mostly the one that is looked for.
+    /// Asks for the entry to which that word points: mostly the one that is looked for. Where it points to none, the key is
+    /// new, and it asks for where that will lie.
     pub(super) fn fetch_entry(&self, hash: u64) {
         let shard = shard_of_hash(hash) as u16;
-        let index = &self.shards[shard as usize].index;
+        let Shard { index, slab, .. } = &self.shards[shard as usize];
         let word = if index.is_empty() { EMPTY } else { index[hash as usize & (index.len() - 1)] };
-        if word != EMPTY {
-            self.fetch_place(Place { shard, slot: word as u32 - 1 });
+        match word {
+            EMPTY => slab.fetch_next(),
+            word => self.fetch_place(Place { shard, slot: word as u32 - 1 }),
         }
     }
 
@@ -133,7 +144,7 @@ impl<K: Eq, V> Table<K, V> {
         table.grow_if_full(shard);
         let (key, value) = make();
         let slot = table.slab.put((hash, key, value));
-        insert(&mut table.index, hash, slot);
+        insert(&mut table.index, hash << 32 | u64::from(slot + 1));
         table.len += 1;
         Place { shard, slot }
     }
@@ -184,7 +195,7 @@ impl<K: Eq, V> Shard<K, V> {
             if word == EMPTY {
                 return None;
             }
-            if word >> 32 == hash >> 32 {
+            if word >> 32 == hash & u64::from(u32::MAX) {
                 let slot = word as u32 - 1;
                 if self.slab.get(slot).is_some_and(|(_, known, _)| known == key) {
                     return Some(slot);
@@ -208,8 +219,7 @@ impl<K: Eq, V> Shard<K, V> {
             if word == EMPTY {
                 break;
             }
-            let entry = self.slab.get(word as u32 - 1).expect("the index points to live entries only");
-            let home = entry.0 as usize & mask;
+            let home = (word >> 32) as usize & mask;
             if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.index[hole] = word;
                 hole = at;
@@ -225,20 +235,20 @@ impl<K: Eq, V> Shard<K, V> {
             return;
         }
         let capacity = (self.index.len() * 2).max(8);
-        self.index = vec![EMPTY; capacity];
-        for (slot, (hash, _, _)) in self.slab.iter() {
-            insert(&mut self.index, *hash, slot);
+        let words = std::mem::replace(&mut self.index, vec![EMPTY; capacity]);
+        for word in words.into_iter().filter(|word| *word != EMPTY) {
+            insert(&mut self.index, word);
         }
     }
 }
 
-fn insert(index: &mut [u64], hash: u64, slot: u32) {
+fn insert(index: &mut [u64], word: u64) {
     let mask = index.len() - 1;
-    let mut at = hash as usize & mask;
+    let mut at = (word >> 32) as usize & mask;
     while index[at] != EMPTY {
         at = (at + 1) & mask;
     }
-    index[at] = (hash >> 32) << 32 | u64::from(slot + 1);
+    index[at] = word;
 }
 
 #[cfg(test)]

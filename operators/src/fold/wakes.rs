@@ -10,7 +10,7 @@ use crate::topology::GroupId;
 /// A [`Wake`], or none, in 8 bytes: an entry has two of them, and memory is what a fold pays with. From the top: 16 bits
 /// of the group, all ones for `now`; 48 bits of the time. Times before 1935 and after 10,854 are taken for these years:
 /// no record comes from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PackedWake(u64);
 
 const TIME_BITS: u32 = 48;
@@ -50,28 +50,49 @@ impl PackedWake {
     }
 }
 
-/// Keys by when they are due.
-pub(super) type Queue = BTreeMap<Wake, Vec<Place>>;
+/// Keys by when they are due: by group, then by time, which is the order of packed wakes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    by_wake: BTreeMap<PackedWake, Vec<Place>>,
+    /// What was put in since somebody looked: there are few different wakes among many, so that sorting them all at once
+    /// costs less than finding the place of each.
+    fresh: Vec<(PackedWake, Place)>,
+}
 
-/// Takes up to `most` places whose time has come.
-pub(super) fn due(queue: &mut Queue, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Place> {
-    let mut taken = Vec::new();
-    let groups = (0..watermarks.len() as u16).map(GroupId);
-    let bounds =
-        groups.map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
-    for (from, upto) in bounds.chain([(Wake::Now(TimeMs::MIN), Wake::Now(now_ms))]) {
-        while let Some((&wake, _)) = queue.range(from..=upto).next() {
-            let places = queue.get_mut(&wake).expect("it was looked at just now");
-            let room = most - taken.len();
-            if places.len() > room {
-                taken.extend(places.drain(places.len() - room..));
-                return taken;
-            }
-            taken.append(places);
-            queue.remove(&wake);
+impl Queue {
+    /// Puts a key in, if it is due at all.
+    pub(super) fn push(&mut self, wake: PackedWake, place: Place) {
+        if wake != PackedWake::NEVER {
+            self.fresh.push((wake, place));
         }
     }
-    taken
+
+    /// Takes up to `most` places whose time has come.
+    pub(super) fn due(&mut self, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Place> {
+        self.fresh.sort_unstable_by_key(|(wake, _)| *wake);
+        for alike in self.fresh.chunk_by(|(one, _), (next, _)| one == next) {
+            self.by_wake.entry(alike[0].0).or_default().extend(alike.iter().map(|(_, place)| *place));
+        }
+        self.fresh.clear();
+        let mut taken = Vec::new();
+        let groups = (0..watermarks.len() as u16).map(GroupId);
+        let bounds = groups
+            .map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
+        for (from, upto) in bounds.chain([(Wake::Now(TimeMs::MIN), Wake::Now(now_ms))]) {
+            let (from, upto) = (PackedWake::new(Some(from)), PackedWake::new(Some(upto)));
+            while let Some((&wake, _)) = self.by_wake.range(from..=upto).next() {
+                let places = self.by_wake.get_mut(&wake).expect("it was looked at just now");
+                let room = most - taken.len();
+                if places.len() > room {
+                    taken.extend(places.drain(places.len() - room..));
+                    return taken;
+                }
+                taken.append(places);
+                self.by_wake.remove(&wake);
+            }
+        }
+        taken
+    }
 }
 
 /// Forgetting has time until the next full minute, so that few queues hold many keys.

@@ -124,10 +124,10 @@ pub(super) struct Out<A, B, C> {
 }
 
 /// How many items ahead memory is asked for: another core wrote them a while ago.
-const ITEMS_AHEAD: usize = 8;
+const ITEMS_AHEAD: usize = 16;
 
 /// How many items ahead it is asked for what is remembered of their identities.
-const IDENTITIES_AHEAD: usize = 4;
+const IDENTITIES_AHEAD: usize = 8;
 
 /// The items of a batch, each with its place in it.
 struct Numbered<R> {
