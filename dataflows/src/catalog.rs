@@ -134,9 +134,9 @@ impl Catalog {
             });
             layers.collect()
         };
-        let layers_by_tenant = experiments_by_tenant
-            .iter()
-            .map(|numbers| [Population::Assigned, Population::Exposed].map(|population| layers_of(numbers, population)));
+        let layers_by_tenant = experiments_by_tenant.iter().map(|numbers| {
+            [Population::Assigned, Population::Exposed].map(|population| layers_of(numbers, population))
+        });
         let layers_by_tenant = layers_by_tenant.collect();
         Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant, layers_by_tenant }
     }

@@ -33,11 +33,11 @@ use operators::time::{MINUTE_MS, Tick};
 use operators::topology::{PartitionId, ReleaseId, Topology};
 
 use crate::catalog::Catalog;
-use crate::experiment::assignments::Assignments;
+use crate::experiment::assignments::{Assignments, VariantKey, VariantList};
 use crate::experiment::event::Event;
 use crate::experiment::rollups::{
-    Block, MinuteDelta, VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit,
-    total_of_unit,
+    Block, ListMinute, MinuteDelta, VariantMinuteKey, VariantMinutesFold, VariantTotalsFold, minute_of_session,
+    minute_of_start, minute_of_unit, spread_minutes, spread_totals, total_of_unit,
 };
 use crate::experiment::sessions::{SessionMinuteRow, SessionMinutesFold, SessionStartsFold};
 use crate::experiment::units::UnitsFold;
@@ -217,14 +217,17 @@ impl<'scope> Wiring<'_, 'scope> {
         let assignments = Rc::new(Assignments::new(Arc::clone(catalog)));
         let minutes_fold = Rc::new(SessionMinutesFold { assignments: Rc::clone(&assignments) });
         let starts_fold = Rc::new(SessionStartsFold { assignments: Rc::clone(&assignments), keep_ms });
-        let units_fold = Rc::new(UnitsFold { assignments, keep_ms });
+        let units_fold = Rc::new(UnitsFold { assignments: Rc::clone(&assignments), keep_ms });
         let folds = (Rc::clone(&minutes_fold), Rc::clone(&starts_fold), Rc::clone(&units_fold));
         let (to_minutes, to_starts, to_units) = route_to_three(released, "RouteEvents", folds);
 
+        let spread = || {
+            let assignments = Rc::clone(&assignments);
+            move |of: &ListMinute, give: &mut dyn FnMut(VariantMinuteKey)| spread_minutes(&assignments, *of, give)
+        };
         let of_sessions = combined(
-            |fold: &SessionMinutesFold, key, old, new, give| {
-                minute_of_session(&fold.assignments, key.minute, old, new, give);
-            },
+            |_: &SessionMinutesFold, key, old, new, give| minute_of_session(key.minute, old, new, give),
+            spread(),
             MinuteDelta::add,
         );
         let shown = self.plan.view(View::SessionMinutes).enabled.then(rows);
@@ -233,16 +236,16 @@ impl<'scope> Wiring<'_, 'scope> {
             self.session_minutes(shown);
         }
         let of_starts = combined(
-            |fold: &SessionStartsFold, _, old, new, give| minute_of_start(&fold.assignments, old, new, give),
+            |_: &SessionStartsFold, _, old, new, give| minute_of_start(old, new, give),
+            spread(),
             MinuteDelta::add,
         );
         let of_starts = self.folded_into(to_starts, starts_fold, of_starts);
-        let of_units = combined(
-            |fold: &UnitsFold, _, old, new, give| minute_of_unit(&fold.assignments, old, new, give),
-            MinuteDelta::add,
-        );
+        let of_units =
+            combined(|_: &UnitsFold, _, old, new, give| minute_of_unit(old, new, give), spread(), MinuteDelta::add);
         let totals = combined(
-            |fold: &UnitsFold, _, old, new, give| total_of_unit(&fold.assignments, old, new, give),
+            |_: &UnitsFold, _, old, new, give| total_of_unit(old, new, give),
+            move |list: &VariantList, give: &mut dyn FnMut(VariantKey)| spread_totals(&assignments, *list, give),
             Block::add,
         );
         let (of_units, totals) = self.folded_into(to_units, units_fold, (of_units, totals));

@@ -150,7 +150,14 @@ mod tests {
     fn the_published_cases_hold() {
         let found = CASES.map(|(tenant, layer, seed, unit, _, _)| {
             let assigner = whole(tenant, layer, seed, &[1]);
-            (tenant, layer, seed, unit, assigner.traffic_bucket_of(known(unit)), assigner.variant_bucket_of(known(unit)))
+            (
+                tenant,
+                layer,
+                seed,
+                unit,
+                assigner.traffic_bucket_of(known(unit)),
+                assigner.variant_bucket_of(known(unit)),
+            )
         });
         assert_eq!(found, CASES, "scheme {SCHEME}");
     }

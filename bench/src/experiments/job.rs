@@ -9,7 +9,8 @@ use dataflows::experiment::assignments::Assignments;
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::event::Event;
 use dataflows::experiment::rollups::{
-    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
+    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, spread_minutes,
+    spread_totals, total_of_unit,
 };
 use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
 use dataflows::experiment::specification::Arrival;
@@ -187,8 +188,9 @@ impl<'a> Job<'a> {
             }
         }
         self.minutes.end_tick(watermarks, |fold, key, old, new| {
-            let post = &mut |key, delta| variant_minutes.post(key, &delta);
-            minute_of_session(assignments, key.minute, old, new, post);
+            minute_of_session(key.minute, old, new, &mut |of, delta| {
+                spread_minutes(assignments, of, &mut |key| variant_minutes.post(key, &delta));
+            });
             if self.with_session_minutes {
                 each_row(fold, key, old, new, |row, diff| {
                     tally.change(&session_minute(row, catalog), diff, *verify);
@@ -196,11 +198,17 @@ impl<'a> Job<'a> {
             }
         });
         self.starts.end_tick(watermarks, |_, _, old, new| {
-            minute_of_start(assignments, old, new, &mut |key, delta| variant_minutes.post(key, &delta));
+            minute_of_start(old, new, &mut |of, delta| {
+                spread_minutes(assignments, of, &mut |key| variant_minutes.post(key, &delta));
+            });
         });
         self.units.end_tick(watermarks, |_, _, old, new| {
-            minute_of_unit(assignments, old, new, &mut |key, delta| variant_minutes.post(key, &delta));
-            total_of_unit(assignments, old, new, &mut |key, block| variant_totals.post(key, &block));
+            minute_of_unit(old, new, &mut |of, delta| {
+                spread_minutes(assignments, of, &mut |key| variant_minutes.post(key, &delta));
+            });
+            total_of_unit(old, new, &mut |list, block| {
+                spread_totals(assignments, list, &mut |key| variant_totals.post(key, &block));
+            });
         });
         variant_minutes.end_tick(watermarks, |fold, key, old, new| {
             each_row(fold, key, old, new, |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify));

@@ -28,7 +28,7 @@ pub struct VariantKey {
 }
 
 /// The number of a list of variants, on this worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariantList(NonZeroU32);
 
 /// A list, ascending.

@@ -1,7 +1,8 @@
 //! Rollups by variant: minutes of sessions, and exact totals over units.
 //!
 //! What folds give are changes of what keys show; what a rollup needs are differences of sums. They are added up per
-//! worker before they are exchanged ([`combined`](operators::fold::combined)), then folded by variant.
+//! worker by the list of variants that have them ([`combined`](operators::fold::combined)), the sums of each list by
+//! variant; then they are exchanged and folded by variant.
 
 use std::sync::Arc;
 
@@ -50,13 +51,26 @@ fn signed<'a, V>(old: Option<&'a V>, new: Option<&'a V>) -> impl Iterator<Item =
     old.map(|value| (value, -1)).into_iter().chain(new.map(|value| (value, 1)))
 }
 
+/// A minute of all variants of a list.
+pub type ListMinute = (VariantList, i64);
+
+/// The minutes of variants for which the minute of a list stands.
+pub fn spread_minutes(assignments: &Assignments, (list, minute): ListMinute, give: &mut dyn FnMut(VariantMinuteKey)) {
+    let variants = assignments.variants(list);
+    variants.iter().for_each(|variant| give(VariantMinuteKey { variant: *variant, minute }));
+}
+
+/// The variants for which a list stands.
+pub fn spread_totals(assignments: &Assignments, list: VariantList, give: &mut dyn FnMut(VariantKey)) {
+    assignments.variants(list).iter().copied().for_each(give);
+}
+
 /// What a change of a session's minute means for the minutes of variants.
 pub fn minute_of_session(
-    assignments: &Assignments,
     minute: i64,
     old: Option<&MinuteValue>,
     new: Option<&MinuteValue>,
-    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+    give: &mut dyn FnMut(ListMinute, MinuteDelta),
 ) {
     // The variants hang on the key alone, so both sides have the same.
     let Some(MinuteValue { counts_for, .. }) = new.or(old) else { return };
@@ -65,29 +79,22 @@ pub fn minute_of_session(
         delta.active += diff;
         delta.measures.add(&value.measures, diff);
     }
-    give_minute(assignments, *counts_for, minute, delta, give);
+    give((*counts_for, minute), delta);
 }
 
 /// What a change of a session's start means for the minutes of variants.
 pub fn minute_of_start(
-    assignments: &Assignments,
     old: Option<&StartValue>,
     new: Option<&StartValue>,
-    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
+    give: &mut dyn FnMut(ListMinute, MinuteDelta),
 ) {
     for (StartValue { counts_for, minute }, diff) in signed(old, new) {
-        let delta = MinuteDelta { started: diff, ..MinuteDelta::default() };
-        give_minute(assignments, *counts_for, *minute, delta, give);
+        give((*counts_for, *minute), MinuteDelta { started: diff, ..MinuteDelta::default() });
     }
 }
 
 /// What a change of a unit means for the minutes of variants: only exposed experiments have their minutes from units.
-pub fn minute_of_unit(
-    assignments: &Assignments,
-    old: Option<&UnitValue>,
-    new: Option<&UnitValue>,
-    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
-) {
+pub fn minute_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &mut dyn FnMut(ListMinute, MinuteDelta)) {
     if let (Some(old), Some(new)) = (old, new)
         && let (UnitSays::ExposedMinute(_, _, minute, was), UnitSays::ExposedMinute(_, _, new_minute, is)) =
             (&old.says, &new.says)
@@ -96,7 +103,7 @@ pub fn minute_of_unit(
         // The commonest change: one more event in a minute that was active.
         let mut delta = MinuteDelta { measures: *is, ..MinuteDelta::default() };
         delta.measures.add(was, -1);
-        return give_minute(assignments, new.counts_for, *minute, delta, give);
+        return give((new.counts_for, *minute), delta);
     }
     for (UnitValue { counts_for, says }, diff) in signed(old, new) {
         let mut delta = MinuteDelta::default();
@@ -112,19 +119,7 @@ pub fn minute_of_unit(
                 minute
             }
         };
-        give_minute(assignments, *counts_for, *minute, delta, give);
-    }
-}
-
-fn give_minute(
-    assignments: &Assignments,
-    list: VariantList,
-    minute: i64,
-    delta: MinuteDelta,
-    give: &mut dyn FnMut(VariantMinuteKey, MinuteDelta),
-) {
-    for variant in assignments.variants(list).iter() {
-        give(VariantMinuteKey { variant: *variant, minute }, delta);
+        give((*counts_for, *minute), delta);
     }
 }
 
@@ -248,12 +243,7 @@ impl Block {
 }
 
 /// What a change of a unit means for the totals of variants.
-pub fn total_of_unit(
-    assignments: &Assignments,
-    old: Option<&UnitValue>,
-    new: Option<&UnitValue>,
-    give: &mut dyn FnMut(VariantKey, Block),
-) {
+pub fn total_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &mut dyn FnMut(VariantList, Block)) {
     let totals = |value: Option<&UnitValue>, diff| {
         let UnitValue { counts_for, says: UnitSays::Assigned(measures) | UnitSays::Exposed(_, measures) } = value?
         else {
@@ -261,16 +251,13 @@ pub fn total_of_unit(
         };
         Some((*counts_for, Block::of(measures, diff)))
     };
-    let mut give = |(counts_for, block): (VariantList, Block)| {
-        assignments.variants(counts_for).iter().for_each(|variant| give(*variant, block));
-    };
     match (totals(old, -1), totals(new, 1)) {
         // The commonest change: the sums of a unit that was there.
         (Some((counts_for, mut block)), Some((same, came))) if counts_for == same => {
             block.add(&came);
-            give((counts_for, block));
+            give(counts_for, block);
         }
-        (left, came) => left.into_iter().chain(came).for_each(give),
+        (left, came) => left.into_iter().chain(came).for_each(|(counts_for, block)| give(counts_for, block)),
     }
 }
 

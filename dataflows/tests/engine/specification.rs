@@ -12,7 +12,8 @@ use dataflows::catalog::Catalog;
 use dataflows::experiment::assignments::Assignments;
 use dataflows::experiment::event::Event;
 use dataflows::experiment::rollups::{
-    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, total_of_unit,
+    VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, spread_minutes,
+    spread_totals, total_of_unit,
 };
 use dataflows::experiment::sessions::{MinuteValue, SessionMinutesFold, SessionStartsFold, StartValue};
 use dataflows::experiment::specification::{self as experiments, Arrival, Flavour, Ticked};
@@ -146,15 +147,19 @@ impl Experiments {
             let counts_for = lists.assigned(session.tenant, &session.unit);
             let value = MinuteValue { counts_for, measures: row.measures };
             let (old, new) = sides(&value, diff);
-            let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-            minute_of_session(&lists, row.key.minute, old, new, post);
+            let post = &mut |of, delta| {
+                spread_minutes(&lists, of, &mut |key| of_minutes[tick as usize].push(vec![(key, delta)]));
+            };
+            minute_of_session(row.key.minute, old, new, post);
         }
         for (row, tick, diff) in self.starts.whole(1, seed) {
             let value = StartValue { counts_for: lists.assigned(row.tenant, &row.unit), minute: row.minute };
             for _ in 0..diff.abs() {
                 let (old, new) = sides(&value, diff);
-                let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-                minute_of_start(&lists, old, new, post);
+                let post = &mut |of, delta| {
+                    spread_minutes(&lists, of, &mut |key| of_minutes[tick as usize].push(vec![(key, delta)]));
+                };
+                minute_of_start(old, new, post);
             }
         }
         for (row, tick, diff) in self.units.whole(1, seed) {
@@ -166,10 +171,14 @@ impl Experiments {
             };
             let value = UnitValue { counts_for, says: row.says };
             let (old, new) = sides(&value, diff);
-            let post = &mut |key, delta| of_minutes[tick as usize].push(vec![(key, delta)]);
-            minute_of_unit(&lists, old, new, post);
-            let post = &mut |key, block| of_totals[tick as usize].push(vec![(key, block)]);
-            total_of_unit(&lists, old, new, post);
+            let post = &mut |of, delta| {
+                spread_minutes(&lists, of, &mut |key| of_minutes[tick as usize].push(vec![(key, delta)]));
+            };
+            minute_of_unit(old, new, post);
+            let post = &mut |list, block| {
+                spread_totals(&lists, list, &mut |key| of_totals[tick as usize].push(vec![(key, block)]));
+            };
+            total_of_unit(old, new, post);
         }
         let (names, others) = (Arc::clone(catalog), Arc::clone(catalog));
         let minutes = move || VariantMinutesFold { catalog: Arc::clone(&names), retention_ms: i64::MAX };

@@ -127,62 +127,79 @@ impl<D: Data, M> RowsPort<D, M> {
     }
 }
 
-/// Differences for another fold, added up by its key.
-pub struct Combined<K, E, M, A>(M, A, PhantomData<(K, E)>);
+/// Differences for another fold, added up by what several of its keys have in common.
+pub struct Combined<G, K, E, M, S, A>(M, S, A, PhantomData<(G, K, E)>);
 
-/// Turns changes into differences by key, and adds those of one tick up.
-pub fn combined<F: Fold, K, E, M, A>(differences: M, add: A) -> Combined<K, E, M, A>
+/// Turns changes into differences by group, adds those of one tick up, and spreads the sums over the keys that a group
+/// stands for: a change costs one addition, however many keys it concerns.
+pub fn combined<F: Fold, G, K, E, M, S, A>(differences: M, spread: S, add: A) -> Combined<G, K, E, M, S, A>
 where
-    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)),
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(G, E)),
+    S: FnMut(&G, &mut dyn FnMut(K)),
     A: Fn(&mut E, &E),
 {
-    Combined(differences, add, PhantomData)
+    Combined(differences, spread, add, PhantomData)
 }
 
+type Sums<K, E> = HashMap<K, E, BuildHasherDefault<LaneHasher>>;
+
 /// [`Combined`] in an operator.
-pub struct CombinedPort<K: 'static, E: 'static, M, A> {
+pub struct CombinedPort<G, K: 'static, E: 'static, M, S, A> {
     differences: M,
+    spread: S,
     add: A,
     index: usize,
     output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Posting<K, E>>>>,
-    sums: HashMap<K, E, BuildHasherDefault<LaneHasher>>,
+    by_group: Sums<G, E>,
+    by_key: Sums<K, E>,
 }
 
-impl<'scope, F: Fold, K: Data + Hash, E: Data, M, A> Outlet<'scope, F> for Combined<K, E, M, A>
+impl<'scope, F: Fold, G: Eq + Hash + 'static, K: Data + Hash, E: Data, M, S, A> Outlet<'scope, F>
+    for Combined<G, K, E, M, S, A>
 where
-    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)) + 'static,
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(G, E)) + 'static,
+    S: FnMut(&G, &mut dyn FnMut(K)) + 'static,
     A: Fn(&mut E, &E) + 'static,
 {
     type Streams = StreamVec<'scope, Tick, Posting<K, E>>;
-    type Port = CombinedPort<K, E, M, A>;
+    type Port = CombinedPort<G, K, E, M, S, A>;
 
     fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
+        let Combined(differences, spread, add, _) = self;
         let index = builder.shape().outputs();
         let (output, stream) = builder.new_output();
         let output = OutputBuilder::from(output);
-        (CombinedPort { differences: self.0, add: self.1, index, output, sums: HashMap::default() }, stream)
+        let (by_group, by_key) = (Sums::default(), Sums::default());
+        (CombinedPort { differences, spread, add, index, output, by_group, by_key }, stream)
     }
 }
 
-impl<F: Fold, K: Data + Hash, E: Data, M, A> Port<F> for CombinedPort<K, E, M, A>
+impl<F: Fold, G: Eq + Hash + 'static, K: Data + Hash, E: Data, M, S, A> Port<F> for CombinedPort<G, K, E, M, S, A>
 where
-    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(K, E)) + 'static,
+    M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(G, E)) + 'static,
+    S: FnMut(&G, &mut dyn FnMut(K)) + 'static,
     A: Fn(&mut E, &E) + 'static,
 {
     fn replace(&mut self, fold: &F, key: &F::Key, old: Option<&F::Value>, new: Option<&F::Value>, _: Tick) {
-        let CombinedPort { differences, add, sums, .. } = self;
-        differences(fold, key, old, new, &mut |key, event| {
-            sums.entry(key).and_modify(|sum| add(sum, &event)).or_insert(event);
-        });
+        let CombinedPort { differences, add, by_group, .. } = self;
+        differences(fold, key, old, new, &mut |group, event| sum_up(by_group, group, &event, add));
     }
 
     fn end_tick(&mut self, tick: Tick, capabilities: &[Capability<Tick>]) {
+        let CombinedPort { spread, add, by_group, by_key, .. } = self;
+        for (group, event) in by_group.drain() {
+            spread(&group, &mut |key| sum_up(by_key, key, &event, add));
+        }
         let mut activated = self.output.activate();
         let mut session = activated.session(&capabilities[self.index]);
-        for (key, event) in self.sums.drain() {
+        for (key, event) in self.by_key.drain() {
             session.give(Posting::new(key, event, tick));
         }
     }
+}
+
+fn sum_up<K: Eq + Hash, E: Clone>(sums: &mut Sums<K, E>, key: K, event: &E, add: &impl Fn(&mut E, &E)) {
+    sums.entry(key).and_modify(|sum| add(sum, event)).or_insert_with(|| event.clone());
 }
 
 impl<'scope, F: Fold, A: Outlet<'scope, F>, B: Outlet<'scope, F>> Outlet<'scope, F> for (A, B) {
