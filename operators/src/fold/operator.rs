@@ -153,10 +153,11 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
                     let later = if tick < folding.upper {
                         // The tick of the checkpoint, once more: its postings are applied, its rows are to be shown.
                         folding.show(&mark, |key, value| port.restore(&fold, key, value, tick, &capabilities));
-                        blocks.into_iter().flatten().filter(|posting| posting.tick > tick).collect()
+                        blocks.into_iter().flatten().filter(|posting| posting.tick > tick).collect::<Vec<_>>()
                     } else {
                         folding.tick(blocks, &mark, |key, old, new| port.replace(&fold, key, old, new, tick))
                     };
+                    assert!(later.iter().all(|posting| posting.tick > tick), "no posting comes behind its tick");
                     put_by(&mut stash, later);
                     port.end_tick(tick, &capabilities);
                     if mark.checkpoint {
