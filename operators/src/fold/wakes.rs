@@ -75,10 +75,12 @@ impl Queue {
         }
         self.fresh.clear();
         let mut taken = Vec::new();
-        let groups = (0..watermarks.len() as u16).map(GroupId);
-        let bounds = groups
-            .map(|group| (Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, watermarks[group.0 as usize])));
-        for (from, upto) in bounds.chain([(Wake::Now(TimeMs::MIN), Wake::Now(now_ms))]) {
+        let reached = (0u16..).map(GroupId).zip(watermarks);
+        let bounds =
+            reached.map(|(group, at_ms)| (*at_ms, Wake::Watermark(group, TimeMs::MIN), Wake::Watermark(group, *at_ms)));
+        let now = (now_ms, Wake::Now(TimeMs::MIN), Wake::Now(now_ms));
+        // A time before the least that can be packed is no time yet: nothing is due at it.
+        for (_, from, upto) in bounds.chain([now]).filter(|(at_ms, ..)| *at_ms >= LEAST_MS) {
             let (from, upto) = (PackedWake::new(Some(from)), PackedWake::new(Some(upto)));
             while let Some((&wake, _)) = self.by_wake.range(from..=upto).next() {
                 let places = self.by_wake.get_mut(&wake).expect("it was looked at just now");
@@ -122,6 +124,38 @@ mod tests {
             prop_assert_eq!(PackedWake::new(wake).get(), wake);
         }
     }
+
+    proptest! {
+        /// What a queue gives is what is due, once, whatever else is in it, and at the ends of time.
+        #[test]
+        fn a_queue_gives_what_is_due(
+            wakes in prop::collection::vec((0u16..3, any::<bool>(), 0usize..TIMES.len()), 0..60),
+            looks in prop::collection::vec((0usize..TIMES.len(), prop::collection::vec(0usize..TIMES.len(), 3)), 1..6),
+        ) {
+            let (mut queue, mut waiting) = (Queue::default(), Vec::new());
+            let mut wakes = wakes.into_iter().enumerate().map(|(slot, (group, is_now, time))| {
+                let at_ms = TIMES[time];
+                let wake = if is_now { Wake::Now(at_ms) } else { Wake::Watermark(GroupId(group), at_ms) };
+                (PackedWake::new(Some(wake)), Place { shard: 0, slot: slot as u32 })
+            });
+            for (now, watermarks) in looks {
+                for (wake, place) in wakes.by_ref().take(15) {
+                    queue.push(wake, place);
+                    waiting.push((wake, place));
+                }
+                let (now_ms, watermarks) = (TIMES[now], watermarks.into_iter().map(|time| TIMES[time]).collect::<Vec<_>>());
+                let mut taken = queue.due(now_ms, &watermarks, 7);
+                taken.extend(queue.due(now_ms, &watermarks, usize::MAX));
+                taken.sort_unstable();
+                let due: Vec<Place> =
+                    waiting.extract_if(.., |(wake, _)| wake.is_due(now_ms, &watermarks)).map(|(_, place)| place).collect();
+                prop_assert_eq!(taken, due);
+            }
+        }
+    }
+
+    const TIMES: [TimeMs; 8] =
+        [TimeMs::MIN, TimeMs::MIN + 1, LEAST_MS - 1, LEAST_MS, -5, 1_700_000_000_000, GREATEST_MS, TimeMs::MAX];
 
     #[test]
     fn the_ends_of_time_are_clamped() {
