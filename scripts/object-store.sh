@@ -16,6 +16,10 @@
 . "$(dirname "$0")/component.sh"
 
 version=v1.8.0
+# What it needs, and what is fetched where there is none.
+go_least=1.25
+go_version=1.25.5
+go_sum=8cea6783dab64d68b38f5b81ecd38d45155a3c06638991acc6af19e0fca80edb
 artifacts=$cache/versitygw-$version
 port=${OBJECT_STORE_PORT:-19581}
 run=$runs/object-store-$port
@@ -24,21 +28,50 @@ bucket=aisle
 access_key=aisle
 secret_key=aisle-test-only
 
+# The Go that builds it: one at hand that is new enough, or the distribution from Go's module mirror, in a folder that goes
+# with the build. What Debian 12 and Ubuntu 24.04 call golang-go is too old.
+go_of() { # folder
+  local found=0
+  # Its answer is its own version, not one that it would fetch.
+  if command -v go >/dev/null 2>&1; then found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true); fi
+  if [ "$(printf '%s\n' "$go_least" "${found#go}" | sort -V | head -n 1)" = "$go_least" ]; then
+    command -v go
+    return
+  fi
+  [ "$(uname -m)" = x86_64 ] || fail "versitygw needs Go $go_least or newer in the PATH; see https://go.dev/dl"
+  need unzip unzip
+  echo "$script: fetching Go $go_version" >&2
+  curl -fsSL --retry 3 -o "$1/go.zip" \
+    "https://proxy.golang.org/golang.org/toolchain/@v/v0.0.1-go$go_version.linux-amd64.zip" >&2 ||
+    fail "Go could not be fetched; install Go $go_least or newer, see https://go.dev/dl"
+  echo "$go_sum  $1/go.zip" | sha256sum --check --quiet >&2 || fail "the archive of Go $go_version is not the one that is known"
+  unzip -q "$1/go.zip" -d "$1/go"
+  mv "$1/go/golang.org/toolchain@v0.0.1-go$go_version.linux-amd64" "$1/distribution"
+  # The archive keeps no permissions.
+  chmod +x "$1"/distribution/bin/* "$1"/distribution/pkg/tool/*/*
+  echo "$1/distribution/bin/go"
+}
+
 # Builds it by Go's own installer, once; it appears in the cache all at once or not at all.
 fetch_artifacts() {
   need curl curl
   [ -x "$artifacts/versitygw" ] && return
-  need go golang-go
   exec 8>"$cache/versitygw.lock"
   flock 8
   if [ ! -x "$artifacts/versitygw" ]; then
-    echo "$script: building versitygw $version into $artifacts (a minute or two)" >&2
-    local making
+    local making go
     making=$(mktemp -d "$cache/versitygw.XXXXXX")
-    GOBIN=$making go install "github.com/versity/versitygw/cmd/versitygw@$version" >&2 8>&- 9>&- ||
-      { rm -rf "$making"; fail "Go could not build versitygw $version; its answer is above (it wants Go 1.24 or newer)"; }
+    # Expanded now: where it fails, the variable is gone.
+    trap "rm -rf $(printf %q "$making")" EXIT
+    go=$(go_of "$making")
+    echo "$script: building versitygw $version into $artifacts (a minute or two)" >&2
+    mkdir "$making/bin"
+    GOTOOLCHAIN=local GOBIN=$making/bin "$go" install "github.com/versity/versitygw/cmd/versitygw@$version" >&2 8>&- 9>&- ||
+      fail "Go could not build versitygw $version; its answer is above"
     rm -rf "$artifacts"
-    mv "$making" "$artifacts"
+    mv "$making/bin" "$artifacts"
+    rm -rf "$making"
+    trap - EXIT
   fi
   exec 8>&-
 }
