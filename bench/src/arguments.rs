@@ -42,6 +42,10 @@ pub(crate) enum Competitor {
     Poll,
     /// The same in one loop over all partitions.
     PollLoop,
+    /// The engine with a share of that load.
+    EngineAtLoad,
+    /// The engine with a share of its load from topics, appended while it reads.
+    TopicsAtLoad,
     /// The engine with checkpoints, the newest of which is restored afterwards.
     Checkpointed,
 }
@@ -55,6 +59,10 @@ pub(crate) struct Arguments {
     /// Records a second, released when they are due; without it, as fast as it goes.
     #[arg(long)]
     pub(crate) rate: Option<f64>,
+    /// Also release records at this share of the speed which the engine has just had, from memory and from topics: 0.5
+    /// is half load.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) load: Option<f64>,
     /// Worker threads.
     #[arg(long, default_value_t = 2)]
     pub(crate) workers: usize,
@@ -67,7 +75,7 @@ pub(crate) struct Arguments {
     /// Wall time of a tick, with a rate.
     #[arg(long, default_value_t = 30)]
     pub(crate) tick_ms: i64,
-    /// Records in all; with a rate, `rate * seconds` instead.
+    /// Records in all; with a rate or at a load, `rate * seconds` instead.
     #[arg(long)]
     pub(crate) events: Option<u64>,
     /// How long records are released, with a rate.
@@ -155,6 +163,10 @@ impl Arguments {
             // What is appended while it is read comes no faster than that.
             let alone = [Competitor::Poll, Competitor::PollLoop];
             competitors.extend(alone.into_iter().filter(|_| self.rate.is_none()));
+        }
+        if self.load.is_some() {
+            competitors.push(Competitor::EngineAtLoad);
+            competitors.extend(self.topics.as_ref().map(|_| Competitor::TopicsAtLoad));
         }
         competitors
     }

@@ -144,7 +144,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         let decoder = EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
         PartitionSource::Events(Box::new(LineSource::new(Arc::clone(lines), decoder, pace)))
     });
-    let inputs = Inputs { records: given, bytes, event_rate };
+    let inputs = Inputs { records: given, bytes, event_rate, rate: arguments.rate };
     let specified = |flavour| {
         let cpu_before = cpu_seconds();
         let arrivals = job::arrivals(arguments, &setup, &partitions);
@@ -153,7 +153,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         Ok(Figures::new(inputs, prepared_cpu_seconds, &measured))
     };
     match competitor {
-        Competitor::Engine => {
+        Competitor::Engine | Competitor::EngineAtLoad => {
             let measured = engine::run(arguments, &setup, sources.collect(), due.collect())?;
             Ok(Figures::new(inputs, 0.0, &measured))
         }
@@ -168,7 +168,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             Ok(Figures::new(inputs, 0.0, &checkpoints::run(arguments, &setup, sources)?))
         }
         Competitor::Plain => Ok(Figures::new(inputs, 0.0, &job::run(arguments, &setup, &partitions))),
-        Competitor::Topics | Competitor::Poll | Competitor::PollLoop => {
+        Competitor::Topics | Competitor::TopicsAtLoad | Competitor::Poll | Competitor::PollLoop => {
             let decoder = || EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
             let messages = Arc::new(Messages::Lines(partitions.clone()));
             let work = TopicWork { arguments, setup: &setup, messages, records: given };

@@ -78,6 +78,8 @@ pub(crate) struct Inputs {
     pub(crate) bytes: u64,
     /// Records a second of event time.
     pub(crate) event_rate: u64,
+    /// How many were due each second.
+    pub(crate) rate: Option<f64>,
 }
 
 /// What a run took and gave.

@@ -94,9 +94,9 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         Some(Pace { begins, per_second })
     };
     let due = partitions.iter().filter_map(|items| Some(Due { pace: pace(items.len())?, lines: None })).collect();
-    let inputs = Inputs { records: given, bytes: given * ITEM_BYTES, event_rate };
+    let inputs = Inputs { records: given, bytes: given * ITEM_BYTES, event_rate, rate: arguments.rate };
     let (measured, prepared_cpu_seconds) = match competitor {
-        Competitor::Engine => {
+        Competitor::Engine | Competitor::EngineAtLoad => {
             let sources = partitions.into_iter().map(|items| {
                 let pace = pace(items.len());
                 PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
@@ -113,7 +113,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             (checkpoints::run(arguments, &setup, sources)?, 0.0)
         }
         Competitor::Plain => (job::run(arguments, &setup, partitions), 0.0),
-        Competitor::Topics | Competitor::Poll | Competitor::PollLoop => {
+        Competitor::Topics | Competitor::TopicsAtLoad | Competitor::Poll | Competitor::PollLoop => {
             // What the batches hold is all that is needed.
             drop(partitions);
             let decoder = || BatchDecoder::new(Arc::clone(&setup.plan.catalog), None, None);

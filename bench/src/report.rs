@@ -15,7 +15,10 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
     let engine = &rounds[0].1;
     for (competitor, figures) in rounds {
         print(&name_of(*competitor), median_round(figures));
-        if *competitor != Competitor::Engine {
+        if is_at_load(*competitor) {
+            let p99s = figures.iter().filter_map(|figures| Some(format!("{:.0}", figures.latency_ms?.p99)));
+            say(&format!("  {}: p99 of each round {} ms", name_of(*competitor), Vec::from_iter(p99s).join(", ")));
+        } else if *competitor != Competitor::Engine {
             print_ratios(arguments, "engine", &name_of(*competitor), engine, figures);
             if arguments.verify && *competitor == Competitor::Plain {
                 for (view, same) in agreement(&engine[0], &figures[0]) {
@@ -33,7 +36,9 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
             print_ratios(arguments, "topics", &name_of(alone), topics, figures);
         }
     }
-    for figures in engine.iter().chain(topics.unwrap_or_default()).chain(checkpointed.unwrap_or_default()) {
+    let at_load = rounds.iter().filter(|(competitor, _)| is_at_load(*competitor)).flat_map(|(_, figures)| figures);
+    let alone = topics.into_iter().chain(checkpointed).flatten();
+    for figures in engine.iter().chain(alone).chain(at_load) {
         let of = |name: &str| figures.verdicts[name];
         let read = of("read");
         let verdicts = of("on_time") + of("late") + of("duplicate") + of("dead_letters");
@@ -46,6 +51,11 @@ pub(crate) fn give(arguments: &Arguments, rounds: &Rounds) -> Result<(), Box<dyn
         std::fs::write(path, serde_json::to_string_pretty(&json_of(arguments, rounds))? + "\n")?;
     }
     Ok(())
+}
+
+/// Whether its speed is given and only its latency measured.
+fn is_at_load(competitor: Competitor) -> bool {
+    matches!(competitor, Competitor::EngineAtLoad | Competitor::TopicsAtLoad)
 }
 
 fn head(arguments: &Arguments, figures: &Figures) {
@@ -82,6 +92,9 @@ fn print(name: &str, figures: &Figures) {
         figures.cpu_seconds / figures.wall_seconds,
     ));
     let line = |text: String| say(&format!("                  {text}"));
+    if let Some(rate) = figures.inputs.rate {
+        line(format!("{rate:.0} records/s due, {} in all", figures.inputs.records));
+    }
     line(format!(
         "{} ticks, {:.0} records each, {changes} changes, {:.3} a record",
         figures.ticks,
@@ -174,7 +187,7 @@ fn json_of(arguments: &Arguments, rounds: &Rounds) -> Value {
     for (competitor, figures) in rounds {
         let name = name_of(*competitor);
         report[&name] = json!(figures);
-        if *competitor != Competitor::Engine {
+        if *competitor != Competitor::Engine && !is_at_load(*competitor) {
             let cores = arguments.workers;
             let speed = ratios(engine, figures, |engine, other| other.job_seconds(cores) / engine.job_seconds(cores));
             let cpu = ratios(engine, figures, |engine, other| engine.cpu_ns_per_record / other.job_cpu_ns());

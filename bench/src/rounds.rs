@@ -16,25 +16,43 @@ pub(crate) type Rounds = Vec<(Competitor, Vec<Figures>)>;
 
 /// Runs all rounds.
 pub(crate) fn run(arguments: &Arguments) -> Result<Rounds, Box<dyn std::error::Error>> {
+    if arguments.load.is_some() && arguments.rate.is_some() {
+        return Err("--load says what the rate is: leave --rate out".into());
+    }
     let filled = match &arguments.topics {
-        Some(bootstrap) if arguments.rate.is_none() => {
-            tracing::info!("filling a topic");
-            let messages = match arguments.domain {
-                Domain::Experiments => experiments::messages(arguments),
-                Domain::Inventory => inventory::messages(arguments),
-            };
-            Some(Filled::with(bootstrap, &messages)?)
-        }
+        Some(bootstrap) if arguments.rate.is_none() => Some(fill(arguments, bootstrap)?),
         _ => None,
     };
     let mut rounds: Rounds = arguments.competitors().into_iter().map(|competitor| (competitor, Vec::new())).collect();
     for round in 1..=arguments.rounds.max(1) {
-        for (competitor, figures) in &mut rounds {
-            tracing::info!("round {round} of {}: {}", arguments.rounds.max(1), name_of(*competitor));
-            figures.push(child(*competitor, filled.as_ref())?);
+        for place in 0..rounds.len() {
+            let competitor = rounds[place].0;
+            tracing::info!("round {round} of {}: {}", arguments.rounds.max(1), name_of(competitor));
+            let rate = arguments.load.and_then(|load| Some(load * speed_before(competitor, &rounds)?));
+            rounds[place].1.push(child(competitor, filled.as_ref(), rate)?);
         }
     }
     Ok(rounds)
+}
+
+/// How fast the one was in this round who has all of the load of which `competitor` has a share.
+fn speed_before(competitor: Competitor, rounds: &Rounds) -> Option<f64> {
+    let whole = match competitor {
+        Competitor::EngineAtLoad => Competitor::Engine,
+        Competitor::TopicsAtLoad => Competitor::Topics,
+        _ => return None,
+    };
+    let (_, figures) = rounds.iter().find(|(other, _)| *other == whole)?;
+    figures.last().map(|figures| figures.records_per_second)
+}
+
+fn fill(arguments: &Arguments, bootstrap: &str) -> Result<Filled, Box<dyn std::error::Error>> {
+    tracing::info!("filling a topic");
+    let messages = match arguments.domain {
+        Domain::Experiments => experiments::messages(arguments),
+        Domain::Inventory => inventory::messages(arguments),
+    };
+    Filled::with(bootstrap, &messages)
 }
 
 /// The competitor's name on the command line, and in the report.
@@ -43,12 +61,19 @@ pub(crate) fn name_of(competitor: Competitor) -> String {
     value.get_name().replace('-', "_")
 }
 
-fn child(competitor: Competitor, filled: Option<&Filled>) -> Result<Figures, Box<dyn std::error::Error>> {
+fn child(
+    competitor: Competitor,
+    filled: Option<&Filled>,
+    rate: Option<f64>,
+) -> Result<Figures, Box<dyn std::error::Error>> {
     let value = competitor.to_possible_value().expect("no competitor is skipped");
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1)).arg("--only").arg(value.get_name());
     if let Some(filled) = filled {
         command.args(["--filled", &filled.name]);
+    }
+    if let Some(rate) = rate {
+        command.args(["--rate", &rate.to_string()]);
     }
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {

@@ -1,6 +1,8 @@
 //! The same records from topics of a real broker: filled beforehand, read by the engine, and by a loop that only polls and
 //! decodes. With a rate they are appended while they are read, each when it is due.
 
+mod sender;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +16,8 @@ use operators::source::{Polled, Source, SourceError};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::error::KafkaError;
+use sender::{RecordBatch, Sender};
 
 use crate::arguments::Arguments;
 use crate::engine::{self, Measured, START_UP, Setup};
@@ -29,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How much of each partition may lie fetched, as in a run of four partitions.
 const QUEUE_BYTES: u64 = 16 << 20;
 
-/// How often messages are appended: what was due since is appended at once, as a sender with many messages does.
-const APPEND_EVERY: Duration = Duration::from_millis(5);
+/// How long a batch's messages are due one after the other: a sender waits as long for more, by default.
+const BATCH_LINGERS: Duration = Duration::from_millis(5);
 
 /// Messages that were made beforehand, by partition.
 pub(crate) enum Messages {
@@ -63,31 +65,6 @@ impl Messages {
     }
 }
 
-type Writer = ThreadedProducer<DefaultProducerContext>;
-
-fn writer(bootstrap: &str) -> Result<Writer, KafkaError> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("linger.ms", "5").set("compression.type", "none");
-    // Whoever appends is not measured, but takes the same cores: a report for each message would cost as much as sending it.
-    config.set("delivery.report.only.error", "true");
-    config.set("enable.idempotence", "true").create()
-}
-
-/// Appends without waiting; where the queue is full, once there is room.
-fn append(writer: &Writer, topic: &str, partition: usize, message: &[u8]) -> Result<(), KafkaError> {
-    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition as i32).payload(message);
-    loop {
-        match writer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                record = again;
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
-}
-
 /// A topic that goes when it is dropped.
 pub(crate) struct Filled {
     bootstrap: String,
@@ -109,13 +86,10 @@ impl Filled {
     /// A topic that holds all messages.
     pub(crate) fn with(bootstrap: &str, messages: &Messages) -> Result<Filled, Box<dyn Error>> {
         let filled = Filled::empty(bootstrap, messages.partitions())?;
-        let writer = writer(bootstrap)?;
-        for partition in 0..messages.partitions() {
-            for number in 0..messages.count(partition) {
-                append(&writer, &filled.name, partition, messages.message(partition, number))?;
-            }
-        }
-        writer.flush(PATIENCE)?;
+        let prepared = Prepared::of(messages, |_| usize::MAX);
+        let mut appender = Appender::to(bootstrap, &filled.name, prepared)?;
+        while appender.append(|_| usize::MAX)? {}
+        appender.flush()?;
         Ok(filled)
     }
 }
@@ -213,36 +187,77 @@ impl<S: Source> Source for Until<S> {
     }
 }
 
-/// Appends messages as they are due, on a thread of its own.
-pub(crate) fn append_at(
-    bootstrap: &str,
-    topic: &str,
-    messages: Arc<Messages>,
-    paces: Vec<Pace>,
-) -> Result<std::thread::JoinHandle<Result<(), KafkaError>>, Box<dyn Error>> {
-    let (writer, topic) = (writer(bootstrap)?, topic.to_owned());
-    let work = move || {
-        let mut next = vec![0; messages.partitions()];
-        loop {
-            let mut due_next: Option<Instant> = None;
-            for (partition, next) in next.iter_mut().enumerate() {
-                let due = paces[partition].due().min(messages.count(partition));
-                for number in *next..due {
-                    append(&writer, &topic, partition, messages.message(partition, number))?;
-                }
-                *next = due;
-                if due < messages.count(partition) {
-                    let at = paces[partition].due_at(due);
-                    due_next = Some(due_next.map_or(at, |known| known.min(at)));
-                }
+/// Batches of messages, by partition, in their order.
+struct Prepared(Vec<Vec<RecordBatch>>);
+
+impl Prepared {
+    /// All messages, so many of a partition in a batch at most.
+    fn of(messages: &Messages, batch_messages: impl Fn(usize) -> usize) -> Prepared {
+        let of_partition = |partition: usize| {
+            let mut next = 0usize;
+            let batch = || {
+                let upto = messages.count(partition).min(next.saturating_add(batch_messages(partition)));
+                let batch = RecordBatch::of((next..upto).map(|number| messages.message(partition, number)))?;
+                next += batch.count;
+                Some(batch)
+            };
+            std::iter::from_fn(batch).collect()
+        };
+        Prepared((0..messages.partitions()).map(of_partition).collect())
+    }
+}
+
+/// Appends batches to a topic.
+struct Appender {
+    senders: Vec<Sender>,
+    prepared: Prepared,
+    /// By partition: how many batches are appended, and how many messages they hold.
+    appended: Vec<(usize, usize)>,
+}
+
+impl Appender {
+    fn to(bootstrap: &str, topic: &str, prepared: Prepared) -> Result<Appender, Box<dyn Error>> {
+        let appended = vec![(0, 0); prepared.0.len()];
+        Ok(Appender { senders: Sender::to_all(bootstrap, topic, PATIENCE)?, prepared, appended })
+    }
+
+    /// How many messages are appended once the next batch of a partition is; none where there is no more.
+    fn next_end(&self, partition: usize) -> Option<usize> {
+        let (batches, messages) = self.appended[partition];
+        Some(messages + self.prepared.0[partition].get(batches)?.count)
+    }
+
+    /// Appends batches all of whose messages are due, one of each partition at most; false where there is none.
+    fn append(&mut self, due: impl Fn(usize) -> usize) -> Result<bool, Box<dyn Error>> {
+        let ends: Vec<_> = (0..self.appended.len()).map(|partition| self.next_end(partition)).collect();
+        let mut is_any = false;
+        for sender in &mut self.senders {
+            for partition in sender.partitions().to_vec() {
+                let Some(end) = ends[partition].filter(|end| *end <= due(partition)) else { continue };
+                let (batches, messages) = &mut self.appended[partition];
+                sender.take(partition, &self.prepared.0[partition][*batches]);
+                (*batches, *messages) = (*batches + 1, end);
             }
-            match due_next {
-                None => return writer.flush(PATIENCE),
-                Some(at) => std::thread::sleep(at.saturating_duration_since(Instant::now()).max(APPEND_EVERY)),
-            }
+            is_any |= sender.send()?;
         }
-    };
-    Ok(std::thread::Builder::new().name("appender".to_owned()).spawn(work)?)
+        Ok(is_any)
+    }
+
+    /// Returns once the cluster has everything that was appended.
+    fn flush(&mut self) -> Result<(), Box<dyn Error>> {
+        self.senders.iter_mut().try_for_each(Sender::flush)
+    }
+
+    /// Appends every batch when its last message is due.
+    fn append_all(mut self, paces: &[Pace]) -> Result<(), Box<dyn Error>> {
+        loop {
+            while self.append(|partition| paces[partition].due())? {}
+            let ends = (0..paces.len()).filter_map(|partition| Some((partition, self.next_end(partition)?)));
+            let due_at = ends.map(|(partition, end)| paces[partition].due_at(end - 1)).min();
+            let Some(due_at) = due_at else { return self.flush() };
+            std::thread::sleep(due_at.saturating_duration_since(Instant::now()));
+        }
+    }
 }
 
 /// The job, from a topic.
@@ -298,20 +313,19 @@ impl TopicWork<'_> {
         let run = |sources, due| engine::run(self.arguments, self.setup, sources, due);
         let Some(rate) = self.arguments.rate else { return run(sources(self.filled()?)?, Vec::new()) };
         let bootstrap = self.bootstrap()?;
+        let per_second = |partition: usize| rate * self.messages.count(partition) as f64 / self.records as f64;
+        let lingering = |partition| ((per_second(partition) * BATCH_LINGERS.as_secs_f64()) as usize).max(1);
+        let prepared = Prepared::of(&self.messages, lingering);
         let topic = Filled::empty(bootstrap, self.messages.partitions())?;
         let sources = sources(&topic.name)?;
-        // The topic is there and the readers know it: what that took is no record's latency.
+        let appender = Appender::to(bootstrap, &topic.name, prepared)?;
+        // The topic is there and everybody knows it: what that took is no record's latency.
         let begins = Instant::now() + START_UP;
-        let partitions = 0..self.messages.partitions();
-        let all: usize = partitions.clone().map(|partition| self.messages.count(partition)).sum();
-        let messages_a_second = rate * all as f64 / self.records as f64;
-        let pace = |partition| {
-            let per_second = messages_a_second * self.messages.count(partition) as f64 / all as f64;
-            Pace { begins, per_second }
-        };
-        let paces: Vec<Pace> = partitions.map(pace).collect();
+        let pace = |partition| Pace { begins, per_second: per_second(partition) };
+        let paces: Vec<Pace> = (0..self.messages.partitions()).map(pace).collect();
         let due = paces.iter().map(|pace| Due { pace: *pace, lines: None }).collect();
-        let appender = append_at(bootstrap, &topic.name, Arc::clone(&self.messages), paces)?;
+        let append = move || appender.append_all(&paces).map_err(|error| error.to_string());
+        let appender = std::thread::Builder::new().name("appender".to_owned()).spawn(append)?;
         let measured = run(sources, due)?;
         appender.join().map_err(|_| "the appending thread panicked")??;
         Ok(measured)

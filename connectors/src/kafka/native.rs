@@ -43,6 +43,12 @@ pub(super) enum Arrived<'a> {
     Failed(RDKafkaErrorCode, String),
 }
 
+/// Gives what has arrived of a partition, in its order.
+pub(super) trait Arrivals {
+    /// The next thing that has arrived, if there is any. Never waits.
+    fn take(&mut self) -> Option<Arrived<'_>>;
+}
+
 /// One partition that is being read. It is stopped when this is dropped.
 pub(super) struct Reading {
     topic: NonNull<c::rd_kafka_topic_t>,
@@ -84,8 +90,19 @@ impl Reading {
         (!failed).then_some(reading)
     }
 
-    /// The next thing that has arrived, if there is any. Never waits.
-    pub(super) fn take(&mut self) -> Option<Arrived<'_>> {
+    fn take_over(&mut self) {
+        let mut messages = [std::ptr::null_mut(); MESSAGES_AT_ONCE];
+        // SAFETY: the queue is valid, and the array has room for as many pointers as are asked for. With a timeout of 0
+        // the call takes what is there.
+        let count =
+            unsafe { c::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), MESSAGES_AT_ONCE) };
+        let count = usize::try_from(count).unwrap_or_default();
+        self.taken.extend(messages[..count].iter().filter_map(|message| NonNull::new(*message)));
+    }
+}
+
+impl Arrivals for Reading {
+    fn take(&mut self) -> Option<Arrived<'_>> {
         if self.taken.is_empty() {
             self.take_over();
         }
@@ -116,16 +133,6 @@ impl Reading {
                 Arrived::Failed(error.into(), text.unwrap_or_default())
             }
         })
-    }
-
-    fn take_over(&mut self) {
-        let mut messages = [std::ptr::null_mut(); MESSAGES_AT_ONCE];
-        // SAFETY: the queue is valid, and the array has room for as many pointers as are asked for. With a timeout of 0
-        // the call takes what is there.
-        let count =
-            unsafe { c::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), MESSAGES_AT_ONCE) };
-        let count = usize::try_from(count).unwrap_or_default();
-        self.taken.extend(messages[..count].iter().filter_map(|message| NonNull::new(*message)));
     }
 }
 

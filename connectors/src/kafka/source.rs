@@ -1,5 +1,8 @@
 //! The [`Source`] over one partition of a topic.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +13,7 @@ use operators::source::{Polled, Source, SourceError};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::cluster::{Cluster, ClusterError, Seen};
-use super::native::{Arrived, Reading};
+use super::native::{Arrivals, Arrived, Reading};
 use crate::files::reject;
 
 /// How often the cluster is asked where the partition ends, while nothing arrives.
@@ -168,15 +171,28 @@ impl<D: DecodeMessage> TopicSource<D> {
 
     /// Takes what has arrived: records, an end, a failure where nothing came before it.
     fn take(&mut self, bytes_max: usize) -> Result<Option<Batch<D::Record>>, (RDKafkaErrorCode, String)> {
+        let mut reading = self.reading.take().expect("a poll begins before it takes");
+        let taken = self.take_from(&mut reading, bytes_max);
+        // Of a record whose question has no answer yet nothing is kept: it is fetched again when there is one.
+        if self.waiting.is_none() {
+            self.reading = Some(reading);
+        }
+        taken
+    }
+
+    fn take_from(
+        &mut self,
+        arrivals: &mut impl Arrivals,
+        bytes_max: usize,
+    ) -> Result<Option<Batch<D::Record>>, (RDKafkaErrorCode, String)> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        let reading = self.reading.as_mut().expect("a poll begins before it takes");
         let (mut items, mut text) = (Vec::with_capacity(self.items_expected), Vec::with_capacity(bytes_max));
         let (mut text_starts, mut append_times) = (Vec::with_capacity(self.items_expected), Vec::new());
         let (mut bytes, mut end_offset) = (0, self.next);
         while bytes < bytes_max {
-            match reading.take() {
+            match arrivals.take() {
                 Some(Arrived::Message { offset, value, append_ms }) => {
                     if let Some(question) = value.and_then(|value| self.decoder.question(value)) {
                         match answer(&self.answers, &self.outside, &self.origin, offset, &question) {
@@ -201,9 +217,10 @@ impl<D: DecodeMessage> TopicSource<D> {
                     });
                 }
                 Some(Arrived::End(offset)) => {
+                    // What has come since lies behind it. A reader that is behind finds an end behind every few messages:
+                    // were it to rest at each of them, it would stay behind.
                     (self.end, self.end_is_new) = (Some(offset), true);
                     end_offset = end_offset.max(offset);
-                    break;
                 }
                 Some(Arrived::Failed(code, text)) => {
                     self.failed = Some((code, text));
@@ -213,8 +230,7 @@ impl<D: DecodeMessage> TopicSource<D> {
             }
         }
         if self.waiting.is_some() {
-            // The message that was taken is fetched again when there is an answer.
-            (self.reading, self.end) = (None, None);
+            self.end = None;
         }
         let is_news = end_offset > self.next || (!self.is_told && self.end == Some(self.next));
         if !is_news {
