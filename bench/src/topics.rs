@@ -217,8 +217,9 @@ struct Appender {
 
 impl Appender {
     fn to(bootstrap: &str, topic: &str, prepared: Prepared) -> Result<Appender, Box<dyn Error>> {
-        let appended = vec![(0, 0); prepared.0.len()];
-        Ok(Appender { senders: Sender::to_all(bootstrap, topic, PATIENCE)?, prepared, appended })
+        let partitions = prepared.0.len();
+        let senders = Sender::to_all(bootstrap, topic, partitions, PATIENCE)?;
+        Ok(Appender { senders, prepared, appended: vec![(0, 0); partitions] })
     }
 
     /// How many messages are appended once the next batch of a partition is; none where there is no more.

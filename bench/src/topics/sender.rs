@@ -53,10 +53,15 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Those of all partitions of a topic; waits no longer than `patience` for anything.
-    pub(super) fn to_all(bootstrap: &str, topic: &str, patience: Duration) -> Result<Vec<Sender>, Box<dyn Error>> {
+    /// Those of a topic with so many partitions; waits no longer than `patience` for anything.
+    pub(super) fn to_all(
+        bootstrap: &str,
+        topic: &str,
+        partitions: usize,
+        patience: Duration,
+    ) -> Result<Vec<Sender>, Box<dyn Error>> {
         let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
-        let metadata = described(&client, topic, patience)?;
+        let metadata = described(&client, topic, partitions, patience)?;
         let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
             by_leader.entry(partition.leader()).or_default().push(partition.id() as usize);
@@ -130,16 +135,22 @@ impl Sender {
 }
 
 /// The topic, as soon as every partition has a leader that answers for it.
-fn described(client: &BaseConsumer, topic: &str, patience: Duration) -> Result<Metadata, Box<dyn Error>> {
+fn described(
+    client: &BaseConsumer,
+    topic: &str,
+    partitions: usize,
+    patience: Duration,
+) -> Result<Metadata, Box<dyn Error>> {
     let until = Instant::now() + patience;
     loop {
         let metadata = client.fetch_metadata(Some(topic), patience)?;
-        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        if partitions.all(|partition| client.fetch_watermarks(topic, partition.id(), patience).is_ok()) {
+        let known = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let led = known.filter(|partition| client.fetch_watermarks(topic, partition.id(), patience).is_ok());
+        if led.count() == partitions {
             return Ok(metadata);
         }
         if Instant::now() > until {
-            return Err(format!("topic {topic} has a partition that nobody leads").into());
+            return Err(format!("topic {topic} does not have {partitions} partitions with a leader").into());
         }
         std::thread::sleep(RETRY_AFTER);
     }
