@@ -6,6 +6,7 @@
 pub mod cluster;
 mod committed;
 pub mod connection;
+mod hanging;
 pub mod log;
 mod native;
 mod producer;

@@ -5,6 +5,8 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/hanging.rs"]
+mod hanging;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use broker::{Broker, eventually, unique, write_all};
 use connectors::kafka::connection::Connection;
 use connectors::kafka::log::{self, TopicLog, TopicLogError, TopicLogOptions};
+use hanging::{Forged, hang};
 use operators::disk::{Log, LogError};
 
 fn options(topic: &str) -> TopicLogOptions {
@@ -108,6 +111,29 @@ fn a_broker_that_is_killed_is_waited_for_and_no_entry_is_there_twice() {
     assert!(before <= reached && reached <= durable && durable <= reached + 1, "{before} {reached} {durable}");
     assert_eq!(found, entries(0..durable));
     broker.stop();
+}
+
+/// A broker that is killed may forget to write the end of a transaction: nobody would ever read past it.
+#[test]
+fn a_transaction_that_the_broker_forgot_is_aborted() {
+    let broker = Broker::own(19_782);
+    let topic = unique("log");
+    let garbage = || {
+        let forged = Forged { topic: &topic, partition: 0, key: b"7", headers: Vec::new(), value: b"never written" };
+        hang(&broker.bootstrap, &topic, &[forged]);
+    };
+    let mut log = open(&broker, &topic).unwrap();
+    append(&mut log, 0..3).unwrap();
+    garbage();
+    // The writer that runs, and the next one.
+    let appending = std::thread::spawn(move || append(&mut log, 3..5).unwrap());
+    eventually("the writer goes on", || appending.is_finished().then_some(()));
+    appending.join().unwrap();
+    garbage();
+    let mut log = open(&broker, &topic).unwrap();
+    assert_eq!(log.read().unwrap(), entries(0..5));
+    append(&mut log, 5..6).unwrap();
+    assert_eq!(committed(&broker, &topic), entries(0..6));
 }
 
 #[test]

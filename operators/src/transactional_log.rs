@@ -10,7 +10,7 @@
 //! transaction: it is read, never guessed. Before the next attempt fences anybody it looks who wrote last, since a process
 //! that was frozen for long must not fence the one that took its place. Then it reads what lies behind the last entry that
 //! it knows of: what was pending is there as a whole or not at all, and is not written twice. Until then [`Log::sync`]
-//! waits, says so once, and ends only when it is told to stop.
+//! waits, says so, and ends only when it is told to stop.
 //!
 //! What keeps the messages is a trait, [`Transactions`]: Kafka in production, a model in the simulation.
 
@@ -207,15 +207,22 @@ impl<T: Transactions> TransactionalLog<T> {
 
     /// Makes what is pending durable, however long that takes.
     fn sync_pending(&mut self) -> Result<(), TransactionalLogError<T::Error>> {
-        let mut is_told = false;
+        let mut attempts = 0_u32;
         while !self.pending.is_empty() {
             match if self.has_fenced { self.write() } else { self.take_up() } {
                 Ok(()) => {}
                 Err(TransactionalLogError::Transactions(error)) if T::is_transient(&error) => {
                     self.has_fenced = false;
-                    if !std::mem::replace(&mut is_told, true) {
+                    attempts += 1;
+                    // Again, but ever less often: what stands in the way may change.
+                    if attempts.is_power_of_two() {
                         let (log, error) = (self.name(), told(&error));
-                        tracing::warn!(log, error, "the log can't be written now; the run waits until it can be");
+                        tracing::warn!(
+                            log,
+                            error,
+                            attempts,
+                            "the log can't be written now; the run waits until it can be"
+                        );
                     }
                     if !self.transactions.pause() {
                         return Err(TransactionalLogError::Stopped { name: self.name() });
@@ -224,7 +231,7 @@ impl<T: Transactions> TransactionalLog<T> {
                 Err(error) => return Err(error),
             }
         }
-        if is_told {
+        if attempts > 0 {
             tracing::warn!(log = self.name(), "the log can be written again");
         }
         Ok(())

@@ -98,12 +98,10 @@ impl Reader {
         from: From,
         upto: Upto,
         patience: Duration,
-        mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+        visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
     ) -> Result<(), RequestError> {
-        let doing = || format!("read {topic}[{partition}]");
-        let failed = |error| RequestError::of(doing(), error);
+        let failed = |error| RequestError::of(format!("read {topic}[{partition}]"), error);
         let deadline = Instant::now() + patience;
-        let late = || failed(KafkaError::MessageConsumption(Code::OperationTimedOut));
         let (low, high) = self.offsets(topic, partition)?;
         let high = if upto == Upto::End { high } else { self.stable_end(topic, partition)? };
         self.wait_until_stable(topic, partition, high, deadline)?;
@@ -115,23 +113,48 @@ impl Reader {
         if first >= high {
             return Ok(());
         }
-        let mut assignment = TopicPartitionList::new();
-        let added = assignment.add_partition_offset(topic, partition as i32, Offset::Offset(first));
-        added.and_then(|()| self.committed.assign(&assignment)).map_err(failed)?;
-        let read = loop {
-            match self.committed.poll(Duration::from_millis(500)) {
-                Some(Ok(message)) if visit(&message).is_break() => break Ok(()),
-                // Every answer came after the stable end had reached `high`: this end is not before it.
-                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
-                Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AllBrokersDown) => {}
-                Some(Err(error)) => break Err(failed(error)),
-                Some(Ok(_)) | None => {}
-            }
-            if Instant::now() > deadline {
-                break Err(late());
-            }
-        };
-        self.committed.unassign().map_err(failed)?;
-        read
+        visit_from(&self.committed, topic, partition, first, deadline, visit).map_err(failed)
     }
+
+    /// Visits every message from an offset on, of open transactions, too, until `visit` breaks.
+    pub(crate) fn read_uncommitted(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: i64,
+        patience: Duration,
+        visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+    ) -> Result<(), RequestError> {
+        let visited = visit_from(&self.uncommitted, topic, partition, from, Instant::now() + patience, visit);
+        visited.map_err(|error| RequestError::of(format!("read {topic}[{partition}]"), error))
+    }
+}
+
+/// Visits what a client sees of a partition from an offset on, to the end, until `visit` breaks.
+fn visit_from(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: u32,
+    first: i64,
+    deadline: Instant,
+    mut visit: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+) -> Result<(), KafkaError> {
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, partition as i32, Offset::Offset(first))?;
+    consumer.assign(&assignment)?;
+    let visited = loop {
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) if visit(&message).is_break() => break Ok(()),
+            // Every answer came after the end that was asked for: this one is not before it.
+            Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AllBrokersDown) => {}
+            Some(Err(error)) => break Err(error),
+            Some(Ok(_)) | None => {}
+        }
+        if Instant::now() > deadline {
+            break Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
+        }
+    };
+    consumer.unassign()?;
+    visited
 }

@@ -18,6 +18,7 @@ use operators::transactional_log::{
 
 use super::committed::{From, Reader};
 use super::connection::Connection;
+use super::hanging;
 use super::producer::{Producer, new_identity, transactional};
 use super::request::RequestError;
 use super::topics::{Topics, Wanted};
@@ -190,6 +191,10 @@ impl Transactions for TopicTransactions {
         let initialised = producer.init_transactions(PATIENCE);
         initialised.map_err(|error| self.failed("initialise the transactions", error))?;
         fault::point("log.fenced");
+        // Nothing of it was acknowledged: whoever wrote it has not seen its end.
+        let hanging = hanging::find(&self.reader, [self.topic.as_str()], 0)?;
+        let aborted = hanging::abort(&producer, &hanging, || !self.stop.load(Ordering::Acquire));
+        aborted.map_err(|error| self.failed("abort a hanging transaction", error))?;
         self.producer = Some(producer);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -12,6 +12,9 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::connection::Connection;
+
+/// The longest pause between two looks at whether a transaction has ended.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// A name for a writer, which no other start of any process has: who wrote last is told by it.
 pub(crate) fn new_identity() -> String {
@@ -39,8 +42,25 @@ struct Reported {
     /// The first failure.
     failed: Option<KafkaError>,
     acknowledged: u64,
-    /// Behind the message that was acknowledged last.
-    next_offset: i64,
+    /// By partition: behind what was acknowledged since a transaction began.
+    ends: Vec<End>,
+}
+
+/// Behind the last acknowledged message of a partition.
+#[derive(Clone, Debug)]
+struct End {
+    topic: String,
+    partition: i32,
+    offset: i64,
+}
+
+impl Reported {
+    fn reach(&mut self, topic: &str, partition: i32, offset: i64) {
+        match self.ends.iter_mut().find(|end| end.partition == partition && end.topic == topic) {
+            Some(end) => end.offset = end.offset.max(offset),
+            None => self.ends.push(End { topic: topic.to_owned(), partition, offset }),
+        }
+    }
 }
 
 impl ClientContext for Deliveries {}
@@ -53,7 +73,7 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(message) => {
                 reported.acknowledged += 1;
-                reported.next_offset = message.offset() + 1;
+                reported.reach(message.topic(), message.partition(), message.offset() + 1);
             }
             Err((error, _)) => drop(reported.failed.get_or_insert(error.clone())),
         }
@@ -104,9 +124,9 @@ impl Producer {
         }
     }
 
-    /// The offset behind the message that was acknowledged last, where all of them go to one partition.
+    /// The offset behind what was acknowledged since a transaction began, where all of it goes to one partition.
     pub(crate) fn next_offset(&self) -> i64 {
-        lock(&self.client.context().reported).next_offset
+        lock(&self.client.context().reported).ends.iter().map(|end| end.offset).max().unwrap_or_default()
     }
 
     pub(crate) fn init_transactions(&self, patience: Duration) -> Result<(), KafkaError> {
@@ -114,11 +134,38 @@ impl Producer {
     }
 
     pub(crate) fn begin_transaction(&self) -> Result<(), KafkaError> {
+        lock(&self.client.context().reported).ends.clear();
         self.client.begin_transaction()
     }
 
+    /// Commits, and returns once a reader of committed messages sees all of it. The cluster answers as soon as it has decided,
+    /// before the end of the transaction is in any partition, and may forget to write it if it is killed in between.
     pub(crate) fn commit_transaction(&self, patience: Duration) -> Result<(), KafkaError> {
-        self.client.commit_transaction(patience)
+        let deadline = Instant::now() + patience;
+        self.client.commit_transaction(patience)?;
+        let ends = lock(&self.client.context().reported).ends.clone();
+        ends.iter().try_for_each(|end| self.wait_until_committed(end, deadline))
+    }
+
+    pub(crate) fn abort_transaction(&self, patience: Duration) -> Result<(), KafkaError> {
+        self.client.abort_transaction(patience)
+    }
+
+    fn wait_until_committed(&self, end: &End, deadline: Instant) -> Result<(), KafkaError> {
+        let mut pause = Duration::from_micros(500);
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            // A client that is not told otherwise is shown what is committed.
+            let (_, stable) = self.client.client().fetch_watermarks(&end.topic, end.partition, patience)?;
+            if stable >= end.offset {
+                return Ok(());
+            }
+            if patience.is_zero() {
+                return Err(KafkaError::MetadataFetch(Code::OperationTimedOut));
+            }
+            std::thread::sleep(pause);
+            pause = PAUSE_MAX.min(pause * 2);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use self::shipper::Shipper;
 
 mod channel;
 mod error;
+mod hanging;
 mod shared;
 mod shipper;
 pub mod verify;

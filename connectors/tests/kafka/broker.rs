@@ -200,7 +200,7 @@ pub fn eventually<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Waits for a future on this thread.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

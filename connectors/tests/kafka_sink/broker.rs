@@ -119,16 +119,16 @@ impl Broker {
     pub(crate) fn empty(&self, topic: &str) {
         use rdkafka::admin::{AlterConfig, ResourceSpecifier};
         let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "delete");
-        wait(self.admin().alter_configs(&[config], &AdminOptions::new())).unwrap();
+        block_on(self.admin().alter_configs(&[config], &AdminOptions::new())).unwrap();
         let mut upto = TopicPartitionList::new();
         for partition in 0..2 {
             upto.add_partition_offset(topic, partition, Offset::End).unwrap();
         }
-        wait(self.admin().delete_records(&upto, &AdminOptions::new())).unwrap();
+        block_on(self.admin().delete_records(&upto, &AdminOptions::new())).unwrap();
     }
 
     pub(crate) fn delete(&self, topic: &str) {
-        wait(self.admin().delete_topics(&[topic], &AdminOptions::new())).unwrap();
+        block_on(self.admin().delete_topics(&[topic], &AdminOptions::new())).unwrap();
         crate::place::until("the topic is gone", || {
             let metadata = self.consumer("read_committed").fetch_metadata(None, PATIENCE).unwrap();
             metadata.topics().iter().all(|found| found.name() != topic)
@@ -186,6 +186,6 @@ fn script(port: Option<u16>, arguments: &[&str]) -> String {
 }
 
 /// Waits for a future; the client's own threads wake us.
-fn wait<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -17,6 +17,8 @@
 
 #[path = "../../../connectors/tests/kafka/broker.rs"]
 mod broker;
+#[path = "../../../connectors/tests/kafka/hanging.rs"]
+mod hanging;
 #[path = "../engine"]
 mod engine {
     pub mod history;

@@ -5,8 +5,9 @@ use rdkafka::producer::Producer;
 use std::time::{Duration, Instant};
 
 use crate::broker::{PATIENCE, Writer, eventually, unique, write};
+use crate::hanging::{Forged, hang};
 use crate::oracle::judge;
-use crate::rig::{Rig, Turn, now_ms, steady_writer};
+use crate::rig::{PATIENT, Rig, Turn, now_ms, steady_writer};
 use crate::table::row;
 
 fn event(id: &str, at_ms: i64) -> String {
@@ -63,6 +64,45 @@ fn a_transaction_of_a_producer_that_hangs() {
         "producer's transaction hangs until the broker gives it up",
         &format!("partition behind and the watermark stood for {:.1} s", took.as_secs_f64()),
         &verdict,
+        turn.began.elapsed(),
+    );
+}
+
+/// A broker that is killed at the wrong moment does this, one time of five: here it is done to a log and a sink at will, while
+/// they write and while nobody does.
+#[test]
+fn transactions_that_the_broker_forgot() {
+    let turn = Turn::take();
+    let remap = unique("remap");
+    let logs = format!("[logs]\nremap_topic = \"{remap}\"\ncreate = true\nreplicas = 1\n");
+    let mut rig = Rig::with(&turn.broker, PATIENT, &logs);
+    let (view, progress) = (format!("{}.stock", rig.engine), format!("{}.main.progress", rig.engine));
+    let (bootstrap, id) = (rig.bootstrap.clone(), format!("{}-main-0", rig.engine));
+    let forget = || {
+        let forged = |topic, headers| Forged { topic, partition: 0, key: b"never", headers, value: b"never" };
+        hang(&bootstrap, &remap, &[forged(&remap, Vec::new())]);
+        let far = vec![("tick", u32::MAX.to_string())];
+        hang(&bootstrap, &id, &[forged(&view, far), forged(&progress, Vec::new())]);
+    };
+    let mut running = rig.start();
+    rig.produce(200);
+    rig.reads_everything();
+    forget();
+    rig.produce(200);
+    running.wait_for("the cluster forgot to end a transaction of ours");
+    rig.reads_everything();
+    rig.finish(running);
+    forget();
+    rig.produce(200);
+    let running = rig.start();
+    rig.reads_everything();
+    let said = rig.finish(running);
+    let aborted = said.matches("the cluster forgot to end a transaction of ours").count();
+    assert_eq!(aborted, 3, "{said}");
+    row(
+        "transactions of a log and a sink that the broker forgot to end",
+        "told by the run: the cluster forgot to end a transaction of ours",
+        &judge(&rig),
         turn.began.elapsed(),
     );
 }

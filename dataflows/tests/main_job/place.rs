@@ -160,7 +160,7 @@ pub(crate) fn outputs(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// The binary, while it runs. It is killed if the test ends before it does.
+/// The binary, while it runs. It is killed if the test ends before it does; what it told is printed if the test failed.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -237,5 +237,9 @@ impl Drop for Running {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.told.extend(self.lines.iter().flat_map(|line| [line, "\n".to_owned()]));
+            eprintln!("what the run told before the test failed:\n{}", self.told);
+        }
     }
 }

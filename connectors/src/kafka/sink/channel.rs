@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use operators::delivery::{Channel, Message, Progress};
 use operators::time::Tick;
 
-use super::wire::{from_json, headers_of, to_json};
+use super::hanging::{Part, may_be_committed};
+use super::wire::{from_json, headers_of, tick_of, to_json};
 use super::{KafkaSinkError, Mode, SinkOptions};
 use crate::fault;
 use crate::kafka::committed::{From, Reader, Upto};
 use crate::kafka::connection::Connection;
+use crate::kafka::hanging::{self, Hanging};
 use crate::kafka::producer::{self, Producer};
 use crate::kafka::request::{RequestError, is_fenced};
 
@@ -109,6 +111,25 @@ impl KafkaChannel {
         }
     }
 
+    /// A hanging transaction was committed as a whole or not at all, if it hangs everywhere. Where its end is in one partition
+    /// and not in another, and was a commit, aborting the rest would lose messages.
+    fn rule_out_commit(&self, reader: &Reader, hanging: &[Hanging]) -> Result<(), KafkaSinkError> {
+        let KafkaChannel { options, shard, .. } = self;
+        let progress = newest(reader, options, *shard, Upto::Stable)?;
+        for topic in options.topics.iter().filter(|topic| *shard < topic.shards) {
+            let part = match hanging.iter().find(|hanging| hanging.topic == topic.name) {
+                Some(hanging) => first_tick_from(reader, hanging)?.map(Part::Hanging),
+                None => last_tick(reader, &topic.name, *shard)?.map(Part::Ended),
+            };
+            if part.is_some_and(|part| may_be_committed(progress.as_ref(), part)) {
+                let Hanging { topic, partition, offset } = hanging[0].clone();
+                let id = options.transactional_id(*shard);
+                return Err(KafkaSinkError::Hanging { id, topic, partition, offset });
+            }
+        }
+        Ok(())
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
@@ -139,18 +160,26 @@ impl Channel for KafkaChannel {
     type Error = KafkaSinkError;
 
     fn fence(&mut self) -> Result<(), KafkaSinkError> {
-        let KafkaChannel { connection, options, shard, producer, .. } = self;
+        let KafkaChannel { connection, options, shard, producer, .. } = &*self;
         if options.mode == Mode::IdempotentSequenced {
             return Ok(());
         }
-        let doing = || format!("initialise the transactions of \"{}\"", options.transactional_id(*shard));
-        producer.init_transactions(PATIENCE).map_err(|error| RequestError::of(doing(), error))?;
+        let initialised = producer.init_transactions(PATIENCE);
+        initialised.map_err(|error| self.failed("initialise the transactions", error))?;
         fault::point("sink.fenced");
         let reader = Reader::new(connection)?;
-        // Our own open transaction ended when we were initialised. One that the cluster forgot without ending it would be
-        // committed together with our next one, and its messages be there twice.
-        for topic in options.topics.iter().filter(|topic| *shard < topic.shards) {
-            reader.settled(&topic.name, *shard, options.transaction_timeout + PATIENCE)?;
+        let progress_topic = options.progress_topic();
+        let of_views = options.topics.iter().filter(|topic| shard < &topic.shards).map(|topic| topic.name.as_str());
+        let topics: Vec<&str> = of_views.chain([progress_topic.as_str()]).collect();
+        let hanging = hanging::find(&reader, topics.iter().copied(), *shard)?;
+        if !hanging.is_empty() {
+            self.rule_out_commit(&reader, &hanging)?;
+            let aborted = hanging::abort(producer, &hanging, || !self.is_stopped());
+            aborted.map_err(|error| self.failed("abort a hanging transaction", error))?;
+        }
+        // What is open still, somebody else began. Nobody would see what is written behind it.
+        for topic in topics {
+            reader.settled(topic, *shard, options.transaction_timeout + PATIENCE)?;
         }
         Ok(())
     }
@@ -202,6 +231,31 @@ fn producer(connection: &Connection, options: &SinkOptions, shard: u32) -> Resul
         }
     };
     Producer::new(&config).map_err(|error| RequestError::of("make a producer", error).into())
+}
+
+/// The tick of the first message of a hanging transaction.
+fn first_tick_from(reader: &Reader, hanging: &Hanging) -> Result<Option<Tick>, RequestError> {
+    let mut first = None;
+    reader.read_uncommitted(&hanging.topic, hanging.partition, hanging.offset, PATIENCE, |message| {
+        first = tick_of(message);
+        ControlFlow::Break(())
+    })?;
+    Ok(first)
+}
+
+/// The tick of the last committed message.
+fn last_tick(reader: &Reader, topic: &str, shard: u32) -> Result<Option<Tick>, RequestError> {
+    for from in [From::Last(TAIL_OFFSETS), From::Beginning] {
+        let mut last = None;
+        reader.read(topic, shard, from, Upto::Stable, PATIENCE, |message| {
+            last = tick_of(message).or(last);
+            ControlFlow::Continue(())
+        })?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
 }
 
 /// A shard's newest progress.

@@ -102,6 +102,22 @@ pub enum KafkaSinkError {
         /// Up to which tick both were compared.
         tick: Tick,
     },
+    /// The cluster forgot to end a transaction, and what it is can't be told.
+    #[error(
+        "the cluster forgot to end a transaction of \"{id}\" at offset {offset} of partition {partition} of \"{topic}\", and may \
+         have committed it in other partitions: aborting it could lose messages; choose another `engine` or sink name, and \
+         all of it is derived again from the logs into new topics"
+    )]
+    Hanging {
+        /// Whose.
+        id: String,
+        /// Which topic.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// Its first offset.
+        offset: i64,
+    },
     /// Somebody else writes under our id.
     #[error(
         "another process has taken over the transactional id \"{id}\"; two engines of one name? \

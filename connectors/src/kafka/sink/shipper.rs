@@ -51,14 +51,21 @@ impl Shipper {
             );
             // Nothing of a client whose last answer is unknown is used again.
             drop(writer);
-            let mut pause = Duration::from_millis(100);
+            let (mut pause, mut attempts) = (Duration::from_millis(100), 0_u32);
             writer = loop {
                 if shared.is_stopped() {
                     return Err(KafkaSinkError::Stopped);
                 }
                 match shared.reopen(*shard, &before) {
                     Ok(writer) => break writer,
-                    Err(error) if error.is_transient() => tracing::debug!(shard, error = told(&error), "not yet"),
+                    Err(error) if error.is_transient() => {
+                        attempts += 1;
+                        // Ever less often: what stands in the way may change.
+                        if attempts.is_power_of_two() {
+                            let sink = shared.options.name.as_str();
+                            tracing::warn!(sink, shard, attempts, error = told(&error), "sending can't go on yet");
+                        }
+                    }
                     Err(error) => return Err(error),
                 }
                 wait(shared, pause);

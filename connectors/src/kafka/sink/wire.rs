@@ -8,6 +8,8 @@
 //! Every tick below `tick` is complete, and `sent` messages of tick `tick` are there, over all topics in their order. Of
 //! each topic's partition, `messages` counts all messages since the beginning, and `hash` chains them.
 
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+
 use operators::delivery::{Message, Progress};
 use operators::time::Tick;
 
@@ -30,4 +32,10 @@ pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'
         ("seq", message.seq.to_string()),
         ("of", message.of.to_string()),
     ]
+}
+
+/// The tick that a message's headers say; none where no sink wrote it.
+pub(super) fn tick_of(message: &BorrowedMessage<'_>) -> Option<Tick> {
+    let header = message.headers()?.iter().find(|header| header.key == "tick")?;
+    str::from_utf8(header.value?).ok()?.parse().ok()
 }
