@@ -10,13 +10,16 @@ mod hanging;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use broker::{Broker, eventually, unique, write_all};
+use broker::{Broker, PATIENCE, eventually, unique, write, write_all};
 use connectors::kafka::connection::Connection;
 use connectors::kafka::log::{self, TopicLog, TopicLogError, TopicLogOptions};
-use hanging::{Forged, hang};
+use hanging::{Forged, ForgedMessage, hang};
 use operators::disk::{Log, LogError};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::Producer;
 
 fn options(topic: &str) -> TopicLogOptions {
     TopicLogOptions { topic: topic.to_owned(), create_with_replicas: Some(1) }
@@ -113,14 +116,39 @@ fn a_broker_that_is_killed_is_waited_for_and_no_entry_is_there_twice() {
     broker.stop();
 }
 
+/// The cluster says yes to a commit before readers see it, and may forget it in between: that is no acknowledgement.
+#[test]
+fn an_entry_is_durable_when_readers_see_it() {
+    let (broker, topic) = (Broker::shared(), unique("log"));
+    let mut log = open(&broker, &topic).unwrap();
+    append(&mut log, 0..1).unwrap();
+    let reader: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &broker.bootstrap).create().unwrap();
+    let seen = || reader.fetch_watermarks(&topic, 0, PATIENCE).unwrap().1;
+    // What lies behind an open transaction is not seen, whatever becomes of it itself.
+    let stranger = broker.transactional_writer();
+    stranger.begin_transaction().unwrap();
+    write(&stranger, &topic, 0, Some(b"never seen"));
+    stranger.flush(PATIENCE).unwrap();
+    let before = seen();
+    let appending = std::thread::spawn(move || append(&mut log, 1..2).unwrap());
+    let began = Instant::now();
+    eventually("some time passes", || {
+        assert!(!appending.is_finished() && seen() == before, "acknowledged before it is seen");
+        (began.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    stranger.abort_transaction(PATIENCE).unwrap();
+    appending.join().unwrap();
+    assert_eq!(committed(&broker, &topic), entries(0..2));
+}
+
 /// A broker that is killed may forget to write the end of a transaction: nobody would ever read past it.
 #[test]
 fn a_transaction_that_the_broker_forgot_is_aborted() {
     let broker = Broker::own(19_782);
     let topic = unique("log");
     let garbage = || {
-        let forged = Forged { topic: &topic, partition: 0, key: b"7", headers: Vec::new(), value: b"never written" };
-        hang(&broker.bootstrap, &topic, &[forged]);
+        let messages = vec![ForgedMessage::garbage("7")];
+        hang(&broker.bootstrap, &topic, &[Forged { topic: topic.clone(), partition: 0, messages }]);
     };
     let mut log = open(&broker, &topic).unwrap();
     append(&mut log, 0..3).unwrap();

@@ -5,10 +5,12 @@
 #[path = "kafka_sink/broker.rs"]
 mod broker;
 #[path = "kafka/hanging.rs"]
-#[allow(unreachable_pub, reason = "it is shared with tests that are modules of their own")]
+#[allow(unreachable_pub, dead_code, reason = "it is shared with tests that need more of it")]
 mod hanging;
 #[path = "kafka_sink/place.rs"]
 mod place;
+#[path = "kafka_sink/torn.rs"]
+mod torn;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,7 +21,6 @@ use operators::delivery::Message;
 use operators::time::Tick;
 
 use broker::{Broker, records};
-use hanging::{Forged, hang};
 use place::{Place, derived, until};
 
 #[test]
@@ -106,60 +107,6 @@ fn a_transaction_of_somebody_else_that_stays_open_is_named() {
     place.drain(&sink);
     drop(sink);
     assert_eq!(place.verified(Mode::Transactional), place.expected(9));
-}
-
-/// A broker that is killed may forget to write the end of a transaction. What hangs everywhere was never acknowledged: it is
-/// aborted, whether its writer runs on or another one comes, and all of it is written again.
-#[test]
-fn a_transaction_that_the_broker_forgot_is_aborted() {
-    let broker = Broker::own();
-    let place = Place::new(&broker);
-    let options = place.options(|_| {});
-    let (progress_topic, key) = (options.progress_topic(), options.progress_key(0));
-    let forget = |tick: Tick| {
-        let message = &derived(tick)[0][0];
-        let headers = headers_of(&place.name, 0, tick, message).to_vec();
-        let view = Forged { topic: &place.topics[0], partition: 0, key: &message.key, headers, value: b"torn" };
-        // Were it committed, nobody could go on.
-        let (key, headers) = (key.as_bytes(), Vec::new());
-        let progress = Forged { topic: &progress_topic, partition: 0, key, headers, value: b"torn" };
-        hang(&broker.bootstrap, &options.transactional_id(0), &[view, progress]);
-    };
-    let mut sink = place.open(options.clone()).unwrap();
-    place.write(&mut sink, 0..6);
-    place.drain(&sink);
-    forget(6);
-    place.write(&mut sink, 6..9);
-    place.drain(&sink);
-    drop(sink);
-    forget(9);
-    let mut sink = place.open(options).unwrap();
-    place.write(&mut sink, 9..12);
-    place.drain(&sink);
-    drop(sink);
-    assert_eq!(place.verified(Mode::Transactional), place.expected(12));
-}
-
-/// Where a part of it may be committed, a person decides.
-#[test]
-fn a_transaction_that_may_be_committed_in_part_is_not_aborted() {
-    let broker = Broker::own();
-    let place = Place::new(&broker);
-    let options = place.options(|_| {});
-    let mut sink = place.open(options.clone()).unwrap();
-    place.write(&mut sink, 0..6);
-    place.drain(&sink);
-    drop(sink);
-    // Its progress is there, as if the end had been written there alone.
-    let message = &derived(5)[0][0];
-    let headers = headers_of(&place.name, 0, 5, message).to_vec();
-    let forged = Forged { topic: &place.topics[0], partition: 0, key: &message.key, headers, value: b"torn" };
-    let (_, end) = place.broker.offsets(&place.topics[0], 0);
-    hang(&broker.bootstrap, &options.transactional_id(0), &[forged]);
-    let error = place.open(options).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains(&format!("at offset {end} of partition 0 of \"{}\"", place.topics[0])), "{text}");
-    assert!(!error.is_transient() && text.contains("may have committed it in other partitions"), "{text}");
 }
 
 /// Messages of a tick whose transactions take so long that the test comes to stop them in the middle.

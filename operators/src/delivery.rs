@@ -7,7 +7,8 @@
 //! Each shard has one [`Writer`] and a place of its own, and messages of a tick carry their number. A writer starts in a fixed
 //! order: it fences whoever wrote before, which ends what that one left open; it reads the progress to its end; it claims the
 //! shard; only then does it know where to go on. After any failure, whatever its kind, it is dropped and another one starts in
-//! that order: what became of the last transaction is read, never guessed.
+//! that order: what became of the last transaction is read, never guessed. A message that is there is not sent again, even
+//! where the rest of its transaction is not ([`torn`]).
 //!
 //! A tick is taken once it is durable in the outbox. What the outbox loses, the run derives again from its logs: so a tick
 //! counts as taken only as long as the outbox or the progress has it, and a run goes on at the first that neither has.
@@ -27,13 +28,14 @@ mod rederived;
 mod segment;
 #[cfg(test)]
 mod tests;
+pub mod torn;
 mod writer;
 
 #[cfg(any(test, feature = "simulation"))]
 pub mod memory_channel;
 
 pub use outbox::{Outbox, Taken};
-pub use progress::{Chain, Progress};
+pub use progress::{Chain, Position, Progress};
 pub use rederived::Foreign;
 pub use writer::{Channel, Writer, WriterError};
 

@@ -9,7 +9,8 @@
 //! transactions, which fences whoever wrote before and ends what that one left open; then it reads the progress to its
 //! end; only then does it know where to go on. Messages and the progress that covers them are of one transaction. After
 //! any failure, whatever its kind, the client is dropped and a new one starts in that order: what became of the last
-//! transaction is read, never guessed.
+//! transaction is read, never guessed. A broker that is killed may leave it torn, which is mended then
+//! ([`operators::delivery::torn`]).
 //!
 //! In the mode without transactions the same messages are sent by an idempotent producer that never gives one up, and
 //! the progress follows once they are acknowledged. After a crash some may be there twice: a consumer drops those whose
@@ -39,7 +40,6 @@ use self::shipper::Shipper;
 
 mod channel;
 mod error;
-mod hanging;
 mod shared;
 mod shipper;
 pub mod verify;

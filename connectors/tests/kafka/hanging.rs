@@ -18,18 +18,30 @@ const INITIALISE: i16 = 22;
 /// The broker's answer to a partition that it does not find in the transaction.
 const INVALID_STATE: i16 = 48;
 
-/// A message with its key, headers and value.
-pub struct Forged<'m> {
-    pub topic: &'m str,
+/// Messages of one partition.
+pub struct Forged {
+    pub topic: String,
     pub partition: i32,
-    pub key: &'m [u8],
-    pub headers: Vec<(&'static str, String)>,
-    pub value: &'m [u8],
+    pub messages: Vec<ForgedMessage>,
 }
 
-/// Appends messages, one for each partition at most, as of a transaction of `id` that is never ended, to a broker of one node.
+/// A message with its key, headers and value.
+pub struct ForgedMessage {
+    pub key: Vec<u8>,
+    pub headers: Vec<(&'static str, String)>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl ForgedMessage {
+    /// One that nobody could make sense of.
+    pub fn garbage(key: &str) -> Self {
+        ForgedMessage { key: key.into(), headers: Vec::new(), value: Some(b"garbage".to_vec()) }
+    }
+}
+
+/// Appends messages, to each partition once at most, as of a transaction of `id` that is never ended, to a broker of one node.
 /// Whoever wrote as `id` before is fenced.
-pub fn hang(bootstrap: &str, id: &str, messages: &[Forged<'_>]) {
+pub fn hang(bootstrap: &str, id: &str, forged: &[Forged]) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     let unverified =
@@ -46,7 +58,7 @@ pub fn hang(bootstrap: &str, id: &str, messages: &[Forged<'_>]) {
     // Throttled for so long, error, id, epoch.
     assert_eq!(answer[4..6], [0, 0], "InitProducerId: {answer:?}");
     let writer = &answer[6..16];
-    for message in messages {
+    for Forged { topic, partition, messages } in forged {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = ask(&mut broker, PRODUCE, 7, |to| {
@@ -54,13 +66,13 @@ pub fn hang(bootstrap: &str, id: &str, messages: &[Forged<'_>]) {
                 to.extend((-1_i16).to_be_bytes()); // all replicas acknowledge
                 to.extend(10_000_i32.to_be_bytes());
                 to.extend(1_i32.to_be_bytes());
-                put_text(to, message.topic);
+                put_text(to, topic);
                 to.extend(1_i32.to_be_bytes());
-                to.extend(message.partition.to_be_bytes());
-                put_lengthened(to, |to| put_batch(to, writer, message));
+                to.extend(partition.to_be_bytes());
+                put_lengthened(to, |to| put_batch(to, writer, messages));
             });
             // One topic, its name, one partition, its number, error.
-            let error_at = 4 + 2 + message.topic.len() + 4 + 4;
+            let error_at = 4 + 2 + topic.len() + 4 + 4;
             match i16::from_be_bytes([answer[error_at], answer[error_at + 1]]) {
                 0 => break,
                 // The setting takes a moment to be in effect.
@@ -89,10 +101,11 @@ fn ask(broker: &mut TcpStream, request: i16, version: i16, put: impl FnOnce(&mut
     answer.split_off(4)
 }
 
-/// A record batch in version 2 with one record of a transaction.
-fn put_batch(to: &mut Vec<u8>, writer: &[u8], message: &Forged<'_>) {
+/// A record batch in version 2 of a transaction.
+fn put_batch(to: &mut Vec<u8>, writer: &[u8], messages: &[ForgedMessage]) {
     const TRANSACTIONAL: i16 = 0x10;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let count = messages.len() as i32;
     to.extend(0_i64.to_be_bytes());
     put_lengthened(to, |to| {
         to.extend((-1_i32).to_be_bytes());
@@ -100,24 +113,32 @@ fn put_batch(to: &mut Vec<u8>, writer: &[u8], message: &Forged<'_>) {
         let sum_at = to.len();
         to.extend([0; 4]);
         to.extend(TRANSACTIONAL.to_be_bytes());
-        to.extend(0_i32.to_be_bytes());
+        to.extend((count - 1).to_be_bytes());
         to.extend(now_ms.to_be_bytes());
         to.extend(now_ms.to_be_bytes());
         to.extend(writer);
-        to.extend(0_i32.to_be_bytes()); // its first message in this partition
-        to.extend(1_i32.to_be_bytes());
-        let mut record = vec![0, 0, 0];
-        put_bytes(&mut record, message.key);
-        put_bytes(&mut record, message.value);
-        put_varint(&mut record, message.headers.len() as i64);
-        for (name, value) in &message.headers {
-            put_bytes(&mut record, name.as_bytes());
-            put_bytes(&mut record, value.as_bytes());
-        }
-        put_bytes(to, &record);
+        to.extend(0_i32.to_be_bytes()); // its first messages in this partition
+        to.extend(count.to_be_bytes());
+        (0..).zip(messages).for_each(|(at, message)| put_record(to, at, message));
         let sum = crc32c::crc32c(&to[sum_at + 4..]);
         to[sum_at..sum_at + 4].copy_from_slice(&sum.to_be_bytes());
     });
+}
+
+fn put_record(to: &mut Vec<u8>, at: i64, message: &ForgedMessage) {
+    let mut record = vec![0, 0];
+    put_varint(&mut record, at);
+    put_bytes(&mut record, &message.key);
+    match &message.value {
+        Some(value) => put_bytes(&mut record, value),
+        None => put_varint(&mut record, -1),
+    }
+    put_varint(&mut record, message.headers.len() as i64);
+    for (name, value) in &message.headers {
+        put_bytes(&mut record, name.as_bytes());
+        put_bytes(&mut record, value.as_bytes());
+    }
+    put_bytes(to, &record);
 }
 
 fn put_text(to: &mut Vec<u8>, text: &str) {

@@ -16,6 +16,8 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::hanging::ForgedMessage;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Broker {
@@ -98,6 +100,29 @@ impl Broker {
         drop(producer);
     }
 
+    /// Sends messages to partition 0 within the open transaction.
+    pub(crate) fn send_forged(
+        &self,
+        producer: &ThreadedProducer<DefaultProducerContext>,
+        topic: &str,
+        messages: &[ForgedMessage],
+    ) {
+        for ForgedMessage { key, headers, value } in messages {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).key(key).headers(as_headers(headers));
+            let record = match value {
+                Some(value) => record.payload(value.as_slice()),
+                None => record,
+            };
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+    }
+
+    /// Commits the open transaction.
+    pub(crate) fn commit(&self, producer: ThreadedProducer<DefaultProducerContext>) {
+        producer.flush(PATIENCE).unwrap();
+        producer.commit_transaction(PATIENCE).unwrap();
+    }
+
     /// Ends the open transaction; nobody ever sees its messages.
     pub(crate) fn abort(&self, producer: ThreadedProducer<DefaultProducerContext>) {
         producer.abort_transaction(PATIENCE).unwrap();
@@ -117,14 +142,26 @@ impl Broker {
 
     /// Deletes every record of a topic. A compacted one has to be made deletable for that.
     pub(crate) fn empty(&self, topic: &str) {
-        use rdkafka::admin::{AlterConfig, ResourceSpecifier};
-        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "delete");
-        block_on(self.admin().alter_configs(&[config], &AdminOptions::new())).unwrap();
+        self.make_deletable(topic);
         let mut upto = TopicPartitionList::new();
         for partition in 0..2 {
             upto.add_partition_offset(topic, partition, Offset::End).unwrap();
         }
         block_on(self.admin().delete_records(&upto, &AdminOptions::new())).unwrap();
+    }
+
+    /// Deletes the records of partition 0 below an offset. A compacted topic has to be made deletable for that.
+    pub(crate) fn cut(&self, topic: &str, below: i64) {
+        self.make_deletable(topic);
+        let mut upto = TopicPartitionList::new();
+        upto.add_partition_offset(topic, 0, Offset::Offset(below)).unwrap();
+        block_on(self.admin().delete_records(&upto, &AdminOptions::new())).unwrap();
+    }
+
+    fn make_deletable(&self, topic: &str) {
+        use rdkafka::admin::{AlterConfig, ResourceSpecifier};
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "delete");
+        block_on(self.admin().alter_configs(&[config], &AdminOptions::new())).unwrap();
     }
 
     pub(crate) fn delete(&self, topic: &str) {

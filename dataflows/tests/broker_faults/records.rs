@@ -5,7 +5,7 @@ use rdkafka::producer::Producer;
 use std::time::{Duration, Instant};
 
 use crate::broker::{PATIENCE, Writer, eventually, unique, write};
-use crate::hanging::{Forged, hang};
+use crate::hanging::{Forged, ForgedMessage, hang};
 use crate::oracle::judge;
 use crate::rig::{PATIENT, Rig, Turn, now_ms, steady_writer};
 use crate::table::row;
@@ -79,10 +79,13 @@ fn transactions_that_the_broker_forgot() {
     let (view, progress) = (format!("{}.stock", rig.engine), format!("{}.main.progress", rig.engine));
     let (bootstrap, id) = (rig.bootstrap.clone(), format!("{}-main-0", rig.engine));
     let forget = || {
-        let forged = |topic, headers| Forged { topic, partition: 0, key: b"never", headers, value: b"never" };
-        hang(&bootstrap, &remap, &[forged(&remap, Vec::new())]);
-        let far = vec![("tick", u32::MAX.to_string())];
-        hang(&bootstrap, &id, &[forged(&view, far), forged(&progress, Vec::new())]);
+        let forged = |topic: &str| Forged {
+            topic: topic.to_owned(),
+            partition: 0,
+            messages: vec![ForgedMessage::garbage("never")],
+        };
+        hang(&bootstrap, &remap, &[forged(&remap)]);
+        hang(&bootstrap, &id, &[forged(&view), forged(&progress)]);
     };
     let mut running = rig.start();
     rig.produce(200);

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Channel, Message, Progress};
+use super::{Channel, Message, Position, Progress};
 use crate::memory_topic::{MemoryTopicError, MemoryTransactions};
 use crate::time::Tick;
 use crate::transactional_log::{self, Transactions, Upto};
@@ -31,6 +31,14 @@ impl Channel for MemoryChannel {
             ControlFlow::Continue(())
         })?;
         Ok(newest.map(|bytes: Vec<u8>| postcard::from_bytes(&bytes).expect("it is as it was written")))
+    }
+
+    fn last_messages(&mut self, topics: &[String]) -> Result<Vec<Option<Position>>, MemoryTopicError> {
+        let mut last = vec![None; topics.len()];
+        for (tick, message) in read_messages(&mut self.0)? {
+            last[usize::from(message.topic)] = Some(Position { tick, seq: message.seq });
+        }
+        Ok(last)
     }
 
     fn send(&mut self, messages: &[(Tick, Message)], progress: &Progress) -> Result<(), MemoryTopicError> {

@@ -8,6 +8,16 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Message, Place};
 use crate::time::Tick;
 
+/// Which message of a topic's partition: they ascend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Of which tick.
+    pub tick: Tick,
+    /// Its place among the messages of that tick in this partition, from 0.
+    pub seq: u32,
+}
+
 /// How many messages a partition has, and the hash of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +27,9 @@ pub struct Chain {
     /// XXH3 of the hash before and the last message; 0 before the first.
     #[serde(with = "hexadecimal")]
     pub hash: u128,
+    /// The last of them.
+    #[serde(default)]
+    pub last: Option<Position>,
 }
 
 impl Chain {
@@ -33,7 +46,14 @@ impl Chain {
         // A missing value is not an empty one.
         bytes.push(u8::from(value.is_some()));
         bytes.extend_from_slice(value.as_deref().unwrap_or_default());
-        Chain { messages: self.messages + 1, hash: xxh3_128(&bytes) }
+        Chain { messages: self.messages + 1, hash: xxh3_128(&bytes), last: Some(Position { tick, seq: *seq }) }
+    }
+}
+
+impl Chain {
+    /// Whether both are of the same messages.
+    pub(super) fn is_of_same(self, other: Chain) -> bool {
+        (self.messages, self.hash) == (other.messages, other.hash)
     }
 }
 

@@ -58,7 +58,7 @@ impl Rederived {
             return Ok(false);
         }
         let written = |topic: &String| self.written.topics.get(topic).copied().unwrap_or_default();
-        let same = self.topics.iter().zip(&self.chains).all(|(topic, chain)| written(topic) == *chain);
+        let same = self.topics.iter().zip(&self.chains).all(|(topic, chain)| written(topic).is_of_same(*chain));
         match same {
             true => Ok(true),
             false => Err(Foreign { shard: self.shard, tick }),

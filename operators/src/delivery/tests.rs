@@ -4,12 +4,12 @@ use super::memory_channel::{MemoryChannel, read_messages};
 use super::*;
 use crate::memory_disk::MemoryDisk;
 use crate::memory_topic::{MemoryTopic, MemoryTopicError};
-use crate::simulation::Random;
+pub(super) use crate::simulation::Random;
 use crate::transactional_log::Transactions;
 
-const TOPICS: [&str; 2] = ["wide", "narrow"];
+pub(super) const TOPICS: [&str; 2] = ["wide", "narrow"];
 
-fn topics() -> Vec<String> {
+pub(super) fn topics() -> Vec<String> {
     TOPICS.map(str::to_owned).to_vec()
 }
 
@@ -28,7 +28,7 @@ fn derived(tick: Tick) -> Vec<Message> {
     (0..).zip(counts).flat_map(of_topic).collect()
 }
 
-fn expected(upper: Tick) -> Vec<(Tick, Message)> {
+pub(super) fn expected(upper: Tick) -> Vec<(Tick, Message)> {
     (0..upper).flat_map(|tick| derived(tick).into_iter().map(move |message| (tick, message))).collect()
 }
 

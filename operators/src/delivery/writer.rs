@@ -1,6 +1,6 @@
 //! The one writer of a shard.
 
-use super::{Message, Place, Progress};
+use super::{Message, Place, Position, Progress};
 use crate::time::Tick;
 use crate::transactional_log::Upto;
 
@@ -13,6 +13,9 @@ pub trait Channel {
     fn fence(&mut self) -> Result<(), Self::Error>;
     /// The newest progress; `None` where nothing was ever written. Messages without any progress are an error.
     fn newest(&mut self, upto: Upto) -> Result<Option<Progress>, Self::Error>;
+    /// The last message that readers see in each of these topics; none where there is none. After
+    /// [`Channel::fence`] that does not change by itself.
+    fn last_messages(&mut self, topics: &[String]) -> Result<Vec<Option<Position>>, Self::Error>;
     /// Writes messages and the progress that covers them, as one transaction. After an error it is unknown whether they are
     /// there, and this channel is of no use.
     fn send(&mut self, messages: &[(Tick, Message)], progress: &Progress) -> Result<(), Self::Error>;
@@ -42,6 +45,8 @@ pub enum WriterError<E> {
 pub struct Writer<C> {
     channel: C,
     topics: Vec<String>,
+    /// By topic: up to here messages are there, whatever progress says.
+    there: Vec<Option<Position>>,
     progress: Progress,
 }
 
@@ -52,7 +57,8 @@ impl<C: Channel> Writer<C> {
         channel.fence()?;
         let progress = channel.newest(Upto::End)?.unwrap_or_default();
         let progress = Progress { writer: identity, ..progress };
-        let mut writer = Writer { channel, topics: topics.to_vec(), progress };
+        let there = channel.last_messages(topics)?;
+        let mut writer = Writer { channel, topics: topics.to_vec(), there, progress };
         // From here on, whoever wrote before can see that he was taken over.
         writer.send(&[], writer.progress.place())?;
         Ok(writer)
@@ -78,7 +84,7 @@ impl<C: Channel> Writer<C> {
         &self.progress
     }
 
-    /// Sends messages, and the progress that covers them, to where `next` is. After an error this writer is of no use.
+    /// Sends messages, but for those that are there, and the progress that covers them, to where `next` is. After an error this writer is of no use.
     pub fn send(&mut self, messages: &[(Tick, Message)], next: Place) -> Result<(), C::Error> {
         let mut progress = Progress { tick: next.tick, sent: next.passed, ..self.progress.clone() };
         for (tick, message) in messages {
@@ -86,7 +92,16 @@ impl<C: Channel> Writer<C> {
             let chain = progress.topics.entry(topic.clone()).or_default();
             *chain = chain.with(*tick, message);
         }
-        self.channel.send(messages, &progress)?;
+        // Where a transaction was torn, a part of it is there already.
+        let is_there = |(tick, message): &(Tick, Message)| {
+            self.there[usize::from(message.topic)] >= Some(Position { tick: *tick, seq: message.seq })
+        };
+        if messages.iter().any(is_there) {
+            let missing: Vec<_> = messages.iter().filter(|message| !is_there(message)).cloned().collect();
+            self.channel.send(&missing, &progress)?;
+        } else {
+            self.channel.send(messages, &progress)?;
+        }
         self.progress = progress;
         Ok(())
     }

@@ -10,11 +10,11 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use operators::delivery::{Channel, Message, Progress};
+use operators::delivery::torn::{Retreat, retreat};
+use operators::delivery::{Channel, Message, Position, Progress};
 use operators::time::Tick;
 
-use super::hanging::{Part, may_be_committed};
-use super::wire::{from_json, headers_of, tick_of, to_json};
+use super::wire::{from_json, headers_of, position_of, to_json};
 use super::{KafkaSinkError, Mode, SinkOptions};
 use crate::fault;
 use crate::kafka::committed::{From, Reader, Upto};
@@ -26,8 +26,9 @@ use crate::kafka::request::{RequestError, is_fenced};
 /// How long the cluster may take to answer before the client is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many offsets from the end of a progress partition are looked at first.
-const TAIL_OFFSETS: i64 = 2_000;
+/// From where a partition is read for what comes last in it, in vain until something is found: an aborted transaction may be
+/// the last, and long.
+const TAILS: [From; 3] = [From::Last(2_000), From::Last(100_000), From::Beginning];
 
 /// The client of a shard.
 pub(super) struct KafkaChannel {
@@ -111,22 +112,46 @@ impl KafkaChannel {
         }
     }
 
-    /// A hanging transaction was committed as a whole or not at all, if it hangs everywhere. Where its end is in one partition
-    /// and not in another, and was a commit, aborting the rest would lose messages.
-    fn rule_out_commit(&self, reader: &Reader, hanging: &[Hanging]) -> Result<(), KafkaSinkError> {
-        let KafkaChannel { options, shard, .. } = self;
-        let progress = newest(reader, options, *shard, Upto::Stable)?;
-        for topic in options.topics.iter().filter(|topic| *shard < topic.shards) {
-            let part = match hanging.iter().find(|hanging| hanging.topic == topic.name) {
-                Some(hanging) => first_tick_from(reader, hanging)?.map(Part::Hanging),
-                None => last_tick(reader, &topic.name, *shard)?.map(Part::Ended),
-            };
-            if part.is_some_and(|part| may_be_committed(progress.as_ref(), part)) {
-                let Hanging { topic, partition, offset } = hanging[0].clone();
-                let id = options.transactional_id(*shard);
-                return Err(KafkaSinkError::Hanging { id, topic, partition, offset });
+    /// Writes progress again that does not cover what hangs, if the newest does: step 1 of [`operators::delivery::torn`].
+    fn go_back(&self, reader: &Reader, hanging: &[Hanging]) -> Result<(), KafkaSinkError> {
+        let KafkaChannel { options, shard, producer, .. } = self;
+        let mut first = Vec::new();
+        for hanging in hanging.iter().filter(|hanging| hanging.topic != options.progress_topic()) {
+            reader.read_uncommitted(&hanging.topic, hanging.partition, hanging.offset, PATIENCE, |message| {
+                first.extend(position_of(message).map(|position| (hanging.topic.clone(), position)));
+                ControlFlow::Break(())
+            })?;
+        }
+        for from in TAILS {
+            let committed = progress_from(reader, options, *shard, from, Upto::Stable)?;
+            match retreat(&committed, &first) {
+                Retreat::Stay => return Ok(()),
+                Retreat::To(before) => {
+                    let (sink, tick) = (options.name.as_str(), before.tick);
+                    tracing::warn!(sink, shard, tick, "the cluster tore a transaction: what it lacks is sent again");
+                    producer.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
+                    return self.send_progress(before);
+                }
+                // It may lie further back.
+                Retreat::Lost => {}
             }
         }
+        let Hanging { topic, partition, offset } = hanging[0].clone();
+        Err(KafkaSinkError::Hanging { id: options.transactional_id(*shard), topic, partition, offset })
+    }
+
+    /// Sends progress, and commits where there are transactions.
+    fn send_progress(&self, progress: &Progress) -> Result<(), KafkaSinkError> {
+        let (topic, key) = (self.options.progress_topic(), self.options.progress_key(self.shard));
+        let json = to_json(progress);
+        self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()))?;
+        self.wait_for_acknowledgements()?;
+        fault::point("sink.acknowledged");
+        if self.options.mode == Mode::Transactional {
+            let committed = self.producer.commit_transaction(PATIENCE);
+            committed.map_err(|error| self.failed("commit a transaction", error))?;
+        }
+        fault::point("sink.committed");
         Ok(())
     }
 
@@ -173,7 +198,7 @@ impl Channel for KafkaChannel {
         let topics: Vec<&str> = of_views.chain([progress_topic.as_str()]).collect();
         let hanging = hanging::find(&reader, topics.iter().copied(), *shard)?;
         if !hanging.is_empty() {
-            self.rule_out_commit(&reader, &hanging)?;
+            self.go_back(&reader, &hanging)?;
             let aborted = hanging::abort(producer, &hanging, || !self.is_stopped());
             aborted.map_err(|error| self.failed("abort a hanging transaction", error))?;
         }
@@ -193,6 +218,17 @@ impl Channel for KafkaChannel {
         Ok(newest)
     }
 
+    fn last_messages(&mut self, topics: &[String]) -> Result<Vec<Option<Position>>, KafkaSinkError> {
+        if self.options.mode == Mode::IdempotentSequenced {
+            return Ok(vec![None; topics.len()]);
+        }
+        let reader = Reader::new(&self.connection)?;
+        let is_of_shard =
+            |topic: &String| self.options.topics.iter().any(|of| of.name == *topic && self.shard < of.shards);
+        let last = |topic| if is_of_shard(topic) { last_position(&reader, topic, self.shard) } else { Ok(None) };
+        Ok(topics.iter().map(last).collect::<Result<_, _>>()?)
+    }
+
     fn send(&mut self, messages: &[(Tick, Message)], progress: &Progress) -> Result<(), KafkaSinkError> {
         let is_transaction = self.options.mode == Mode::Transactional;
         if is_transaction {
@@ -205,16 +241,7 @@ impl Channel for KafkaChannel {
             // What the progress covers must be there before the progress is.
             self.wait_for_acknowledgements()?;
         }
-        let (topic, key) = (self.options.progress_topic(), self.options.progress_key(self.shard));
-        let json = to_json(progress);
-        self.hand_over(BaseRecord::to(&topic).key(key.as_bytes()).payload(json.as_bytes()))?;
-        self.wait_for_acknowledgements()?;
-        fault::point("sink.acknowledged");
-        if is_transaction {
-            self.producer.commit_transaction(PATIENCE).map_err(|error| self.failed("commit a transaction", error))?;
-        }
-        fault::point("sink.committed");
-        Ok(())
+        self.send_progress(progress)
     }
 }
 
@@ -233,22 +260,12 @@ fn producer(connection: &Connection, options: &SinkOptions, shard: u32) -> Resul
     Producer::new(&config).map_err(|error| RequestError::of("make a producer", error).into())
 }
 
-/// The tick of the first message of a hanging transaction.
-fn first_tick_from(reader: &Reader, hanging: &Hanging) -> Result<Option<Tick>, RequestError> {
-    let mut first = None;
-    reader.read_uncommitted(&hanging.topic, hanging.partition, hanging.offset, PATIENCE, |message| {
-        first = tick_of(message);
-        ControlFlow::Break(())
-    })?;
-    Ok(first)
-}
-
-/// The tick of the last committed message.
-fn last_tick(reader: &Reader, topic: &str, shard: u32) -> Result<Option<Tick>, RequestError> {
-    for from in [From::Last(TAIL_OFFSETS), From::Beginning] {
+/// The last message of a partition that a sink wrote and readers see.
+fn last_position(reader: &Reader, topic: &str, shard: u32) -> Result<Option<Position>, RequestError> {
+    for from in TAILS {
         let mut last = None;
         reader.read(topic, shard, from, Upto::Stable, PATIENCE, |message| {
-            last = tick_of(message).or(last);
+            last = position_of(message).or(last);
             ControlFlow::Continue(())
         })?;
         if last.is_some() {
@@ -260,35 +277,46 @@ fn last_tick(reader: &Reader, topic: &str, shard: u32) -> Result<Option<Tick>, R
 
 /// A shard's newest progress.
 fn newest(reader: &Reader, options: &SinkOptions, shard: u32, upto: Upto) -> Result<Option<Progress>, KafkaSinkError> {
-    let (topic, wanted) = (options.progress_topic(), options.progress_key(shard));
-    for from in [From::Last(TAIL_OFFSETS), From::Beginning] {
-        let (mut newest, mut wrong) = (None, None);
-        reader.read(&topic, shard, from, upto, options.transaction_timeout + PATIENCE, |message| {
-            let key = message.key().unwrap_or_default();
-            let found = if key == wanted.as_bytes() {
-                from_json(message.payload().unwrap_or_default())
-            } else {
-                Err(format!("its key is \"{}\", not \"{wanted}\"", String::from_utf8_lossy(key)))
-            };
-            match found {
-                Ok(progress) => {
-                    newest = Some(progress);
-                    ControlFlow::Continue(())
-                }
-                Err(what) => {
-                    wrong = Some((message.offset(), what));
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        if let Some((offset, what)) = wrong {
-            return Err(KafkaSinkError::Progress { topic, partition: shard, offset, what });
-        }
-        if newest.is_some() {
-            return Ok(newest);
+    for from in TAILS {
+        if let Some(newest) = progress_from(reader, options, shard, from, upto)?.pop() {
+            return Ok(Some(newest));
         }
     }
     Ok(None)
+}
+
+/// A shard's progress, the newest last.
+fn progress_from(
+    reader: &Reader,
+    options: &SinkOptions,
+    shard: u32,
+    from: From,
+    upto: Upto,
+) -> Result<Vec<Progress>, KafkaSinkError> {
+    let (topic, wanted) = (options.progress_topic(), options.progress_key(shard));
+    let (mut all, mut wrong) = (Vec::new(), None);
+    reader.read(&topic, shard, from, upto, options.transaction_timeout + PATIENCE, |message| {
+        let key = message.key().unwrap_or_default();
+        let found = if key == wanted.as_bytes() {
+            from_json(message.payload().unwrap_or_default())
+        } else {
+            Err(format!("its key is \"{}\", not \"{wanted}\"", String::from_utf8_lossy(key)))
+        };
+        match found {
+            Ok(progress) => {
+                all.push(progress);
+                ControlFlow::Continue(())
+            }
+            Err(what) => {
+                wrong = Some((message.offset(), what));
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    match wrong {
+        None => Ok(all),
+        Some((offset, what)) => Err(KafkaSinkError::Progress { topic, partition: shard, offset, what }),
+    }
 }
 
 /// There is no progress: that is right only where there never was any, and nothing was written.

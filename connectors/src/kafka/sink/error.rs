@@ -102,10 +102,10 @@ pub enum KafkaSinkError {
         /// Up to which tick both were compared.
         tick: Tick,
     },
-    /// The cluster forgot to end a transaction, and what it is can't be told.
+    /// The cluster forgot to end a transaction in some of its partitions, and what is needed to mend that is gone.
     #[error(
-        "the cluster forgot to end a transaction of \"{id}\" at offset {offset} of partition {partition} of \"{topic}\", and may \
-         have committed it in other partitions: aborting it could lose messages; choose another `engine` or sink name, and \
+        "the cluster forgot to end a transaction of \"{id}\" at offset {offset} of partition {partition} of \"{topic}\"; its \
+         progress is committed, and the progress before it is not there any more: choose another `engine` or sink name, and \
          all of it is derived again from the logs into new topics"
     )]
     Hanging {

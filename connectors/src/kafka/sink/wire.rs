@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! key     main/0
-//! value   {"tick":8,"sent":0,"writer":"…","topics":{"aisle.stock":{"messages":120,"hash":"…"}}}
+//! value   {"tick":8,"sent":0,"writer":"…","topics":{"aisle.stock":{"messages":120,"hash":"…","last":{"tick":7,"seq":3}}}}
 //! ```
 //!
 //! Every tick below `tick` is complete, and `sent` messages of tick `tick` are there, over all topics in their order. Of
-//! each topic's partition, `messages` counts all messages since the beginning, and `hash` chains them.
+//! each topic's partition, `messages` counts all messages since the beginning, `hash` chains them, and `last` is the last one.
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
-use operators::delivery::{Message, Progress};
+use operators::delivery::{Message, Position, Progress};
 use operators::time::Tick;
 
 /// Progress as it is written.
@@ -34,8 +34,9 @@ pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'
     ]
 }
 
-/// The tick that a message's headers say; none where no sink wrote it.
-pub(super) fn tick_of(message: &BorrowedMessage<'_>) -> Option<Tick> {
-    let header = message.headers()?.iter().find(|header| header.key == "tick")?;
-    str::from_utf8(header.value?).ok()?.parse().ok()
+/// Which message of its partition it is, as its headers say; none where no sink wrote it.
+pub(super) fn position_of(message: &BorrowedMessage<'_>) -> Option<Position> {
+    let headers = message.headers()?;
+    let text = |name: &str| str::from_utf8(headers.iter().find(|header| header.key == name)?.value?).ok();
+    Some(Position { tick: text("tick")?.parse().ok()?, seq: text("seq")?.parse().ok()? })
 }
