@@ -144,7 +144,7 @@ fn an_entry_is_durable_when_readers_see_it() {
 /// A broker that is killed may forget to write the end of a transaction: nobody would ever read past it.
 #[test]
 fn a_transaction_that_the_broker_forgot_is_aborted() {
-    let broker = Broker::own(19_782);
+    let broker = Broker::own(19_822);
     let topic = unique("log");
     let garbage = || {
         let messages = vec![ForgedMessage::garbage("7")];
@@ -162,6 +162,7 @@ fn a_transaction_that_the_broker_forgot_is_aborted() {
     assert_eq!(log.read().unwrap(), entries(0..5));
     append(&mut log, 5..6).unwrap();
     assert_eq!(committed(&broker, &topic), entries(0..6));
+    broker.stop();
 }
 
 #[test]
