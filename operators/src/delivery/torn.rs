@@ -202,15 +202,12 @@ mod tests {
                     },
                 };
             }
-            let chain = |topic: u16| {
-                let of_topic = all.iter().filter(move |(_, message)| message.topic == topic);
-                of_topic.fold(Chain::default(), |chain, (tick, message)| chain.with(*tick, message))
-            };
-            for topic in 0..2 {
+            for (topic, name) in TOPICS.iter().enumerate() {
                 let of_topic = all.iter().filter(|(_, message)| usize::from(message.topic) == topic).cloned();
-                let shown = &cluster.borrow().shown[topic];
-                assert_eq!(*shown, of_topic.collect::<Vec<_>>(), "seed {seed}, {}", TOPICS[topic]);
-                assert_eq!(writer.progress().topics[TOPICS[topic]], chain(topic as u16), "seed {seed}");
+                let of_topic: Vec<_> = of_topic.collect();
+                assert_eq!(cluster.borrow().shown[topic], of_topic, "seed {seed}, {name}");
+                let chain = of_topic.iter().fold(Chain::default(), |chain, (tick, message)| chain.with(*tick, message));
+                assert_eq!(writer.progress().topics[*name], chain, "seed {seed}, {name}");
             }
             torn += cluster.borrow().torn;
             retreats += cluster.borrow().retreats;

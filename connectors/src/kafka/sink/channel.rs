@@ -118,7 +118,8 @@ impl KafkaChannel {
         let mut first = Vec::new();
         for hanging in hanging.iter().filter(|hanging| hanging.topic != options.progress_topic()) {
             reader.read_uncommitted(&hanging.topic, hanging.partition, hanging.offset, PATIENCE, |message| {
-                first.extend(position_of(message).map(|position| (hanging.topic.clone(), position)));
+                let position = position_of(message, &options.name);
+                first.extend(position.map(|position| (hanging.topic.clone(), position)));
                 ControlFlow::Break(())
             })?;
         }
@@ -225,7 +226,9 @@ impl Channel for KafkaChannel {
         let reader = Reader::new(&self.connection)?;
         let is_of_shard =
             |topic: &String| self.options.topics.iter().any(|of| of.name == *topic && self.shard < of.shards);
-        let last = |topic| if is_of_shard(topic) { last_position(&reader, topic, self.shard) } else { Ok(None) };
+        let last = |topic| {
+            if is_of_shard(topic) { last_position(&reader, &self.options.name, topic, self.shard) } else { Ok(None) }
+        };
         Ok(topics.iter().map(last).collect::<Result<_, _>>()?)
     }
 
@@ -260,12 +263,12 @@ fn producer(connection: &Connection, options: &SinkOptions, shard: u32) -> Resul
     Producer::new(&config).map_err(|error| RequestError::of("make a producer", error).into())
 }
 
-/// The last message of a partition that a sink wrote and readers see.
-fn last_position(reader: &Reader, topic: &str, shard: u32) -> Result<Option<Position>, RequestError> {
+/// The last message of a partition that the sink wrote and readers see.
+fn last_position(reader: &Reader, sink: &str, topic: &str, shard: u32) -> Result<Option<Position>, RequestError> {
     for from in TAILS {
         let mut last = None;
         reader.read(topic, shard, from, Upto::Stable, PATIENCE, |message| {
-            last = position_of(message).or(last);
+            last = position_of(message, sink).or(last);
             ControlFlow::Continue(())
         })?;
         if last.is_some() {

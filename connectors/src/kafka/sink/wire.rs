@@ -34,9 +34,10 @@ pub fn headers_of(sink: &str, shard: u32, tick: Tick, message: &Message) -> [(&'
     ]
 }
 
-/// Which message of its partition it is, as its headers say; none where no sink wrote it.
-pub(super) fn position_of(message: &BorrowedMessage<'_>) -> Option<Position> {
+/// Which message of its partition it is, as its headers say; none where this sink did not write it.
+pub(super) fn position_of(message: &BorrowedMessage<'_>, sink: &str) -> Option<Position> {
     let headers = message.headers()?;
     let text = |name: &str| str::from_utf8(headers.iter().find(|header| header.key == name)?.value?).ok();
-    Some(Position { tick: text("tick")?.parse().ok()?, seq: text("seq")?.parse().ok()? })
+    let position = Position { tick: text("tick")?.parse().ok()?, seq: text("seq")?.parse().ok()? };
+    (text("sink")? == sink).then_some(position)
 }
