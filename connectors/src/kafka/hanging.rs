@@ -3,13 +3,13 @@
 //! Once a writer's transactions are initialised, the cluster has ended whatever it knows of. Where one is open all the same, its
 //! end was never written: a broker that comes back with a transaction whose end is decided passes over the partitions that
 //! have no leader at that moment, and takes it as ended everywhere (seen with Kafka 4.3.1, which notes that it "couldn't find
-//! leader endpoint", in one of five restarts after a kill under load). Whoever reads committed messages never gets past such a
-//! transaction, and the writer's next one would end it along with itself, in whatever way that one ends.
+//! leader endpoint", after about every second kill of a node under load). Whoever reads committed messages never gets past such
+//! a transaction, and the writer's next one would end it along with itself, in whatever way that one ends.
 //!
 //! A writer takes a transaction as done only when it has seen its end in every partition
 //! ([`Producer::commit_transaction`]). So what hangs in a log was never acknowledged, and is aborted: by a transaction of the
 //! same writer with a message in each such partition, which is aborted itself, and which nobody sees. A sink, whose
-//! transactions have several partitions, first rules out that it was committed in another one.
+//! transactions have several partitions, looks first at what became of it in the others ([`operators::delivery::torn`]).
 
 use std::time::{Duration, Instant};
 

@@ -84,7 +84,8 @@ impl<C: Channel> Writer<C> {
         &self.progress
     }
 
-    /// Sends messages, but for those that are there, and the progress that covers them, to where `next` is. After an error this writer is of no use.
+    /// Sends messages, but for those that are there, and the progress that covers them, to where `next` is. After an error this
+    /// writer is of no use.
     pub fn send(&mut self, messages: &[(Tick, Message)], next: Place) -> Result<(), C::Error> {
         let mut progress = Progress { tick: next.tick, sent: next.passed, ..self.progress.clone() };
         for (tick, message) in messages {
