@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// From where a partition is read for what comes last in it, in vain until something is found: an aborted transaction may be
 /// the last, and long.
-const TAILS: [From; 3] = [From::Last(2_000), From::Last(100_000), From::Beginning];
+const TAILS: [From; 3] = [From::Last(500), From::Last(50_000), From::Beginning];
 
 /// The client of a shard.
 pub(super) struct KafkaChannel {
