@@ -85,8 +85,7 @@ impl Rig {
         let (events, facts) = (broker.topic("events", 2, settings), broker.topic("facts", 1, settings));
         let engine = unique("engine");
         let views: Vec<&str> = SINK_VIEWS.iter().map(|(view, _)| *view).collect();
-        // A broker that was killed and starts anew may forget a transaction that it gives up before it knows its partitions
-        // again; so where one is killed, transactions live for longer than that takes.
+        // Where a broker is killed, transactions live for longer than it is away: what is tested is not that they expire.
         let timeout_ms = if more.contains(SHORT_TRANSACTIONS) { 5_000 } else { 60_000 };
         let replicas = if broker.bootstrap.contains(',') { 3 } else { 1 };
         let text = CONFIGURATION

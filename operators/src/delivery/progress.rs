@@ -27,7 +27,7 @@ pub struct Chain {
     /// XXH3 of the hash before and the last message; 0 before the first.
     #[serde(with = "hexadecimal")]
     pub hash: u128,
-    /// The last of them.
+    /// The last of them; none where an earlier version wrote this.
     #[serde(default)]
     pub last: Option<Position>,
 }
@@ -48,9 +48,7 @@ impl Chain {
         bytes.extend_from_slice(value.as_deref().unwrap_or_default());
         Chain { messages: self.messages + 1, hash: xxh3_128(&bytes), last: Some(Position { tick, seq: *seq }) }
     }
-}
 
-impl Chain {
     /// Whether both are of the same messages.
     pub(super) fn is_of_same(self, other: Chain) -> bool {
         (self.messages, self.hash) == (other.messages, other.hash)

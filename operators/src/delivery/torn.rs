@@ -31,8 +31,9 @@ pub enum Retreat<'p> {
 /// each topic in which there is one.
 pub fn retreat<'p>(committed: &'p [Progress], hanging: &[(String, Position)]) -> Retreat<'p> {
     let is_covered = |progress: &&Progress| {
+        // Where progress does not say what is last, it may cover anything: an earlier version wrote it.
         let covers = |(topic, first): &(String, Position)| {
-            progress.topics.get(topic).and_then(|chain| chain.last).is_some_and(|last| *first <= last)
+            progress.topics.get(topic).is_some_and(|chain| chain.last.is_none_or(|last| *first <= last))
         };
         hanging.iter().any(covers)
     };
@@ -74,6 +75,10 @@ mod tests {
         assert_eq!(retreat(&committed[1..], &hanging(7, 0)), Retreat::Lost);
         assert_eq!(retreat(&[], &hanging(7, 0)), Retreat::Stay);
         assert_eq!(retreat(&committed, &[]), Retreat::Stay);
+        let mut unsaid = progress(7, 1);
+        unsaid.topics.get_mut(NARROW).unwrap().last = None;
+        assert_eq!(retreat(&[unsaid.clone()], &hanging(8, 0)), Retreat::Lost);
+        assert_eq!(retreat(&[unsaid, progress(7, 3)], &hanging(8, 0)), Retreat::Stay);
         // One covered message is enough.
         let both = [("wide".to_owned(), Position { tick: 9, seq: 0 }), hanging(8, 0)[0].clone()];
         assert_eq!(retreat(&committed, &both), Retreat::To(&committed[2]));
