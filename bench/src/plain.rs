@@ -132,14 +132,8 @@ impl<F: Fold<Key: Eq>> PlainFold<F> {
     }
 }
 
-/// Gives the row that left and the one that came.
-pub(crate) fn each_row<F: Fold>(
-    fold: &F,
-    key: &F::Key,
-    old: Option<&F::Value>,
-    new: Option<&F::Value>,
-    mut give: impl FnMut(F::Row, i64),
-) {
-    old.into_iter().for_each(|value| give(fold.row(key, value), -1));
-    new.into_iter().for_each(|value| give(fold.row(key, value), 1));
+/// Gives the row that left and the one that came; `row` makes a row of what the key shows.
+pub(crate) fn each_row<V, R>(old: Option<&V>, new: Option<&V>, row: impl Fn(&V) -> R, mut give: impl FnMut(R, i64)) {
+    old.into_iter().for_each(|value| give(row(value), -1));
+    new.into_iter().for_each(|value| give(row(value), 1));
 }

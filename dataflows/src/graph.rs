@@ -23,7 +23,7 @@ use operators::checkpoint::{Checkpoints, Depot, Restore};
 use operators::clock::{Mark, clock};
 use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
-use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows, rows_of};
+use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows};
 use operators::health::{HealthFold, News};
 use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
 use operators::resolve::resolve;
@@ -230,7 +230,8 @@ impl<'scope> Wiring<'_, 'scope> {
             spread(),
             MinuteDelta::add,
         );
-        let shown = self.plan.view(View::SessionMinutes).enabled.then(rows);
+        let minute_rows = || rows(|fold: &SessionMinutesFold, key, value| Some(fold.row(key, value)));
+        let shown = self.plan.view(View::SessionMinutes).enabled.then(minute_rows);
         let (shown, of_sessions) = self.folded_into(to_minutes, minutes_fold, (shown, of_sessions));
         if let Some(shown) = shown {
             self.session_minutes(shown);
@@ -252,13 +253,13 @@ impl<'scope> Wiring<'_, 'scope> {
 
         let retention_ms = self.plan.view(View::VariantMinutes).retention_ms;
         let fold = Rc::new(VariantMinutesFold { catalog: Arc::clone(catalog), retention_ms });
-        let named = rows_of(|fold: &VariantMinutesFold, key, sums| Some(Row::VariantMinute(fold.row(key, sums))));
+        let named = rows(|fold: &VariantMinutesFold, key, sums| Some(Row::VariantMinute(fold.row(key, sums))));
         let variant_minutes = self.folded_into(of_sessions.concat(of_starts).concat(of_units), fold, named);
         self.emit(View::VariantMinutes, variant_minutes);
 
         let fold = Rc::new(VariantTotalsFold { catalog: Arc::clone(catalog) });
         let named =
-            rows_of(|fold: &VariantTotalsFold, key, block| Some(Row::VariantTotal(Box::new(fold.row(key, block)))));
+            rows(|fold: &VariantTotalsFold, key, block| Some(Row::VariantTotal(Box::new(fold.row(key, block)))));
         let totals = self.folded_into(totals, fold, named);
         self.emit(View::VariantTotals, totals);
     }
@@ -282,11 +283,11 @@ impl<'scope> Wiring<'_, 'scope> {
     fn inventory(&mut self, released: StreamVec<'scope, Tick, Released<Fact>>) {
         let fold = Rc::new(StockFold { catalog: Arc::clone(&self.plan.catalog), policy: self.plan.policy });
         let postings = route(released, "RouteFacts", Rc::clone(&fold));
-        let stock = rows_of(|fold: &StockFold, key, value| match value {
+        let stock = rows(|fold: &StockFold, key, value| match value {
             LedgerValue::Stock(balance) => Some(Row::Stock(fold.stock(key, balance))),
             LedgerValue::Availability(_) => None,
         });
-        let availability = rows_of(|fold: &StockFold, key, value| match value {
+        let availability = rows(|fold: &StockFold, key, value| match value {
             LedgerValue::Availability(decision) => Some(Row::Availability(fold.availability(key, decision))),
             LedgerValue::Stock(_) => None,
         });
@@ -298,7 +299,7 @@ impl<'scope> Wiring<'_, 'scope> {
     fn health(&mut self, news: Changes<'scope, (PartitionId, News)>) {
         let fold = Rc::new(HealthFold { topology: Arc::clone(&self.plan.topology) });
         let postings = repost(news, "RouteHealth", Rc::clone(&fold));
-        let health = self.folded(postings, fold);
+        let health = self.folded_into(postings, fold, rows(|_: &HealthFold, _, health| Some(health.clone())));
         let topology = Arc::clone(&self.plan.topology);
         self.emit(View::SourceHealth, stamped(health, "SourceHealthRows", move |row| source_health(row, &topology)));
     }
@@ -338,15 +339,7 @@ impl<'scope> Wiring<'_, 'scope> {
         U: Fn(&R) -> Until + 'static,
     {
         let postings = repost_changes(changes, "RouteRetained", Rc::clone(&fold));
-        self.folded(postings, fold)
-    }
-
-    fn folded<F: Fold>(
-        &mut self,
-        postings: operators::route::Postings<'scope, F>,
-        fold: Rc<F>,
-    ) -> Changes<'scope, F::Row> {
-        self.folded_into(postings, fold, rows())
+        self.folded_into(postings, fold, rows(|_: &Retain<R, U>, row: &R, ()| Some(row.clone())))
     }
 
     fn folded_into<F: Fold, O: Outlet<'scope, F>>(

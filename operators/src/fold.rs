@@ -16,6 +16,7 @@ mod folding;
 mod operator;
 mod outlet;
 mod saving;
+mod states;
 mod table;
 mod wakes;
 
@@ -29,7 +30,10 @@ use crate::time::{Tick, TimeMs};
 use crate::topology::GroupId;
 
 pub use operator::{FoldGauge, FoldHandle, Folded, Posting};
-pub use outlet::{Outlet, Port, combined, rows, rows_of};
+pub use outlet::{Outlet, Port, combined, rows};
+pub use states::{Notes, Position, States};
+pub use table::{Table, TableNotes};
+pub use wakes::PackedWake;
 
 /// A complete tick, as folds see it.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +86,8 @@ pub trait Fold: 'static {
     type State: Default + Serialize + DeserializeOwned + 'static;
     /// What a key shows, without the key.
     type Value: Clone + Ord + 'static;
-    /// A row of the view: the key and what it shows.
-    type Row: Data;
+    /// The table that holds the states: [`Table`] unless the domain has a denser one.
+    type Table: States<Self::Key, Self::State> + 'static;
 
     /// Its name in the graph.
     fn name(&self) -> &'static str;
@@ -97,8 +101,6 @@ pub trait Fold: 'static {
     }
     /// What a key shows. Called before the first and after the last change of a tick, so it should be cheap.
     fn values(&self, key: &Self::Key, state: &Self::State, values: &mut Vec<Self::Value>);
-    /// The row of a key that shows this.
-    fn row(&self, key: &Self::Key, value: &Self::Value) -> Self::Row;
     /// When rows change next with no event. Exact: [`Fold::seal`] is called in that tick.
     fn wake(&self, key: &Self::Key, state: &Self::State) -> Option<Wake> {
         let _ = (key, state);

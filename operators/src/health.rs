@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::binding::Status;
-use crate::fold::{Fold, Now, Wake};
+use crate::fold::{Fold, Now, Table, Wake};
 use crate::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
 use crate::topology::{GroupId, PartitionId, Topology};
 use crate::watermark::{Counts, Report};
@@ -71,7 +71,7 @@ impl Fold for HealthFold {
     type Event = News;
     type State = HealthState;
     type Value = Health;
-    type Row = Health;
+    type Table = Table<PartitionId, HealthState>;
 
     fn name(&self) -> &'static str {
         "SourceHealth"
@@ -102,10 +102,6 @@ impl Fold for HealthFold {
             let watermark_ms = state.watermark.map_or(MINUS_INFINITY, |(_, watermark_ms)| watermark_ms);
             values.push(Health { partition: *partition, next: state.next, status, counts: state.counts, watermark_ms });
         }
-    }
-
-    fn row(&self, _: &PartitionId, health: &Health) -> Health {
-        health.clone()
     }
 
     fn wake(&self, _: &PartitionId, state: &HealthState) -> Option<Wake> {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 
-use crate::fold::{Data, Fold, Now, Wake};
+use crate::fold::{Data, Fold, Now, Table, Wake};
 use crate::time::{MINUS_INFINITY, Tick, TimeMs};
 use crate::topology::GroupId;
 
@@ -45,7 +45,7 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
     type State = Held;
     /// A copy of the row.
     type Value = ();
-    type Row = R;
+    type Table = Table<R, Held>;
 
     fn name(&self) -> &'static str {
         self.name
@@ -76,10 +76,6 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
         if !held.left {
             values.extend((0..held.copies).map(|_| ()));
         }
-    }
-
-    fn row(&self, row: &R, (): &()) -> R {
-        row.clone()
     }
 
     fn wake(&self, row: &R, held: &Held) -> Option<Wake> {

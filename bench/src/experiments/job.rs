@@ -192,9 +192,14 @@ impl<'a> Job<'a> {
                 spread_minutes(assignments, of, &mut |key| variant_minutes.post(key, &delta));
             });
             if self.with_session_minutes {
-                each_row(fold, key, old, new, |row, diff| {
-                    tally.change(&session_minute(row, catalog), diff, *verify);
-                });
+                each_row(
+                    old,
+                    new,
+                    |value| fold.row(key, value),
+                    |row, diff| {
+                        tally.change(&session_minute(row, catalog), diff, *verify);
+                    },
+                );
             }
         });
         self.starts.end_tick(watermarks, |_, _, old, new| {
@@ -211,10 +216,20 @@ impl<'a> Job<'a> {
             });
         });
         variant_minutes.end_tick(watermarks, |fold, key, old, new| {
-            each_row(fold, key, old, new, |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify));
+            each_row(
+                old,
+                new,
+                |value| fold.row(key, value),
+                |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify),
+            );
         });
         variant_totals.end_tick(watermarks, |fold, key, old, new| {
-            each_row(fold, key, old, new, |row, diff| tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify));
+            each_row(
+                old,
+                new,
+                |value| fold.row(key, value),
+                |row, diff| tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify),
+            );
         });
         tally.ticks += 1;
     }

@@ -148,13 +148,18 @@ impl Job {
         let all = partitions.iter().flat_map(|(lanes, _)| lanes.values());
         watermarks[self.group] = minus_ms(all.copied().min().unwrap_or(MINUS_INFINITY), LATENESS_MS);
         ledger.end_tick(watermarks, |fold, key, old, new| {
-            each_row(fold, key, old, new, |row, diff| {
-                let row = match row {
-                    LedgerRow::Stock(row) => Row::Stock(row),
-                    LedgerRow::Availability(row) => Row::Availability(row),
-                };
-                tally.change(&row, diff, *verify);
-            });
+            each_row(
+                old,
+                new,
+                |value| fold.row(key, value),
+                |row, diff| {
+                    let row = match row {
+                        LedgerRow::Stock(row) => Row::Stock(row),
+                        LedgerRow::Availability(row) => Row::Availability(row),
+                    };
+                    tally.change(&row, diff, *verify);
+                },
+            );
         });
         tally.ticks += 1;
     }

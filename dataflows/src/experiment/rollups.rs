@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use operators::fold::{Fold, Now, Wake};
+use operators::fold::{Fold, Now, Table, Wake};
 use operators::time::{MINUTE_MS, minute_end_ms};
 
 use crate::catalog::Catalog;
@@ -139,6 +139,21 @@ pub struct VariantMinutesFold {
 }
 
 impl VariantMinutesFold {
+    /// The row of a variant's minute with these sums.
+    pub fn row(&self, key: &VariantMinuteKey, sums: &MinuteDelta) -> VariantMinute {
+        let MinuteDelta { active, started, measures } = *sums;
+        let experiment = &self.catalog.experiments[usize::from(key.variant.experiment)];
+        VariantMinute {
+            tenant: self.catalog.tenant_name(experiment.tenant).clone(),
+            experiment: experiment.name.clone(),
+            variant: experiment.variants[usize::from(key.variant.variant)].name.clone(),
+            minute_ms: key.minute * MINUTE_MS,
+            sessions_active: active,
+            sessions_started: started,
+            measures,
+        }
+    }
+
     fn leaves(&self, key: &VariantMinuteKey) -> Wake {
         let tenant = self.catalog.experiments[usize::from(key.variant.experiment)].tenant;
         let at_ms = minute_end_ms(key.minute).saturating_add(self.retention_ms);
@@ -152,7 +167,7 @@ impl Fold for VariantMinutesFold {
     type Event = MinuteDelta;
     type State = VariantMinuteState;
     type Value = MinuteDelta;
-    type Row = VariantMinute;
+    type Table = Table<VariantMinuteKey, VariantMinuteState>;
 
     fn name(&self) -> &'static str {
         "VariantMinutes"
@@ -175,20 +190,6 @@ impl Fold for VariantMinutesFold {
     fn values(&self, _: &VariantMinuteKey, state: &VariantMinuteState, values: &mut Vec<MinuteDelta>) {
         if !state.left && (state.sums.active != 0 || state.sums.started != 0) {
             values.push(state.sums);
-        }
-    }
-
-    fn row(&self, key: &VariantMinuteKey, sums: &MinuteDelta) -> VariantMinute {
-        let MinuteDelta { active, started, measures } = *sums;
-        let experiment = &self.catalog.experiments[usize::from(key.variant.experiment)];
-        VariantMinute {
-            tenant: self.catalog.tenant_name(experiment.tenant).clone(),
-            experiment: experiment.name.clone(),
-            variant: experiment.variants[usize::from(key.variant.variant)].name.clone(),
-            minute_ms: key.minute * MINUTE_MS,
-            sessions_active: active,
-            sessions_started: started,
-            measures,
         }
     }
 
@@ -267,13 +268,29 @@ pub struct VariantTotalsFold {
     pub catalog: Arc<Catalog>,
 }
 
+impl VariantTotalsFold {
+    /// The row of a variant with these totals.
+    pub fn row(&self, key: &VariantKey, block: &Block) -> VariantTotal {
+        let experiment = &self.catalog.experiments[usize::from(key.experiment)];
+        VariantTotal {
+            tenant: self.catalog.tenant_name(experiment.tenant).clone(),
+            experiment: experiment.name.clone(),
+            variant: experiment.variants[usize::from(key.variant)].name.clone(),
+            units: block.units,
+            units_overflowed: block.overflowed,
+            sums: block.sums,
+            squares: block.squares,
+        }
+    }
+}
+
 impl Fold for VariantTotalsFold {
     type Input = (VariantKey, Block);
     type Key = VariantKey;
     type Event = Block;
     type State = Block;
     type Value = Block;
-    type Row = VariantTotal;
+    type Table = Table<VariantKey, Block>;
 
     fn name(&self) -> &'static str {
         "VariantTotals"
@@ -290,19 +307,6 @@ impl Fold for VariantTotalsFold {
     fn values(&self, _: &VariantKey, state: &Block, values: &mut Vec<Block>) {
         if state.units != 0 || state.overflowed != 0 {
             values.push(*state);
-        }
-    }
-
-    fn row(&self, key: &VariantKey, block: &Block) -> VariantTotal {
-        let experiment = &self.catalog.experiments[usize::from(key.experiment)];
-        VariantTotal {
-            tenant: self.catalog.tenant_name(experiment.tenant).clone(),
-            experiment: experiment.name.clone(),
-            variant: experiment.variants[usize::from(key.variant)].name.clone(),
-            units: block.units,
-            units_overflowed: block.overflowed,
-            sums: block.sums,
-            squares: block.squares,
         }
     }
 }

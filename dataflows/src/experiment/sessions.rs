@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use operators::fold::{Fold, Now, Wake};
+use operators::fold::{Fold, Now, Table, Wake};
 use operators::release::Released;
 use operators::time::{TimeMs, minute_end_ms, minute_of};
 
@@ -84,6 +84,11 @@ pub struct SessionMinutesFold {
 }
 
 impl SessionMinutesFold {
+    /// The row of a session's minute that shows this.
+    pub fn row(&self, key: &SessionMinuteKey, value: &MinuteValue) -> SessionMinuteRow {
+        SessionMinuteRow { key: key.clone(), measures: value.measures }
+    }
+
     fn counts_for(&self, SessionMinuteKey { session, .. }: &SessionMinuteKey) -> VariantList {
         self.assignments.assigned(session.tenant, &session.unit)
     }
@@ -95,7 +100,7 @@ impl Fold for SessionMinutesFold {
     type Event = Happening;
     type State = MinuteState;
     type Value = MinuteValue;
-    type Row = SessionMinuteRow;
+    type Table = Table<SessionMinuteKey, MinuteState>;
 
     fn name(&self) -> &'static str {
         "SessionMinutes"
@@ -122,10 +127,6 @@ impl Fold for SessionMinutesFold {
             let counts_for = state.counts_for.unwrap_or_else(|| self.counts_for(key));
             values.push(MinuteValue { counts_for, measures: state.measures.get() });
         }
-    }
-
-    fn row(&self, key: &SessionMinuteKey, value: &MinuteValue) -> SessionMinuteRow {
-        SessionMinuteRow { key: key.clone(), measures: value.measures }
     }
 
     fn retire_at(&self, key: &SessionMinuteKey, _: &MinuteState) -> Option<Wake> {
@@ -180,13 +181,20 @@ pub struct SessionStartsFold {
     pub keep_ms: i64,
 }
 
+impl SessionStartsFold {
+    /// The row of a session that shows this.
+    pub fn row(&self, key: &SessionKey, value: &StartValue) -> SessionStart {
+        SessionStart { tenant: key.tenant, unit: key.unit.clone(), minute: value.minute }
+    }
+}
+
 impl Fold for SessionStartsFold {
     type Input = Released<Event>;
     type Key = SessionKey;
     type Event = TimeMs;
     type State = SpanState;
     type Value = StartValue;
-    type Row = SessionStart;
+    type Table = Table<SessionKey, SpanState>;
 
     fn name(&self) -> &'static str {
         "SessionStarts"
@@ -215,10 +223,6 @@ impl Fold for SessionStartsFold {
             let counts_for = state.counts_for.unwrap_or_else(found);
             values.push(StartValue { counts_for, minute: minute_of(state.first_ms) });
         }
-    }
-
-    fn row(&self, key: &SessionKey, value: &StartValue) -> SessionStart {
-        SessionStart { tenant: key.tenant, unit: key.unit.clone(), minute: value.minute }
     }
 
     fn retire_at(&self, key: &SessionKey, state: &SpanState) -> Option<Wake> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use operators::fetch::{fetch, fetch_slice};
-use operators::fold::{Fold, Now, Wake};
+use operators::fold::{Fold, Now, Table, Wake};
 use operators::release::Released;
 use operators::time::{PLUS_INFINITY, TimeMs, minute_end_ms, minute_of};
 
@@ -176,6 +176,11 @@ pub struct UnitsFold {
 }
 
 impl UnitsFold {
+    /// The row of a unit that shows this.
+    pub fn row(&self, key: &UnitKey, value: &UnitValue) -> UnitRow {
+        UnitRow { key: key.clone(), says: value.says.clone() }
+    }
+
     fn exposed_experiment_has(&self, tenant: TenantId, unit: &str) -> bool {
         let mut has = false;
         self.assignments.catalog().each_variant_of(tenant, unit, Population::Exposed, |_, _| has = true);
@@ -189,7 +194,7 @@ impl Fold for UnitsFold {
     type Event = UnitEvent;
     type State = UnitState;
     type Value = UnitValue;
-    type Row = UnitRow;
+    type Table = Table<UnitKey, UnitState>;
 
     fn name(&self) -> &'static str {
         "Units"
@@ -246,10 +251,6 @@ impl Fold for UnitsFold {
             let counts_for = exposure.counts_for.unwrap_or_else(found);
             exposure.says(*number, &exposed.pending, |says| values.push(UnitValue { counts_for, says }));
         }
-    }
-
-    fn row(&self, key: &UnitKey, value: &UnitValue) -> UnitRow {
-        UnitRow { key: key.clone(), says: value.says.clone() }
     }
 
     fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {

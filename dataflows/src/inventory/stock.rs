@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use operators::fold::{Fold, Now, Wake};
+use operators::fold::{Fold, Now, Table, Wake};
 use operators::release::{Released, Standing};
 use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
 
@@ -51,6 +51,14 @@ pub struct StockFold {
 }
 
 impl StockFold {
+    /// The row of a key that shows this, of either view.
+    pub fn row(&self, key: &LedgerKey, value: &LedgerValue) -> LedgerRow {
+        match value {
+            LedgerValue::Stock(balance) => LedgerRow::Stock(self.stock(key, balance)),
+            LedgerValue::Availability(decision) => LedgerRow::Availability(self.availability(key, decision)),
+        }
+    }
+
     /// The row of a key with this balance.
     pub fn stock(&self, key: &LedgerKey, balance: &Balance) -> Stock {
         let numbers = balance.numbers;
@@ -89,7 +97,7 @@ impl Fold for StockFold {
     type Event = Entry;
     type State = KeyState;
     type Value = LedgerValue;
-    type Row = LedgerRow;
+    type Table = Table<LedgerKey, KeyState>;
 
     fn name(&self) -> &'static str {
         "Ledger"
@@ -122,13 +130,6 @@ impl Fold for StockFold {
         if key.state == StockState::Sellable {
             let watermark_ms: TimeMs = if state.stale { PLUS_INFINITY } else { MINUS_INFINITY };
             values.push(LedgerValue::Availability(decide(&balance, &self.policy, watermark_ms)));
-        }
-    }
-
-    fn row(&self, key: &LedgerKey, value: &LedgerValue) -> LedgerRow {
-        match value {
-            LedgerValue::Stock(balance) => LedgerRow::Stock(self.stock(key, balance)),
-            LedgerValue::Availability(decision) => LedgerRow::Availability(self.availability(key, decision)),
         }
     }
 

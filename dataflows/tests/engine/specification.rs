@@ -23,17 +23,18 @@ use dataflows::inventory::specification as inventory;
 use dataflows::inventory::stock::{LedgerRow, StockFold};
 use dataflows::names::TenantId;
 use operators::clock::Mark;
-use operators::fold::Fold;
 use operators::release::{Released, Standing};
 use operators::simulation::Random;
 use operators::time::{MINUTE_MS, TimeMs, minute_end_ms};
 
 mod orders;
 mod running;
+mod shown;
 mod streams;
 mod wakes;
 
 use running::{Changes, Run, rows, specified};
+use shown::Shown;
 use streams::{EventStream, FactStream};
 
 const SEEDS: Range<u64> = 0..24;
@@ -55,7 +56,7 @@ fn hold_equal<R: Ord + Clone + Debug>(what: &str, fold: &[BTreeMap<R, isize>], s
 }
 
 /// Runs the fold on one worker and on several; both must say what is specified.
-fn agree<F: Fold>(what: &str, seed: u64, run: &Run<F>, specification: &Changes<F::Row>) -> Changes<F::Row> {
+fn agree<F: Shown>(what: &str, seed: u64, run: &Run<F>, specification: &Changes<F::Row>) -> Changes<F::Row> {
     let ticks = 0..run.marks.len();
     let specified = rows(specification, ticks.clone());
     for workers in [1, 2 + seed as usize % 3] {
@@ -68,7 +69,7 @@ fn agree<F: Fold>(what: &str, seed: u64, run: &Run<F>, specification: &Changes<F
 /// Restores the fold from a checkpoint at some tick, which was given while the run went on, under another number of workers. What it says from there on is what it
 /// would have said, but for rows of what was forgotten by then: those must be such that `forgotten` knows
 /// them. Gives the number of rows that are missing.
-fn restores<F: Fold>(what: &str, seed: u64, run: &Run<F>, forgotten: impl Fn(&F::Row, &Mark) -> bool) -> usize {
+fn restores<F: Shown>(what: &str, seed: u64, run: &Run<F>, forgotten: impl Fn(&F::Row, &Mark) -> bool) -> usize {
     let mut random = Random::new(seed);
     let ticks = run.marks.len();
     let at = 1 + random.below(ticks as u64 - 1) as usize;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::operator::Posting;
 use super::saving::Saving;
-use super::table::{Place, Table};
+use super::states::{Notes, Position, States};
 use super::wakes::{PackedWake, Queue, coarse};
 use super::{Fold, Now};
 use crate::checkpoint::{Part, decode};
@@ -21,28 +21,20 @@ const RETIRED_PER_TICK: usize = 10_000;
 /// Keys that are looked up together.
 const BURST: usize = 32;
 
-pub(super) struct Entry<S> {
-    pub(super) state: S,
-    /// The tick that touched it last, plus one.
-    pub(super) touched: Tick,
-    wake: PackedWake,
-    retire_at: PackedWake,
-}
-
 /// Postings in the messages in which they came: of the messages' tick, and some of later ones.
 pub(super) type Blocks<F> = Vec<Vec<Posting<<F as Fold>::Key, <F as Fold>::Event>>>;
 
 /// A fold and its state: everything but the wiring.
 pub(super) struct Folding<F: Fold> {
     pub(super) fold: Rc<F>,
-    pub(super) table: Table<F::Key, Entry<F::State>>,
+    pub(super) table: F::Table,
     wakes: Queue,
     retirements: Queue,
     pub(super) upper: Tick,
     now_ms: TimeMs,
     watermarks: Vec<TimeMs>,
     reached: Vec<TimeMs>,
-    touched: Vec<(Place, u32, u32)>,
+    touched: Vec<(Position, u32, u32)>,
     before: Vec<F::Value>,
     after: Vec<F::Value>,
     pub(super) saving: Option<Saving>,
@@ -52,7 +44,7 @@ impl<F: Fold> Folding<F> {
     pub(super) fn new(fold: Rc<F>) -> Self {
         Folding {
             fold,
-            table: Table::new(),
+            table: F::Table::default(),
             wakes: Queue::default(),
             retirements: Queue::default(),
             upper: 0,
@@ -107,33 +99,22 @@ impl<F: Fold> Folding<F> {
     fn apply(&mut self, burst: &[Posting<F::Key, F::Event>], tick: Tick) {
         burst.iter().for_each(|posting| self.table.fetch_word(posting.hash));
         burst.iter().for_each(|posting| self.table.fetch_entry(posting.hash));
-        let mut places = [Place::default(); BURST];
-        for (Posting { hash, key, .. }, place) in burst.iter().zip(&mut places) {
-            let make = || {
-                (
-                    key.clone(),
-                    Entry {
-                        state: F::State::default(),
-                        touched: 0,
-                        wake: PackedWake::NEVER,
-                        retire_at: PackedWake::NEVER,
-                    },
-                )
-            };
-            *place = self.table.locate(*hash, key, make);
+        let mut positions = [Position::default(); BURST];
+        for (Posting { hash, key, .. }, position) in burst.iter().zip(&mut positions) {
+            *position = self.table.locate(*hash, key, F::State::default);
         }
-        self.fetch_behind(places[..burst.len()].iter().copied());
-        for (Posting { event, .. }, place) in burst.iter().zip(places) {
-            self.touch(place, tick);
-            let (key, entry) = self.table.get_mut(place).expect("it was located just now");
-            self.fold.apply(&mut entry.state, key, event);
+        self.fetch_behind(positions[..burst.len()].iter().copied());
+        for (Posting { event, .. }, position) in burst.iter().zip(positions) {
+            self.touch(position, tick);
+            let (key, state, _) = self.table.entry(position).expect("it was located just now");
+            self.fold.apply(state, key, event);
         }
     }
 
-    /// Asks for the memory that the states at these places own elsewhere.
-    fn fetch_behind(&self, places: impl Iterator<Item = Place> + Clone) {
+    /// Asks for the memory that the states at these positions own elsewhere.
+    fn fetch_behind(&self, positions: impl Iterator<Item = Position> + Clone) {
         for step in 0..F::FETCHED {
-            for state in places.clone().filter_map(|place| self.table.get(place)).map(|entry| &entry.state) {
+            for state in positions.clone().filter_map(|position| self.table.state(position)) {
                 self.fold.fetch(state, step);
             }
         }
@@ -141,37 +122,37 @@ impl<F: Fold> Folding<F> {
 
     /// Takes what a key shows before its first change of a tick. A key that was to be forgotten is absent from here on,
     /// whether or not its memory was freed yet.
-    fn touch(&mut self, place: Place, tick: Tick) {
-        let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
-        if entry.touched == tick + 1 {
+    fn touch(&mut self, position: Position, tick: Tick) {
+        let (key, state, notes) = self.table.entry(position).expect("touched entries exist");
+        if notes.touched() == tick + 1 {
             return;
         }
         if let Some(saving) = &mut self.saving {
-            saving.put_by(place, key, entry);
+            saving.put_by(position, key, state, notes);
         }
-        if entry.touched != 0 && !self.watermarks.is_empty() {
+        if notes.touched() != 0 && !self.watermarks.is_empty() {
             let now = Now {
                 tick: self.upper.saturating_sub(1),
                 now_ms: self.now_ms,
                 watermarks: &self.watermarks,
                 reached: &self.reached,
             };
-            if self.fold.retire(&mut entry.state, key, &now) {
-                entry.state = F::State::default();
+            if self.fold.retire(state, key, &now) {
+                *state = F::State::default();
             }
         }
-        entry.touched = tick + 1;
+        notes.set_touched(tick + 1);
         let from = self.before.len() as u32;
-        self.fold.values(key, &entry.state, &mut self.before);
-        self.touched.push((place, from, self.before.len() as u32));
+        self.fold.values(key, state, &mut self.before);
+        self.touched.push((position, from, self.before.len() as u32));
     }
 
     fn wake_due(&mut self, mark: &Mark) {
-        for place in self.wakes.due(mark.now_ms, &mark.reached, usize::MAX) {
+        for position in self.wakes.due(mark.now_ms, &mark.reached, usize::MAX) {
             // The entry may have been freed, or have another wake by now: then it is no longer due for this one.
-            let Some((_, entry)) = self.table.get_mut(place) else { continue };
-            if entry.wake.is_due(mark.now_ms, &mark.reached) {
-                self.touch(place, mark.tick);
+            let Some((_, _, notes)) = self.table.entry(position) else { continue };
+            if notes.wake().is_due(mark.now_ms, &mark.reached) {
+                self.touch(position, mark.tick);
             }
         }
     }
@@ -181,28 +162,28 @@ impl<F: Fold> Folding<F> {
         let mut after = std::mem::take(&mut self.after);
         let touched = std::mem::take(&mut self.touched);
         for burst in touched.chunks(BURST) {
-            burst.iter().for_each(|(place, ..)| self.table.fetch_place(*place));
-            self.fetch_behind(burst.iter().map(|(place, ..)| *place));
-            for &(place, from, upto) in burst {
-                let (key, entry) = self.table.get_mut(place).expect("touched entries exist");
-                self.fold.seal(&mut entry.state, key, &now);
+            burst.iter().for_each(|(position, ..)| self.table.fetch_position(*position));
+            self.fetch_behind(burst.iter().map(|(position, ..)| *position));
+            for &(position, from, upto) in burst {
+                let (key, state, notes) = self.table.entry(position).expect("touched entries exist");
+                self.fold.seal(state, key, &now);
                 after.clear();
-                self.fold.values(key, &entry.state, &mut after);
+                self.fold.values(key, state, &mut after);
                 let before = &mut self.before[from as usize..upto as usize];
                 if before != after.as_slice() {
                     before.sort_unstable();
                     after.sort_unstable();
                     differences(before, &after, |old, new| give(key, old, new));
                 }
-                let wake = PackedWake::new(self.fold.wake(key, &entry.state));
-                if wake != entry.wake {
-                    entry.wake = wake;
-                    self.wakes.push(wake, place);
+                let wake = PackedWake::new(self.fold.wake(key, state));
+                if wake != notes.wake() {
+                    notes.set_wake(wake);
+                    self.wakes.push(wake, position);
                 }
-                let retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-                if retire_at != entry.retire_at {
-                    entry.retire_at = retire_at;
-                    self.retirements.push(retire_at, place);
+                let retire_at = PackedWake::new(self.fold.retire_at(key, state).map(coarse));
+                if retire_at != notes.retire_at() {
+                    notes.set_retire_at(retire_at);
+                    self.retirements.push(retire_at, position);
                 }
             }
         }
@@ -219,17 +200,18 @@ impl<F: Fold> Folding<F> {
         }
         let now =
             Now { tick: self.upper - 1, now_ms: self.now_ms, watermarks: &self.watermarks, reached: &self.reached };
-        for place in self.retirements.due(self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
-            let Some((key, entry)) = self.table.get_mut(place) else { continue };
-            if !entry.retire_at.is_due(now.now_ms, now.watermarks) {
+        for position in self.retirements.due(self.now_ms, &self.watermarks, RETIRED_PER_TICK) {
+            let Some((key, state, notes)) = self.table.entry(position) else { continue };
+            if !notes.retire_at().is_due(now.now_ms, now.watermarks) {
                 continue;
             }
-            if self.fold.retire(&mut entry.state, key, &now) {
-                self.table.remove(place);
+            if self.fold.retire(state, key, &now) {
+                self.table.remove(position);
                 continue;
             }
-            entry.retire_at = PackedWake::new(self.fold.retire_at(key, &entry.state).map(coarse));
-            self.retirements.push(entry.retire_at, place);
+            let retire_at = PackedWake::new(self.fold.retire_at(key, state).map(coarse));
+            notes.set_retire_at(retire_at);
+            self.retirements.push(retire_at, position);
         }
     }
 
@@ -244,9 +226,9 @@ impl<F: Fold> Folding<F> {
         let mut values = Vec::new();
         for shard in 0..SHARDS {
             let mut entries: Vec<_> = self.table.shard(shard).collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            for (key, entry) in entries {
-                self.fold.values(key, &entry.state, &mut values);
+            entries.sort_unstable_by_key(|(key, ..)| *key);
+            for (key, state, _) in entries {
+                self.fold.values(key, state, &mut values);
                 values.drain(..).for_each(|value| give(key, &value));
             }
         }
@@ -258,11 +240,14 @@ impl<F: Fold> Folding<F> {
             let (key, state): (F::Key, F::State) = decode(&mut bytes);
             let wake = PackedWake::new(self.fold.wake(&key, &state));
             let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
-            // Any tick that is over will do: that the key was touched before, it has to say.
-            let make = || (key.clone(), Entry { state, touched: 1, wake, retire_at });
-            let place = self.table.locate(hash_of(&key), &key, make);
-            self.wakes.push(wake, place);
-            self.retirements.push(retire_at, place);
+            let position = self.table.locate(hash_of(&key), &key, || state);
+            let (_, _, notes) = self.table.entry(position).expect("it was located just now");
+            // Any past tick: it only marks the entry as not new.
+            notes.set_touched(1);
+            notes.set_wake(wake);
+            notes.set_retire_at(retire_at);
+            self.wakes.push(wake, position);
+            self.retirements.push(retire_at, position);
         }
     }
 }

@@ -13,7 +13,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::Fold;
 use super::folding::{Blocks, Folding};
-use super::outlet::{Outlet, Port, rows};
+use super::outlet::{Outlet, Port};
+use super::states::States;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Mark;
 use crate::shard::{SHARDS, hash_of, shard_of_hash};
@@ -77,7 +78,7 @@ impl<F: Fold> FoldHandle<F> {
         FoldGauge {
             keys: folding.table.len(),
             table_bytes: folding.table.bytes(),
-            heap_bytes: states.map(|(_, entry)| folding.fold.heap_bytes(&entry.state)).sum(),
+            heap_bytes: states.map(|(_, state, _)| folding.fold.heap_bytes(state)).sum(),
         }
     }
 }
@@ -94,16 +95,6 @@ pub trait Folded<'scope, F: Fold>: Sized {
         checkpoints: &Checkpoints,
         outlet: O,
     ) -> (O::Streams, FoldHandle<F>);
-
-    /// The same, with the changes of its rows as the outlet.
-    fn fold(
-        self,
-        fold: Rc<F>,
-        marks: StreamVec<'scope, Tick, Mark>,
-        checkpoints: &Checkpoints,
-    ) -> (StreamVec<'scope, Tick, (F::Row, Tick, isize)>, FoldHandle<F>) {
-        self.fold_into(fold, marks, checkpoints, rows())
-    }
 }
 
 impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::Key, F::Event>> {

@@ -50,13 +50,8 @@ const RESTORED_MESSAGES: usize = 16;
 /// The changes of rows.
 pub struct Rows<D, M>(M, PhantomData<D>);
 
-/// The changes of the fold's rows.
-pub fn rows<F: Fold>() -> Rows<F::Row, impl FnMut(&F, &F::Key, &F::Value) -> Option<F::Row>> {
-    rows_of(|fold: &F, key: &F::Key, value: &F::Value| Some(fold.row(key, value)))
-}
-
-/// The changes of rows that are made of what keys show, where something is.
-pub fn rows_of<F: Fold, D, M: FnMut(&F, &F::Key, &F::Value) -> Option<D>>(map: M) -> Rows<D, M> {
+/// The changes of the rows that `map` makes of what keys show; `None` makes none.
+pub fn rows<F: Fold, D, M: FnMut(&F, &F::Key, &F::Value) -> Option<D>>(map: M) -> Rows<D, M> {
     Rows(map, PhantomData)
 }
 

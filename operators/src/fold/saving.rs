@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Fold;
-use super::folding::{Entry, Folding};
-use super::table::Place;
+use super::folding::Folding;
+use super::states::{Notes, Position, States};
 use crate::checkpoint::{self, Save, encode};
 use crate::shard::SHARDS;
 use crate::time::Tick;
@@ -23,10 +23,15 @@ pub(super) struct Saving {
 
 impl Saving {
     /// Puts by what a key held, if it was there and has not been given.
-    pub(super) fn put_by<K: Serialize, S: Serialize>(&mut self, place: Place, key: &K, entry: &Entry<S>) {
-        if entry.touched != 0 && entry.touched <= self.upper && u64::from(place.shard) >= self.next {
-            let coded = self.put_by.entry(place.shard).or_default();
-            *coded = encode(&(key, &entry.state), std::mem::take(coded));
+    pub(super) fn put_by<K, S>(&mut self, position: Position, key: &K, state: &S, notes: &impl Notes)
+    where
+        K: Serialize,
+        S: Serialize,
+    {
+        let touched = notes.touched();
+        if touched != 0 && touched <= self.upper && u64::from(position.shard) >= self.next {
+            let coded = self.put_by.entry(position.shard).or_default();
+            *coded = encode(&(key, state), std::mem::take(coded));
         }
     }
 }
@@ -43,9 +48,8 @@ impl<F: Fold> Save for Folding<F> {
             let shard = saving.next as u16;
             let mut coded = saving.put_by.remove(&shard).unwrap_or_default();
             // What is newer than the checkpoint is put by already, or was not there.
-            for (key, entry) in self.table.shard(saving.next).filter(|(_, entry)| entry.touched <= saving.upper) {
-                coded = encode(&(key, &entry.state), coded);
-            }
+            let old = self.table.shard(saving.next).filter(|(_, _, notes)| notes.touched() <= saving.upper);
+            coded = old.fold(coded, |coded, (key, state, _)| encode(&(key, state), coded));
             saving.next += 1;
             given += coded.len();
             if !coded.is_empty() {

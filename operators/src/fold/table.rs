@@ -1,28 +1,64 @@
-//! The dense table behind a fold: one index and one slab of entries for each virtual shard.
+//! The table behind every fold: one index and one slab of entries for each virtual shard.
 //!
 //! Small indices stop nobody when they grow, and 1,024 equal ones would all grow at the same moment: so the load at which
 //! one grows is staggered over an octave. A slab grows by a chunk, and nothing in it ever moves. Lookups come in bursts:
 //! first all index words are asked for, then all entries, and only then is anything read that has to be waited for, so that
 //! the cache misses of many keys overlap.
 
+use super::states::{Notes, Position, States};
+use super::wakes::PackedWake;
 use crate::fetch::fetch;
 use crate::shard::{SHARDS, shard_of_hash};
+use crate::time::Tick;
 
-/// Where an entry lies: its shard, and its place in the shard's slab. Stable until the entry is removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) shard: u16,
-    pub(super) slot: u32,
+/// A [`Table`]'s notes of a key: 24 bytes.
+#[derive(Debug, Default)]
+pub struct TableNotes {
+    touched: Tick,
+    wake: PackedWake,
+    retire_at: PackedWake,
+}
+
+impl Notes for TableNotes {
+    fn touched(&self) -> Tick {
+        self.touched
+    }
+
+    fn set_touched(&mut self, touched: Tick) {
+        self.touched = touched;
+    }
+
+    fn wake(&self) -> PackedWake {
+        self.wake
+    }
+
+    fn set_wake(&mut self, wake: PackedWake) {
+        self.wake = wake;
+    }
+
+    fn retire_at(&self) -> PackedWake {
+        self.retire_at
+    }
+
+    fn set_retire_at(&mut self, retire_at: PackedWake) {
+        self.retire_at = retire_at;
+    }
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    state: S,
+    notes: TableNotes,
 }
 
 const EMPTY: u64 = 0;
 
 #[derive(Debug)]
-struct Shard<K, V> {
+struct Shard<K, S> {
     /// High half: the low half of the hash, which says where the word belongs, so that an index grows and closes its gaps
     /// without a look at any entry; low half: the slot plus one. Linear probing, deletion by shifting back.
     index: Vec<u64>,
-    slab: Slab<(u64, K, V)>,
+    slab: Slab<(u64, K, Entry<S>)>,
     len: usize,
 }
 
@@ -94,96 +130,97 @@ fn place_in_chunk(slot: u32) -> usize {
     (slot & ((1 << CHUNK_BITS) - 1)) as usize
 }
 
-/// Keys and values by virtual shard.
+/// Keys and states by virtual shard, found by the written hash of the key.
 #[derive(Debug)]
-pub(super) struct Table<K, V> {
-    shards: Vec<Shard<K, V>>,
+pub struct Table<K, S> {
+    shards: Vec<Shard<K, S>>,
 }
 
-impl<K: Eq, V> Table<K, V> {
-    pub(super) fn new() -> Self {
+impl<K, S> Default for Table<K, S> {
+    fn default() -> Self {
         let slab = || Slab { chunks: Vec::new(), used: 0, free: Vec::new() };
         let shard = || Shard { index: Vec::new(), slab: slab(), len: 0 };
         Table { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
+}
 
-    /// Asks for the index word at which the search for a hash begins.
-    pub(super) fn fetch_word(&self, hash: u64) {
+impl<K: Clone + Eq, S> States<K, S> for Table<K, S> {
+    type Notes = TableNotes;
+
+    fn fetch_word(&self, hash: u64) {
         let index = &self.shards[shard_of_hash(hash) as usize].index;
         if !index.is_empty() {
             fetch(&index[hash as usize & (index.len() - 1)]);
         }
     }
 
-    /// Asks for the entry to which that word points: mostly the one that is looked for. Where it points to none, the key is
-    /// new, and it asks for where that will lie.
-    pub(super) fn fetch_entry(&self, hash: u64) {
+    /// Where the word points to no entry, the key is new, and the slot that it will get is asked for.
+    fn fetch_entry(&self, hash: u64) {
         let shard = shard_of_hash(hash) as u16;
         let Shard { index, slab, .. } = &self.shards[shard as usize];
         let word = if index.is_empty() { EMPTY } else { index[hash as usize & (index.len() - 1)] };
         match word {
             EMPTY => slab.fetch_next(),
-            word => self.fetch_place(Place { shard, slot: word as u32 - 1 }),
+            word => self.fetch_position(Position { shard, slot: word as u32 - 1 }),
         }
     }
 
-    /// Asks for the entry at a place.
-    pub(super) fn fetch_place(&self, place: Place) {
-        if let Some(chunk) = self.shards[place.shard as usize].slab.chunks.get((place.slot >> CHUNK_BITS) as usize) {
-            fetch(&chunk[place_in_chunk(place.slot)]);
+    fn fetch_position(&self, Position { shard, slot }: Position) {
+        if let Some(chunk) = self.shards[shard as usize].slab.chunks.get((slot >> CHUNK_BITS) as usize) {
+            fetch(&chunk[place_in_chunk(slot)]);
         }
     }
 
-    /// The place of a key, which is made with `make` if there is none.
-    pub(super) fn locate(&mut self, hash: u64, key: &K, make: impl FnOnce() -> (K, V)) -> Place {
+    fn locate(&mut self, hash: u64, key: &K, make: impl FnOnce() -> S) -> Position {
         let shard = shard_of_hash(hash) as u16;
         let table = &mut self.shards[shard as usize];
         if let Some(slot) = table.find(hash, key) {
-            return Place { shard, slot };
+            return Position { shard, slot };
         }
         table.grow_if_full(shard);
-        let (key, value) = make();
-        let slot = table.slab.put((hash, key, value));
+        let slot = table.slab.put((hash, key.clone(), Entry { state: make(), notes: TableNotes::default() }));
         insert(&mut table.index, hash << 32 | u64::from(slot + 1));
         table.len += 1;
-        Place { shard, slot }
+        Position { shard, slot }
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<&V> {
-        self.shards[place.shard as usize].slab.get(place.slot).map(|(_, _, value)| value)
+    fn state(&self, position: Position) -> Option<&S> {
+        self.shards[position.shard as usize].slab.get(position.slot).map(|(_, _, entry)| &entry.state)
     }
 
-    pub(super) fn get_mut(&mut self, place: Place) -> Option<(&K, &mut V)> {
-        let (_, key, value) = self.shards[place.shard as usize].slab.get_mut(place.slot)?;
-        Some((key, value))
+    fn entry(&mut self, position: Position) -> Option<(&K, &mut S, &mut TableNotes)> {
+        let (_, key, entry) = self.shards[position.shard as usize].slab.get_mut(position.slot)?;
+        Some((key, &mut entry.state, &mut entry.notes))
     }
 
-    pub(super) fn remove(&mut self, place: Place) {
-        let shard = &mut self.shards[place.shard as usize];
+    fn remove(&mut self, position: Position) {
+        let shard = &mut self.shards[position.shard as usize];
         // The index is mended while the entry is still there to be looked at.
-        if let Some((hash, _, _)) = shard.slab.get(place.slot) {
-            shard.unlink(*hash, place.slot);
-            shard.slab.take(place.slot);
+        if let Some((hash, _, _)) = shard.slab.get(position.slot) {
+            shard.unlink(*hash, position.slot);
+            shard.slab.take(position.slot);
             shard.len -= 1;
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.len).sum()
     }
 
-    /// Resident bytes by capacity, without what values own on the heap.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.index.capacity() * 8 + shard.slab.bytes()).sum()
     }
 
-    /// The entries of a shard, in no order that may be shown.
-    pub(super) fn shard(&self, shard: u64) -> impl Iterator<Item = (&K, &V)> {
-        self.shards[shard as usize].slab.iter().map(|(_, (_, key, value))| (key, value))
+    fn shard<'a>(&'a self, shard: u64) -> impl Iterator<Item = (&'a K, &'a S, &'a TableNotes)>
+    where
+        K: 'a,
+        S: 'a,
+    {
+        self.shards[shard as usize].slab.iter().map(|(_, (_, key, entry))| (key, &entry.state, &entry.notes))
     }
 }
 
-impl<K: Eq, V> Shard<K, V> {
+impl<K: Eq, S> Shard<K, S> {
     fn find(&self, hash: u64, key: &K) -> Option<u32> {
         if self.index.is_empty() {
             return None;
@@ -262,20 +299,20 @@ mod tests {
         /// Finding, making and removing agree with a map, whatever the order.
         #[test]
         fn a_table_is_a_map(steps in prop::collection::vec((0u64..600, any::<bool>()), 0..3_000)) {
-            let (mut table, mut map) = (Table::<u64, u64>::new(), BTreeMap::new());
+            let (mut table, mut map) = (Table::<u64, u64>::default(), BTreeMap::new());
             for (step, (key, remove)) in steps.into_iter().enumerate() {
                 // Few shards, so that tables are crowded.
                 let hash = hash_of(&key) & !(0x3fc << 54);
-                let place = table.locate(hash, &key, || (key, step as u64));
+                let position = table.locate(hash, &key, || step as u64);
                 let value = *map.entry(key).or_insert(step as u64);
-                prop_assert_eq!(table.get_mut(place).map(|(key, value)| (*key, *value)), Some((key, value)));
+                prop_assert_eq!(table.entry(position).map(|(key, value, _)| (*key, *value)), Some((key, value)));
                 if remove {
-                    table.remove(place);
+                    table.remove(position);
                     map.remove(&key);
                 }
                 prop_assert_eq!(table.len(), map.len());
             }
-            let mut all: Vec<_> = (0..SHARDS).flat_map(|shard| table.shard(shard).map(|(k, v)| (*k, *v)).collect::<Vec<_>>()).collect();
+            let mut all: Vec<_> = (0..SHARDS).flat_map(|shard| table.shard(shard).map(|(k, v, _)| (*k, *v)).collect::<Vec<_>>()).collect();
             all.sort();
             prop_assert_eq!(all, map.into_iter().collect::<Vec<_>>());
         }

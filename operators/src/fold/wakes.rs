@@ -1,17 +1,17 @@
-//! When keys are due: queues by time, and what a table's entry remembers of its place in them.
+//! When keys are due: queues by time, and what a table's entry remembers of its position in them.
 
 use std::collections::BTreeMap;
 
 use super::Wake;
-use super::table::Place;
+use super::states::Position;
 use crate::time::{MINUTE_MS, TimeMs};
 use crate::topology::GroupId;
 
 /// A [`Wake`], or none, in 8 bytes: an entry has two of them, and memory is what a fold pays with. From the top: 16 bits
 /// of the group, all ones for `now`; 48 bits of the time. Times before 1935 and after 10,854 are taken for these years:
 /// no record comes from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PackedWake(u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackedWake(u64);
 
 const TIME_BITS: u32 = 48;
 const NOW: u16 = u16::MAX;
@@ -19,9 +19,11 @@ const LEAST_MS: TimeMs = -(1 << 40);
 const GREATEST_MS: TimeMs = (1 << TIME_BITS) - 2 + LEAST_MS;
 
 impl PackedWake {
-    pub(super) const NEVER: PackedWake = PackedWake(0);
+    /// No time at all.
+    pub const NEVER: PackedWake = PackedWake(0);
 
-    pub(super) fn new(wake: Option<Wake>) -> PackedWake {
+    /// Packs a time.
+    pub fn new(wake: Option<Wake>) -> PackedWake {
         let (group, at_ms) = match wake {
             None => return PackedWake::NEVER,
             Some(Wake::Watermark(group, at_ms)) => (group.0, at_ms),
@@ -31,7 +33,8 @@ impl PackedWake {
         PackedWake(u64::from(group) << TIME_BITS | time)
     }
 
-    pub(super) fn get(self) -> Option<Wake> {
+    /// The time, unpacked.
+    pub fn get(self) -> Option<Wake> {
         let time = self.0 & ((1 << TIME_BITS) - 1);
         if time == 0 {
             return None;
@@ -41,7 +44,8 @@ impl PackedWake {
         Some(if group == NOW { Wake::Now(at_ms) } else { Wake::Watermark(GroupId(group), at_ms) })
     }
 
-    pub(super) fn is_due(self, now_ms: TimeMs, watermarks: &[TimeMs]) -> bool {
+    /// Whether the time has come.
+    pub fn is_due(self, now_ms: TimeMs, watermarks: &[TimeMs]) -> bool {
         match self.get() {
             None => false,
             Some(Wake::Watermark(group, at_ms)) => watermarks[group.0 as usize] >= at_ms,
@@ -53,25 +57,25 @@ impl PackedWake {
 /// Keys by when they are due: by group, then by time, which is the order of packed wakes.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    by_wake: BTreeMap<PackedWake, Vec<Place>>,
+    by_wake: BTreeMap<PackedWake, Vec<Position>>,
     /// What was put in since somebody looked: there are few different wakes among many, so that sorting them all at once
-    /// costs less than finding the place of each.
-    fresh: Vec<(PackedWake, Place)>,
+    /// costs less than finding the position of each.
+    fresh: Vec<(PackedWake, Position)>,
 }
 
 impl Queue {
     /// Puts a key in, if it is due at all.
-    pub(super) fn push(&mut self, wake: PackedWake, place: Place) {
+    pub(super) fn push(&mut self, wake: PackedWake, position: Position) {
         if wake != PackedWake::NEVER {
-            self.fresh.push((wake, place));
+            self.fresh.push((wake, position));
         }
     }
 
-    /// Takes up to `most` places whose time has come.
-    pub(super) fn due(&mut self, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Place> {
+    /// Takes up to `most` positions whose time has come.
+    pub(super) fn due(&mut self, now_ms: TimeMs, watermarks: &[TimeMs], most: usize) -> Vec<Position> {
         self.fresh.sort_unstable_by_key(|(wake, _)| *wake);
         for alike in self.fresh.chunk_by(|(one, _), (next, _)| one == next) {
-            self.by_wake.entry(alike[0].0).or_default().extend(alike.iter().map(|(_, place)| *place));
+            self.by_wake.entry(alike[0].0).or_default().extend(alike.iter().map(|(_, position)| *position));
         }
         self.fresh.clear();
         let mut taken = Vec::new();
@@ -83,13 +87,13 @@ impl Queue {
         for (_, from, upto) in bounds.chain([now]).filter(|(at_ms, ..)| *at_ms >= LEAST_MS) {
             let (from, upto) = (PackedWake::new(Some(from)), PackedWake::new(Some(upto)));
             while let Some((&wake, _)) = self.by_wake.range(from..=upto).next() {
-                let places = self.by_wake.get_mut(&wake).expect("it was looked at just now");
+                let positions = self.by_wake.get_mut(&wake).expect("it was looked at just now");
                 let room = most - taken.len();
-                if places.len() > room {
-                    taken.extend(places.drain(places.len() - room..));
+                if positions.len() > room {
+                    taken.extend(positions.drain(positions.len() - room..));
                     return taken;
                 }
-                taken.append(places);
+                taken.append(positions);
                 self.by_wake.remove(&wake);
             }
         }
@@ -136,19 +140,19 @@ mod tests {
             let mut wakes = wakes.into_iter().enumerate().map(|(slot, (group, is_now, time))| {
                 let at_ms = TIMES[time];
                 let wake = if is_now { Wake::Now(at_ms) } else { Wake::Watermark(GroupId(group), at_ms) };
-                (PackedWake::new(Some(wake)), Place { shard: 0, slot: slot as u32 })
+                (PackedWake::new(Some(wake)), Position { shard: 0, slot: slot as u32 })
             });
             for (now, watermarks) in looks {
-                for (wake, place) in wakes.by_ref().take(15) {
-                    queue.push(wake, place);
-                    waiting.push((wake, place));
+                for (wake, position) in wakes.by_ref().take(15) {
+                    queue.push(wake, position);
+                    waiting.push((wake, position));
                 }
                 let (now_ms, watermarks) = (TIMES[now], watermarks.into_iter().map(|time| TIMES[time]).collect::<Vec<_>>());
                 let mut taken = queue.due(now_ms, &watermarks, 7);
                 taken.extend(queue.due(now_ms, &watermarks, usize::MAX));
                 taken.sort_unstable();
-                let due: Vec<Place> =
-                    waiting.extract_if(.., |(wake, _)| wake.is_due(now_ms, &watermarks)).map(|(_, place)| place).collect();
+                let due: Vec<Position> =
+                    waiting.extract_if(.., |(wake, _)| wake.is_due(now_ms, &watermarks)).map(|(_, position)| position).collect();
                 prop_assert_eq!(taken, due);
             }
         }

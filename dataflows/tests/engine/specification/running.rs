@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use super::shown::Shown;
 use dataflows::experiment::specification::Ticked;
 use differential_dataflow::ExchangeData;
 use differential_dataflow::input::InputSession;
 use operators::checkpoint::{Checkpoints, Depot, Part, Piece, Restore};
 use operators::clock::Mark;
-use operators::fold::{Fold, Folded, Posting};
+use operators::fold::{Folded, Posting, rows as rows_of};
 use operators::simulation::{Cluster, Random};
 use operators::time::Tick;
 use operators::topology::Topology;
@@ -27,13 +28,13 @@ pub type Records<K, E> = Vec<Vec<Vec<(K, E)>>>;
 const STEPS_MAX: usize = 200_000;
 
 /// A fold, what it is given, and where it begins.
-pub struct Run<F: Fold> {
+pub struct Run<F: Shown> {
     make: Arc<dyn Fn() -> F + Send + Sync>,
     records: Arc<Records<F::Key, F::Event>>,
     pub marks: Arc<Vec<Mark>>,
 }
 
-impl<F: Fold> Run<F> {
+impl<F: Shown> Run<F> {
     pub fn new(
         make: impl Fn() -> F + Send + Sync + 'static,
         records: Records<F::Key, F::Event>,
@@ -96,7 +97,8 @@ impl<F: Fold> Run<F> {
                     Restore { upper: at as Tick, parts: parts.into_iter().map(Into::into).collect() }
                 });
                 let checkpoints = Checkpoints::new(index, Some(depot.clone()), restore);
-                let (changes, _) = posted.fold(fold, marked, &checkpoints);
+                let outlet = rows_of(|fold: &F, key, value| Some(fold.shown(key, value)));
+                let (changes, _) = posted.fold_into(fold, marked, &checkpoints, outlet);
                 let (probe, _) = changes.inspect(move |change| push(&seen, change)).probe();
                 (to_fold, to_marks, probe)
             });

@@ -11,12 +11,12 @@ use dataflows::inventory::ledger::{Count, Entry, LedgerKey};
 use dataflows::inventory::stock::{LedgerRow, StockFold};
 use dataflows::views::Reason;
 use operators::clock::Mark;
-use operators::fold::Fold;
 use operators::retain::{Retain, Until};
 use operators::time::{MINUTE_MS, Tick, TimeMs};
 use operators::topology::GroupId;
 
 use super::running::{Run, rows};
+use super::shown::Shown;
 use super::streams;
 
 /// One mark for each of these times; every watermark and `now` stand there.
@@ -29,7 +29,7 @@ fn marks(times_ms: &[TimeMs]) -> Vec<Mark> {
 }
 
 /// A run in which everything comes at tick 0.
-fn all_at_first<F: Fold>(
+fn all_at_first<F: Shown>(
     make: impl Fn() -> F + Send + Sync + 'static,
     first: Vec<(F::Key, F::Event)>,
     times_ms: &[TimeMs],
@@ -40,7 +40,7 @@ fn all_at_first<F: Fold>(
 }
 
 /// What each tick's rows say, without an interruption and with one before each tick but the first.
-fn said<F: Fold, S: PartialEq + std::fmt::Debug>(run: &Run<F>, say: impl Fn(&F::Row) -> Option<S>) -> Vec<Vec<S>> {
+fn said<F: Shown, S: PartialEq + std::fmt::Debug>(run: &Run<F>, say: impl Fn(&F::Row) -> Option<S>) -> Vec<Vec<S>> {
     let ticks = run.marks.len();
     let say = |rows: Vec<std::collections::BTreeMap<F::Row, isize>>| -> Vec<Vec<S>> {
         rows.iter().map(|rows| rows.keys().filter_map(&say).collect()).collect()
