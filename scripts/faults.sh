@@ -36,5 +36,5 @@ finish() {
 trap finish EXIT
 
 # More features than the points themselves only where the build is shared with something else, as CI does.
-cargo test --no-fail-fast --workspace --features "${AISLE_FEATURES:-dataflows/faults}" --test faults --test broker_faults -- \
+cargo test --no-fail-fast --workspace --features "${AISLE_FEATURES:-aisle/faults}" --test faults --test broker_faults -- \
   --test-threads 1 "${skipped[@]}" "${names[@]}"

@@ -22,7 +22,7 @@ for patch in scripts/mutants/$pattern.patch; do
   began=$SECONDS
   log=$copy/$name.log
   if (cd "$copy/aisle" && cargo test --quiet --package operators --features simulation --lib --test time &&
-      cargo test --quiet --package dataflows --no-default-features --test engine) >"$log" 2>&1; then
+      cargo test --quiet --package dataflows --test engine) >"$log" 2>&1; then
     echo "MISSED  $name ($((SECONDS - began)) s)"
     missed=$((missed + 1))
   elif grep -q -E '^error(\[|: could not compile)' "$log"; then

@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export AISLE_RUNS=${1:-10000}
-exec cargo test --release --package dataflows --no-default-features --test engine -- --nocapture simulation::crashes
+exec cargo test --release --package dataflows --test engine -- --nocapture simulation::crashes

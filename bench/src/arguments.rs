@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use aisle::memory;
 use clap::{Parser, ValueEnum};
-use dataflows::run::memory;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

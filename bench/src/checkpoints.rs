@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aisle::engine::{PartitionSource, Recovery};
+use aisle::job::BUILD;
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Store};
 use connectors::objects::Location;
-use dataflows::run::engine::{PartitionSource, Recovery};
-use dataflows::run::job::BUILD;
 use operators::checkpoint::{Place, Restore};
 
 use crate::arguments::Arguments;

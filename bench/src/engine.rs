@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aisle::engine::{Engine, Held, InputOptions, PartitionSource, Recovery, Workers};
 use connectors::local_disk::LocalDisk;
 use dataflows::graph::GraphPlan;
-use dataflows::run::engine::{Engine, Held, InputOptions, PartitionSource, Recovery, Workers};
 use dataflows::views::SourceHealth;
 use operators::binding::Configuration;
 use operators::framed_log::FramedLog;

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aisle::engine::PartitionSource;
 use dataflows::catalog::{Catalog, Experiment, Population, Tenant, Variant};
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::specification::Flavour;
 use dataflows::graph::{EVENTS, GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
-use dataflows::run::engine::PartitionSource;
 use dataflows::views::View;
 use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 

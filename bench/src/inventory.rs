@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aisle::engine::PartitionSource;
 use dataflows::catalog::{Catalog, Tenant};
 use dataflows::graph::{FACTS, GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
 use dataflows::inventory::batch::BatchDecoder;
 use dataflows::inventory::decode::fact_lane;
-use dataflows::run::engine::PartitionSource;
 use dataflows::views::View;
 use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 

@@ -20,8 +20,8 @@ mod topics;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use aisle::memory;
 use clap::Parser;
-use dataflows::run::memory;
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Competitor, Domain};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-use dataflows::run::engine::{CompleteTick, Publish, PublishError};
+use aisle::engine::{CompleteTick, Publish, PublishError};
 use dataflows::views::{Row, SourceHealth};
 use operators::shard::hash_of;
 

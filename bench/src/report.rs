@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use dataflows::run::job::BUILD;
+use aisle::job::BUILD;
 
 use crate::arguments::{Arguments, Competitor};
 use crate::figures::{Checkpoints, Figures};

@@ -7,10 +7,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aisle::engine::PartitionSource;
 use connectors::kafka::cluster::{Cluster, Topic};
 use connectors::kafka::connection::Connection;
 use connectors::kafka::source::{TopicPartition, TopicSource};
-use dataflows::run::engine::PartitionSource;
 use operators::record::DecodeMessage;
 use operators::source::{Polled, Source, SourceError};
 use rdkafka::ClientConfig;

@@ -1,5 +1,5 @@
 //! What decoding a fact costs, from a batch and from JSON: the same facts, one thread.
-//! `cargo bench -p dataflows --no-default-features --bench decode`
+//! `cargo bench -p dataflows --bench decode`
 //!
 //! The facts are those of a chain's tills: a sequence per node and till system, ids of 14 bytes, 5,500 nodes and 50,000
 //! SKUs in no order, 256 facts a message. A figure counts a decoded fact's way into a vector of items, as a reader's.

@@ -37,23 +37,25 @@ pub use settings::{
 use mistake::Mistakes;
 
 /// The settings of a configuration's text, or everything that is wrong with it, in the order of the text. `file` is how the
-/// mistakes name it.
-pub fn parse(text: &str, file: &str) -> Result<Settings, Vec<Mistake>> {
+/// mistakes name it; what `built` lacks is refused where it is asked for.
+pub fn parse(text: &str, file: &str, built: Built) -> Result<Settings, Vec<Mistake>> {
     let mut mistakes = Mistakes::new(text, file);
-    match settled(text, Built::HERE, &mut mistakes) {
+    match settled(text, built, &mut mistakes) {
         Some(settings) if mistakes.is_empty() => Ok(settings),
         _ => Err(mistakes.into_sorted()),
     }
 }
 
-/// Checks a configuration's text and that each source of files has some; topics are not asked for. `expand` gives the files of a glob, or says why it is none.
+/// Checks a configuration's text and that each source of files has some; topics are not asked for. `expand` gives
+/// the files of a glob, or says why it is none.
 pub fn check(
     text: &str,
     file: &str,
+    built: Built,
     expand: impl Fn(&str) -> Result<Vec<PathBuf>, String>,
 ) -> Result<(), Vec<Mistake>> {
     let mut mistakes = Mistakes::new(text, file);
-    let settings = settled(text, Built::HERE, &mut mistakes);
+    let settings = settled(text, built, &mut mistakes);
     let files = settings.iter().flat_map(|settings| &settings.inputs).filter_map(|input| match input {
         SourceInput::Files(files) if !files.pattern.is_empty() => Some(files),
         _ => None,

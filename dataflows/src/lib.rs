@@ -1,6 +1,6 @@
 //! The retailer's domain on the engine: experiments and inventory, their events, views and decisions.
 //!
-//! Nothing here does I/O but `run`. `experiment` and `inventory` never import each other.
+//! Nothing here does I/O: files, sockets and the command line are those of the package `aisle`, beside. `experiment` and `inventory` never import each other.
 
 mod avro;
 pub mod catalog;
@@ -17,8 +17,6 @@ pub mod messages;
 pub mod names;
 pub mod publish;
 pub mod re_entry;
-#[cfg(feature = "run")]
-pub mod run;
 pub mod sealing;
 pub mod serve;
 pub mod views;

@@ -8,13 +8,12 @@
 
 mod availability;
 mod failure;
-pub(crate) mod fields;
+pub mod fields;
 pub mod history;
 mod instant;
 mod listing;
 pub mod subscribe;
-#[cfg(test)]
-pub(crate) mod testing;
+pub mod testing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

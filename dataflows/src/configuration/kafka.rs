@@ -11,11 +11,15 @@ pub struct Built {
     pub kafka: bool,
     /// TLS and SCRAM for it.
     pub kafka_tls: bool,
+    /// Checkpoints and history in S3.
+    pub s3: bool,
+    /// History, as Parquet files.
+    pub history: bool,
 }
 
 impl Built {
-    /// This build.
-    pub const HERE: Built = Built { kafka: cfg!(feature = "kafka"), kafka_tls: cfg!(feature = "kafka-tls") };
+    /// A build with everything.
+    pub const ALL: Built = Built { kafka: true, kafka_tls: true, s3: true, history: true };
 }
 
 /// A cluster.

@@ -46,8 +46,8 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let sessions_kept = SessionSettings { keep_ms };
     let inventory = inventory(&sections.inventory.written, mistakes);
     let (views, history) = views::settle(&sections.views, mistakes);
-    let checkpoints = checkpoints(&sections.checkpoints.written, mistakes);
-    let (archive, history_kept) = archive(&sections.history.written, mistakes);
+    let checkpoints = checkpoints(&sections.checkpoints.written, built, mistakes);
+    let (archive, history_kept) = archive(&sections.history.written, built, mistakes);
     let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let (file, time) = (&sections.file, &sections.time.written);
     let operation = operation(file, time, kafka, logs, registry, history, checkpoints, deliveries, archive, mistakes);
@@ -121,26 +121,26 @@ fn operation(
 }
 
 /// Where objects of some kind go: a folder, a bucket, or nowhere.
-fn place(what: &str, to: &Given<String>, default: &str, mistakes: &mut Mistakes<'_>) -> String {
+fn place(what: &str, to: &Given<String>, default: &str, built: Built, mistakes: &mut Mistakes<'_>) -> String {
     let Some(given) = to else { return default.to_owned() };
     let to = given.get_ref();
     if to.is_empty() || (to.contains("://") && !to.starts_with("s3://")) {
         let message = format!("`to` is \"{to}\", which is no place for {what}");
         mistakes.add(given.span(), message, "write a folder, \"s3://bucket/prefix\" or \"none\"");
     }
-    if to.starts_with("s3://") && !cfg!(feature = "s3") {
+    if to.starts_with("s3://") && !built.s3 {
         let hint = "build it with `cargo build --release --features s3`, or name a folder";
         mistakes.add(given.span(), "this build knows no S3", hint);
     }
     to.clone()
 }
 
-fn archive(written: &WrittenHistory, mistakes: &mut Mistakes<'_>) -> (ArchiveSettings, HistorySettings) {
+fn archive(written: &WrittenHistory, built: Built, mistakes: &mut Mistakes<'_>) -> (ArchiveSettings, HistorySettings) {
     let WrittenHistory { to, endpoint, file_ms, rows_max, retention_ms } = written;
-    let default = if cfg!(feature = "history") { "history" } else { "none" };
-    let place = place("history", to, default, mistakes);
+    let default = if built.history { "history" } else { "none" };
+    let place = place("history", to, default, built, mistakes);
     let kept = place != "none";
-    if let Some(given) = to.as_ref().filter(|_| kept && !cfg!(feature = "history")) {
+    if let Some(given) = to.as_ref().filter(|_| kept && !built.history) {
         let hint = "build it with `cargo build --release --features history`, or write \"none\"";
         mistakes.add(given.span(), "this build keeps no history", hint);
     }
@@ -157,10 +157,10 @@ fn archive(written: &WrittenHistory, mistakes: &mut Mistakes<'_>) -> (ArchiveSet
     (archive, history)
 }
 
-fn checkpoints(written: &WrittenCheckpoints, mistakes: &mut Mistakes<'_>) -> CheckpointSettings {
+fn checkpoints(written: &WrittenCheckpoints, built: Built, mistakes: &mut Mistakes<'_>) -> CheckpointSettings {
     let WrittenCheckpoints { to, endpoint, interval_ms, keep } = written;
     CheckpointSettings {
-        to: place("checkpoints", to, "checkpoints", mistakes),
+        to: place("checkpoints", to, "checkpoints", built, mistakes),
         endpoint: endpoint.as_ref().map(|given| given.get_ref().clone()),
         interval_ms: integer("interval_ms", interval_ms, bounds::CHECKPOINT_INTERVAL_MS, 60_000, mistakes),
         keep: unsigned("keep", keep, bounds::CHECKPOINTS_KEPT, 3, mistakes),

@@ -8,7 +8,6 @@ mod manual;
 mod mistakes;
 mod plans;
 mod restarts;
-#[cfg(feature = "kafka")]
 mod sinks;
 mod topics;
 
@@ -23,7 +22,7 @@ tenants = ["me"]
 const SAMPLE: &str = include_str!("../../../samples/aisle.toml");
 
 fn settings(text: &str) -> Settings {
-    parse(text, "aisle.toml").unwrap_or_else(|mistakes| panic!("{text}\n{}", told(&mistakes)))
+    parse(text, "aisle.toml", Built::ALL).unwrap_or_else(|mistakes| panic!("{text}\n{}", told(&mistakes)))
 }
 
 fn told(mistakes: &[Mistake]) -> String {

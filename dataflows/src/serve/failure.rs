@@ -85,7 +85,8 @@ impl Failure {
         Failure { status: 500, code: "history_damaged", message: message.into() }
     }
 
-    pub(crate) fn starting() -> Failure {
+    /// The first tick is not published yet.
+    pub fn starting() -> Failure {
         let message = "no tick is published yet; try again in a moment".to_owned();
         Failure { status: 503, code: "starting", message }
     }
@@ -103,7 +104,8 @@ impl Failure {
         Failure { status: 404, code: "unknown_view", message: format!("there is no view {name:?}; there are {names}") }
     }
 
-    pub(crate) fn view_disabled(view: View) -> Failure {
+    /// The view is one that the configuration does not ask for.
+    pub fn view_disabled(view: View) -> Failure {
         let message = format!("the view {} is not computed; the configuration does not ask for it", view.name());
         Failure { status: 404, code: "view_disabled", message }
     }

@@ -73,7 +73,7 @@ pub(crate) fn field_equals(row: &Row, field: &str, wanted: &str) -> bool {
 }
 
 /// The name that a variant of a plain enum has in JSON.
-pub(crate) fn name_of(variant: impl Serialize) -> String {
+pub fn name_of(variant: impl Serialize) -> String {
     match serde_json::to_value(variant) {
         Ok(Value::String(name)) => name,
         _ => String::new(),

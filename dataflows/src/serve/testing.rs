@@ -1,5 +1,6 @@
-//! Views with a few rows in them, and questions asked of them, for the tests of this module.
+//! Rows of every view, for tests of whatever shows them; and views with a few rows in them, for the tests of this module.
 
+#[cfg(test)]
 use serde_json::Value;
 
 use operators::index::HistoryBounds;
@@ -8,15 +9,18 @@ use operators::time::TimeMs;
 use crate::experiment::event::EventKind;
 use crate::inventory::fact::StockState;
 use crate::names::Name;
+#[cfg(test)]
 use crate::serve::{Request, Views, answer};
 use crate::views::{
     Availability, DeadLetter, LateEvent, Measures, Moments, Reason, Row, SessionMinute, SourceHealth, Stock,
     VariantMinute, VariantTotal, View,
 };
 
-pub(crate) const WIDE: HistoryBounds = HistoryBounds { ticks_max: 1_000, bytes_max: 1 << 20 };
+/// A history that forgets nothing in a test.
+pub const WIDE: HistoryBounds = HistoryBounds { ticks_max: 1_000, bytes_max: 1 << 20 };
 
 /// Ticks 0 to 3, a second each; each but the first brings a row of `stock`. `late_events` is not enabled.
+#[cfg(test)]
 pub(crate) fn views() -> Views {
     let enabled: Vec<View> = View::ALL.into_iter().filter(|view| *view != View::LateEvents).collect();
     let mut views = Views::new(&enabled, WIDE);
@@ -27,10 +31,12 @@ pub(crate) fn views() -> Views {
     views
 }
 
+#[cfg(test)]
 pub(crate) fn ask(views: &Views, path: &str, query: &[(&str, &str)]) -> (u16, Value) {
     ask_at(views, path, query, None)
 }
 
+#[cfg(test)]
 pub(crate) fn ask_at(views: &Views, path: &str, query: &[(&str, &str)], at_ms: Option<TimeMs>) -> (u16, Value) {
     let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let response = answer(views, &Request { path: path.to_owned(), query, at_ms });
@@ -38,7 +44,7 @@ pub(crate) fn ask_at(views: &Views, path: &str, query: &[(&str, &str)], at_ms: O
 }
 
 /// A row of `stock`; each number is another SKU.
-pub(crate) fn stock(number: u64) -> Row {
+pub fn stock(number: u64) -> Row {
     Row::Stock(Stock {
         tenant: Name::new("north"),
         sku: Name::new(format!("sku-{number}")),
@@ -55,7 +61,7 @@ pub(crate) fn stock(number: u64) -> Row {
 }
 
 /// A row of `availability`, available if there is any.
-pub(crate) fn available(tenant: &str, sku: &str, node: &str, quantity: i64, fresh_through_ms: Option<TimeMs>) -> Row {
+pub fn available(tenant: &str, sku: &str, node: &str, quantity: i64, fresh_through_ms: Option<TimeMs>) -> Row {
     Row::Availability(Availability {
         tenant: Name::new(tenant),
         sku: Name::new(sku),
@@ -68,7 +74,7 @@ pub(crate) fn available(tenant: &str, sku: &str, node: &str, quantity: i64, fres
 }
 
 /// Any row of that view.
-pub(crate) fn one_row_of(view: View) -> Row {
+pub fn one_row_of(view: View) -> Row {
     let name = |text: &str| Name::new(text);
     let (tenant, partition) = (name("north"), name("events-0"));
     match view {

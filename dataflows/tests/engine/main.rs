@@ -6,7 +6,6 @@
 mod generator;
 mod history;
 mod naive;
-mod prefix;
 mod simulation;
 mod specification;
 mod trial;

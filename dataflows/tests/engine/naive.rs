@@ -40,7 +40,7 @@ pub fn naive(history: &History) -> Vec<Snapshot> {
 }
 
 /// The views at some ticks of a history only, where a snapshot of every tick would be too much.
-#[cfg_attr(not(feature = "run"), allow(dead_code, reason = "the tests that need it run the binary"))]
+#[allow(dead_code, reason = "the tests that need it run the engine with its files")]
 pub fn naive_at(history: &History, ticks: &BTreeSet<Tick>) -> BTreeMap<Tick, Snapshot> {
     let mut model = Model::new(history);
     let mut snapshots = BTreeMap::new();

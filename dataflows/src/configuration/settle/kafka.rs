@@ -12,8 +12,8 @@ use super::super::written::{Given, WrittenKafkaSasl, WrittenKafkaTls, WrittenLog
 use super::values::{choice, flag, place_of_password, unsigned};
 
 /// How to build what is missing.
-pub(super) const BUILD_KAFKA: &str = "build it with `cargo build --release --package dataflows --features kafka`";
-const BUILD_TLS: &str = "build it with `cargo build --release --package dataflows --features kafka-tls`";
+pub(super) const BUILD_KAFKA: &str = "build it with `cargo build --release --package aisle --features kafka`";
+const BUILD_TLS: &str = "build it with `cargo build --release --package aisle --features kafka-tls`";
 
 /// The section `[kafka]`, if there is one.
 pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mistakes<'_>) -> Option<KafkaSettings> {

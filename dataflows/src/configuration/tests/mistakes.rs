@@ -16,7 +16,7 @@ variants = [{ name = "a" }, { name = "b" }]
 "#;
 
 fn lines_of(text: &str) -> Vec<(usize, String)> {
-    let mistakes = parse(text, "aisle.toml").expect_err(text);
+    let mistakes = parse(text, "aisle.toml", Built::ALL).expect_err(text);
     mistakes.iter().map(|mistake| (mistake.position.line, mistake.to_string())).collect()
 }
 
@@ -47,7 +47,7 @@ fn the_base_is_right() {
 #[test]
 fn a_mistake_says_where_what_and_what_to_do() {
     let text = with("tenant = \"me\"", "tenant = \"you\"");
-    let mistakes = parse(&text, "samples/aisle.toml").unwrap_err();
+    let mistakes = parse(&text, "samples/aisle.toml", Built::ALL).unwrap_err();
     assert_eq!(
         told(&mistakes),
         "samples/aisle.toml:8:10: experiment \"x\" names the tenant \"you\", which no source feeds; declare it under \
@@ -249,7 +249,7 @@ fn a_glob_without_files_is_a_mistake_at_its_line() {
         "none" => Ok(Vec::new()),
         _ => Err("no such pattern".to_owned()),
     };
-    let of = |pattern: &str| check(&with("*.ndjson", pattern), "aisle.toml", expand);
+    let of = |pattern: &str| check(&with("*.ndjson", pattern), "aisle.toml", Built::ALL, expand);
     assert_eq!(of("found"), Ok(()));
     let none = of("none").unwrap_err();
     assert!(
@@ -258,6 +258,6 @@ fn a_glob_without_files_is_a_mistake_at_its_line() {
         told(&none)
     );
     assert!(told(&of("***").unwrap_err()).contains("\"***\" can't be expanded: no such pattern"));
-    let both = check(&with("*.ndjson", "none").replace("\"inventory\"", "\"x\""), "aisle.toml", expand);
+    let both = check(&with("*.ndjson", "none").replace("\"inventory\"", "\"x\""), "aisle.toml", Built::ALL, expand);
     assert_eq!(both.unwrap_err().iter().map(|mistake| mistake.position.line).collect::<Vec<_>>(), [3, 4]);
 }

@@ -173,6 +173,6 @@ proptest! {
 
     #[test]
     fn any_text_is_settings_or_mistakes(text in "[\\[\\]a-z_=\"0-9 \n{},.#]{0,80}") {
-        let _ = parse(&text, "aisle.toml");
+        let _ = parse(&text, "aisle.toml", Built::ALL);
     }
 }

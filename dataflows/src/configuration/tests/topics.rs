@@ -2,12 +2,9 @@
 
 use operators::topology::PartitionId;
 
-use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
 use super::super::settled;
 use super::*;
-
-const ALL: Built = Built { kafka: true, kafka_tls: true };
 
 /// One topic of a plain cluster, seven lines.
 const TOPIC: &str = r#"[kafka]
@@ -26,7 +23,7 @@ fn read(text: &str, built: Built) -> Result<Settings, String> {
 }
 
 fn right(text: &str) -> Settings {
-    read(text, ALL).unwrap_or_else(|told| panic!("{text}\n{told}"))
+    read(text, Built::ALL).unwrap_or_else(|told| panic!("{text}\n{told}"))
 }
 
 /// Asserts that a text has one mistake, at this line, of which this is said.
@@ -68,21 +65,31 @@ fn credentials_and_encryption_are_read_and_the_password_is_elsewhere() {
 fn what_is_wrong_with_topics_and_kafka_is_said() {
     let with = |line: &str, other: &str| TOPIC.replacen(line, other, 1);
     let without_kafka = with("[kafka]\nbootstrap = \"127.0.0.1:9092\"\n", "");
-    assert_mistake(&without_kafka, ALL, 4, "nothing says where Kafka is; add a section `[kafka]`");
-    assert_mistake(&with("bootstrap = \"127.0.0.1:9092\"\n", ""), ALL, 1, "`bootstrap` is missing");
-    assert_mistake(&with("127.0.0.1:9092", "broker"), ALL, 2, "no list of hosts and ports");
-    assert_mistake(&with("\"clicks\"\nkind", "\"clicks\"\nfiles = \"f\"\nkind"), ALL, 5, "both `files` and a `topic`");
-    assert_mistake(&format!("{TOPIC}parallel = true\n"), ALL, 8, "only files can be `parallel`");
-    assert_mistake(&with("topic = \"clicks\"", "topic = \"a b\""), ALL, 6, "which no topic can be called");
-    assert_mistake(&format!("{TOPIC}start = \"newest\"\n"), ALL, 8, "`earliest` and `latest`");
-    assert_mistake(&with("topic = \"clicks\"\n", ""), ALL, 3, "`files` is missing; add `files = …`");
-    assert_mistake(&format!("{OWN}start = \"latest\"\n"), ALL, 6, "only a topic has a `start`");
+    assert_mistake(&without_kafka, Built::ALL, 4, "nothing says where Kafka is; add a section `[kafka]`");
+    assert_mistake(&with("bootstrap = \"127.0.0.1:9092\"\n", ""), Built::ALL, 1, "`bootstrap` is missing");
+    assert_mistake(&with("127.0.0.1:9092", "broker"), Built::ALL, 2, "no list of hosts and ports");
+    assert_mistake(
+        &with("\"clicks\"\nkind", "\"clicks\"\nfiles = \"f\"\nkind"),
+        Built::ALL,
+        5,
+        "both `files` and a `topic`",
+    );
+    assert_mistake(&format!("{TOPIC}parallel = true\n"), Built::ALL, 8, "only files can be `parallel`");
+    assert_mistake(&with("topic = \"clicks\"", "topic = \"a b\""), Built::ALL, 6, "which no topic can be called");
+    assert_mistake(&format!("{TOPIC}start = \"newest\"\n"), Built::ALL, 8, "`earliest` and `latest`");
+    assert_mistake(&with("topic = \"clicks\"\n", ""), Built::ALL, 3, "`files` is missing; add `files = …`");
+    assert_mistake(&format!("{OWN}start = \"latest\"\n"), Built::ALL, 6, "only a topic has a `start`");
     let sasl = |lines: &str| format!("{TOPIC}[kafka.sasl]\nmechanism = \"plain\"\nusername = \"u\"\n{lines}");
-    assert_mistake(&sasl(""), ALL, 8, "the place of the password is missing");
-    assert_mistake(&sasl("password_env = \"P\"\npassword_file = \"p\"\n"), ALL, 12, "two places of the password");
-    let told = read(&sasl("password = \"hunter2\"\n"), ALL).unwrap_err();
+    assert_mistake(&sasl(""), Built::ALL, 8, "the place of the password is missing");
+    assert_mistake(
+        &sasl("password_env = \"P\"\npassword_file = \"p\"\n"),
+        Built::ALL,
+        12,
+        "two places of the password",
+    );
+    let told = read(&sasl("password = \"hunter2\"\n"), Built::ALL).unwrap_err();
     assert!(told.contains("there is no key `password`") && !told.contains("hunter2"), "{told}");
-    assert_mistake(&format!("{TOPIC}[kafka.tls]\nkey = \"k.pem\"\n"), ALL, 9, "a key without its certificate");
+    assert_mistake(&format!("{TOPIC}[kafka.tls]\nkey = \"k.pem\"\n"), Built::ALL, 9, "a key without its certificate");
 }
 
 #[test]
@@ -98,16 +105,16 @@ fn avro_needs_a_registry_which_is_no_meaning() {
     let secured = right(&format!("{plain}username = \"u\"\npassword_file = \"p\"\n")).operation.registry.unwrap();
     assert_eq!(secured.credentials, Some(("u".to_owned(), PasswordPlace::File("p".to_owned()))));
 
-    assert_mistake(&avro, ALL, 8, "nothing says where their schemas are; add a section `[registry]`");
+    assert_mistake(&avro, Built::ALL, 8, "nothing says where their schemas are; add a section `[registry]`");
     let file = avro.replace("topic = \"clicks\"", "files = \"f\"");
-    assert_mistake(&file, ALL, 8, "only the messages of a topic are Avro");
-    assert_mistake(&with(""), ALL, 9, "`url` is missing");
-    assert_mistake(&with("url = \"registry\"\n"), ALL, 10, "which is no address of a registry");
-    assert_mistake(&with("url = \"https://registry\"\n"), ALL, 10, "no TLS for registries");
-    assert_mistake(&with("url = \"http://u:hunter2@registry\"\n"), ALL, 10, "would be printed with it");
-    assert_mistake(&format!("{plain}username = \"u\"\n"), ALL, 9, "the place of the password is missing");
-    assert_mistake(&format!("{plain}password_env = \"P\"\n"), ALL, 11, "a password without its user");
-    let told = read(&format!("{plain}password = \"hunter2\"\n"), ALL).unwrap_err();
+    assert_mistake(&file, Built::ALL, 8, "only the messages of a topic are Avro");
+    assert_mistake(&with(""), Built::ALL, 9, "`url` is missing");
+    assert_mistake(&with("url = \"registry\"\n"), Built::ALL, 10, "which is no address of a registry");
+    assert_mistake(&with("url = \"https://registry\"\n"), Built::ALL, 10, "no TLS for registries");
+    assert_mistake(&with("url = \"http://u:hunter2@registry\"\n"), Built::ALL, 10, "would be printed with it");
+    assert_mistake(&format!("{plain}username = \"u\"\n"), Built::ALL, 9, "the place of the password is missing");
+    assert_mistake(&format!("{plain}password_env = \"P\"\n"), Built::ALL, 11, "a password without its user");
+    let told = read(&format!("{plain}password = \"hunter2\"\n"), Built::ALL).unwrap_err();
     assert!(told.contains("there is no key `password`") && !told.contains("hunter2"), "{told}");
 }
 
@@ -123,23 +130,28 @@ fn logs_in_topics_are_no_meaning() {
     let logs = right(&all).operation.logs.unwrap();
     assert_eq!((logs.commands_topic.as_str(), logs.create_with_replicas), ("c", Some(1)));
 
-    assert_mistake(&with(""), ALL, 8, "`remap_topic` is missing");
-    assert_mistake(&with("remap_topic = \"a b\"\n"), ALL, 9, "which no topic can be called");
-    assert_mistake(&with("remap_topic = \"r\"\ncommands_topic = \"r\"\n"), ALL, 10, "both logs are in one topic");
+    assert_mistake(&with(""), Built::ALL, 8, "`remap_topic` is missing");
+    assert_mistake(&with("remap_topic = \"a b\"\n"), Built::ALL, 9, "which no topic can be called");
+    assert_mistake(
+        &with("remap_topic = \"r\"\ncommands_topic = \"r\"\n"),
+        Built::ALL,
+        10,
+        "both logs are in one topic",
+    );
     let nowhere = format!("{OWN}[logs]\nremap_topic = \"r\"\n");
-    assert_mistake(&nowhere, ALL, 6, "nothing says where Kafka is; add a section `[kafka]`");
-    let without_kafka = Built { kafka: false, kafka_tls: false };
+    assert_mistake(&nowhere, Built::ALL, 6, "nothing says where Kafka is; add a section `[kafka]`");
+    let without_kafka = Built { kafka: false, kafka_tls: false, ..Built::ALL };
     assert_mistake(&nowhere, without_kafka, 6, "this build of Aisle keeps no logs in topics");
 }
 
 #[test]
 fn what_was_not_built_in_is_refused_with_how_to_build_it() {
-    let without_kafka = Built { kafka: false, kafka_tls: false };
+    let without_kafka = Built { kafka: false, kafka_tls: false, ..Built::ALL };
     let told = read(TOPIC, without_kafka).unwrap_err();
     assert!(told.contains("aisle.toml:1:") && told.contains("aisle.toml:6:"), "{told}");
     assert_eq!(told.matches("--features kafka`").count(), 2, "{told}");
-    let without_tls = Built { kafka: true, kafka_tls: false };
-    let build = "build it with `cargo build --release --package dataflows --features kafka-tls`";
+    let without_tls = Built { kafka_tls: false, ..Built::ALL };
+    let build = "build it with `cargo build --release --package aisle --features kafka-tls`";
     assert_mistake(&format!("{TOPIC}[kafka.tls]\n"), without_tls, 8, build);
     let sasl = |mechanism: &str| {
         format!("{TOPIC}[kafka.sasl]\nmechanism = \"{mechanism}\"\nusername = \"u\"\npassword_env = \"P\"\n")

@@ -1,0 +1,179 @@
+//! The publisher's thread: puts complete ticks together and hands them on in order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+
+use operators::clock::Mark;
+use operators::emit::Emitted;
+use operators::index::ApplyError;
+use operators::sink::SinkError;
+use operators::time::Tick;
+
+use super::{EngineError, PublisherNews, TimeNews, lock};
+use dataflows::graph::Publication;
+use dataflows::views::{Row, View};
+
+/// Everything that changed in a complete tick.
+#[derive(Debug)]
+pub struct CompleteTick {
+    /// What time it was, and the watermarks.
+    pub mark: Mark,
+    /// By view and shard; those without changes are left out. The whole collection of a shard, after a restore, lies here
+    /// in pieces.
+    pub changes: Vec<(View, Emitted<Row>)>,
+}
+
+impl CompleteTick {
+    /// What changed in a shard of a view, in canonical order.
+    pub fn canonical(&mut self, view: View, shard: u32) -> &[(Row, i64)] {
+        let is_of = |(of, emitted): &(View, Emitted<Row>)| *of == view && emitted.shard == shard;
+        let Some(first) = self.changes.iter().position(is_of) else { return &[] };
+        if self.changes[first + 1..].iter().any(is_of) {
+            let of_shard = self.changes.extract_if(first + 1.., |change| is_of(change));
+            let pieces: Vec<_> = of_shard.map(|(_, emitted)| emitted.changes).collect();
+            self.changes[first].1.changes.extend(pieces.into_iter().flatten());
+        }
+        let (_, emitted) = &mut self.changes[first];
+        emitted.make_canonical();
+        &emitted.changes
+    }
+}
+
+/// Takes complete ticks, in order.
+pub trait Publish: Send {
+    /// Is told, at the start, what is set once the run stops: whoever waits has to look at it.
+    fn stop_with(&mut self, _stop: Arc<AtomicBool>) {}
+    /// Takes the next complete tick.
+    fn publish(&mut self, tick: CompleteTick) -> Result<(), PublishError>;
+    /// Returns once everything taken is durable and visible.
+    fn flush(&mut self) -> Result<(), PublishError>;
+    /// The first tick that some sink would need again after a restart. A checkpoint at or below it can be restored; time
+    /// does not wait for it. Default: none, everything that was flushed.
+    fn needed_from(&self) -> Option<Tick> {
+        None
+    }
+}
+
+/// What publishing could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A sink refused.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The served views refused: our own mistake.
+    #[error("the published views are broken")]
+    Views(#[from] ApplyError),
+    /// A Kafka sink can't go on.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    /// History can't go on.
+    #[error("{0}")]
+    History(String),
+    /// The data folder is full.
+    #[error("{0}")]
+    Full(String),
+}
+
+pub(super) struct Publisher {
+    publish: Box<dyn Publish>,
+    time: Sender<TimeNews>,
+    failure: Arc<Mutex<Option<EngineError>>>,
+    stop: Arc<AtomicBool>,
+    changes: BTreeMap<Tick, Vec<(View, Emitted<Row>)>>,
+    marks: BTreeMap<Tick, Mark>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        mut publish: Box<dyn Publish>,
+        time: Sender<TimeNews>,
+        failure: Arc<Mutex<Option<EngineError>>>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        publish.stop_with(Arc::clone(&stop));
+        Publisher { publish, time, failure, stop, changes: BTreeMap::new(), marks: BTreeMap::new() }
+    }
+
+    pub(super) fn run(mut self, news: &Receiver<PublisherNews>) {
+        while let Ok(told) = news.recv() {
+            match told {
+                PublisherNews::Publication(Publication::Changes(view, emitted)) => {
+                    self.changes.entry(emitted.tick).or_default().push((view, emitted));
+                }
+                PublisherNews::Publication(Publication::Mark(mark)) => drop(self.marks.insert(mark.tick, mark)),
+                PublisherNews::Frontier(frontier) => {
+                    // A run that is stopping may have dropped its dataflow: its frontier says nothing any more.
+                    if self.stop.load(Ordering::Acquire) {
+                        return;
+                    }
+                    if let Err(error) = self.complete(frontier) {
+                        // A sink that waited for its outbox was told to stop.
+                        #[cfg(feature = "kafka")]
+                        if matches!(error, PublishError::Kafka(connectors::kafka::sink::KafkaSinkError::Stopped)) {
+                            return;
+                        }
+                        lock(&self.failure).get_or_insert(error.into());
+                        return;
+                    }
+                }
+                PublisherNews::Stop => return,
+            }
+        }
+    }
+
+    /// Hands on every tick below the frontier; all of them, where there is none any more.
+    fn complete(&mut self, frontier: Option<Tick>) -> Result<(), PublishError> {
+        let mut upper = None;
+        while let Some(entry) = self.marks.first_entry()
+            && frontier.is_none_or(|frontier| *entry.key() < frontier)
+        {
+            let (tick, mark) = entry.remove_entry();
+            let mut changes = self.changes.remove(&tick).unwrap_or_default();
+            // Pieces of a collection stay in the order in which they came.
+            changes.sort_by_key(|(view, emitted)| (*view, emitted.shard));
+            self.publish.publish(CompleteTick { mark, changes })?;
+            upper = Some(tick + 1);
+        }
+        if let Some(upper) = upper {
+            self.publish.flush()?;
+            // The timekeeper hangs up when the run stops.
+            let acknowledged = self.publish.needed_from().map_or(upper, |needed| needed.min(upper));
+            let _ = self.time.send(TimeNews::Published { upper, acknowledged });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::serve::testing::stock;
+
+    #[test]
+    fn a_shard_that_comes_in_pieces_is_one_in_canonical_order() {
+        let piece = |view, shard, rows: &[u64]| {
+            let changes = rows.iter().map(|number| (stock(*number), 1)).collect();
+            (view, Emitted { tick: 3, shard, changes })
+        };
+        let mark = Mark { tick: 3, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
+        let changes = vec![
+            piece(View::Stock, 0, &[5, 1]),
+            piece(View::Stock, 0, &[4]),
+            piece(View::Stock, 1, &[9]),
+            piece(View::Availability, 0, &[3]),
+            piece(View::Stock, 0, &[2]),
+        ];
+        let mut tick = CompleteTick { mark, changes };
+        let rows = |numbers: &[u64]| numbers.iter().map(|number| (stock(*number), 1)).collect::<Vec<_>>();
+        for _ in 0..2 {
+            assert_eq!(tick.canonical(View::Stock, 0), rows(&[1, 2, 4, 5]));
+            assert_eq!(tick.canonical(View::Stock, 1), rows(&[9]));
+            assert_eq!(tick.canonical(View::Availability, 0), rows(&[3]));
+            assert!(tick.canonical(View::Availability, 1).is_empty());
+        }
+        assert_eq!(tick.changes.len(), 3);
+    }
+}

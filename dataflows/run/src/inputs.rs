@@ -1,0 +1,240 @@
+//! From a configuration to what a run reads: files and topics found and recorded, readers for each partition.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use connectors::command_log::{CommandSource, Commands};
+use connectors::files::{FileSource, FileSpec, FilesError, expand};
+use operators::record::{Decode, DecodeMessage};
+use operators::source::Source;
+use operators::time::TimeMs;
+
+use super::brokers::{Brokers, BrokersError};
+use super::engine::PartitionSource;
+use super::inquiry::Inquiry;
+use super::logs::COMMAND_LOG;
+use dataflows::configuration::{
+    CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
+    TopicRecord,
+};
+use dataflows::experiment::decode::{AvroEventDecoder, CsvEventDecoder, EventDecoder};
+use dataflows::inventory::batch::BatchDecoder;
+use dataflows::inventory::decode::{AvroFactDecoder, CsvFactDecoder, FactDecoder};
+use dataflows::re_entry::ReEntryDecoder;
+
+/// Why what is to be read can't be found.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// A file.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A topic.
+    #[error(transparent)]
+    Brokers(#[from] BrokersError),
+    /// A record that no configuration makes.
+    #[error("the recorded configuration does not say which columns the fields of source \"{source_name}\" are")]
+    NoColumns {
+        /// The source.
+        source_name: String,
+    },
+}
+
+/// The files of a pattern, relative to the configuration's folder. The folder's own name is taken as it is.
+pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
+    let literal = glob::Pattern::escape(&folder.to_string_lossy());
+    expand(&Path::new(&literal).join(pattern).to_string_lossy()).map_err(|error| {
+        let shown = folder.join(pattern).to_string_lossy().into_owned();
+        match error {
+            FilesError::NoMatch { .. } => FilesError::NoMatch { pattern: shown },
+            FilesError::Pattern { what, .. } => FilesError::Pattern { pattern: shown, what },
+            error @ FilesError::Unreadable { .. } => error,
+        }
+    })
+}
+
+/// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
+/// file once, and asks the brokers.
+pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: TimeMs) -> Result<Plan, InputsError> {
+    let mut paths = Vec::new();
+    for input in &settings.inputs {
+        paths.push(match input {
+            SourceInput::Files(files) => find(folder, &files.pattern)?,
+            SourceInput::Topic(_) => Vec::new(),
+        });
+    }
+    let mut recorded = FileSpec::record_all(&paths.concat())?.into_iter();
+    let mut by_source = Vec::new();
+    for (input, paths) in settings.inputs.iter().zip(paths) {
+        let files = match input {
+            SourceInput::Files(files) => files,
+            SourceInput::Topic(topic) => {
+                by_source.push(brokers.find(topic)?.into_iter().map(PartitionInput::Topic).collect());
+                continue;
+            }
+        };
+        let mut records = Vec::new();
+        for spec in recorded.by_ref().take(paths.len()) {
+            let FileSpec { path, size_bytes, sha256, .. } = spec;
+            let relative = path.strip_prefix(folder).unwrap_or(&path);
+            records.push(FileRecord { path: relative.to_string_lossy().into_owned(), size_bytes, sha256 });
+        }
+        by_source.push(files.partitioned(records).into_iter().map(PartitionInput::Files).collect());
+    }
+    Ok(settings.plan(by_source, start_ms))
+}
+
+/// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
+/// Questions of their decoders go to `inquiry`.
+pub fn sources(
+    plan: &Plan,
+    folder: &Path,
+    brokers: &Brokers,
+    inquiry: &Inquiry,
+    commands: &Commands,
+) -> Result<Vec<PartitionSource>, InputsError> {
+    let catalog = Arc::new(plan.catalog());
+    let mut sources = Vec::new();
+    for (number, (partition, wiring)) in plan.partitions.iter().zip(&plan.topology.partitions).enumerate() {
+        let source = plan.source_of(partition);
+        let tenants = plan.meaning.tenants_of(source);
+        let tenants = (!source.tenants.is_empty()).then_some(tenants);
+        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry, commands };
+        let catalog = Arc::clone(&catalog);
+        sources.push(match source.kind {
+            SourceKind::Experiment => {
+                let decoder = EventDecoder::new(catalog, tenants);
+                PartitionSource::Events(match (source.format, reader.input) {
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        reader.of_messages(record, AvroEventDecoder::new(decoder))?
+                    }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let csv = csv_of(source)?;
+                        reader.of_rows(files, csv.delimiter, CsvEventDecoder::new(decoder, csv))?
+                    }
+                    _ => reader.of_records(decoder)?,
+                })
+            }
+            SourceKind::Inventory => {
+                let fact_sources = source.fact_sources.clone();
+                PartitionSource::Facts(match (source.format, reader.input) {
+                    (Format::FactsBatch, PartitionInput::Topic(record)) => {
+                        reader.of_messages(record, BatchDecoder::new(catalog, tenants, fact_sources))?
+                    }
+                    (Format::Avro, PartitionInput::Topic(record)) => {
+                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
+                        reader.of_messages(record, AvroFactDecoder::new(decoder))?
+                    }
+                    (Format::Csv, PartitionInput::Files(files)) => {
+                        let (csv, decoder) = (csv_of(source)?, FactDecoder::new(catalog, tenants, fact_sources));
+                        reader.of_rows(files, csv.delimiter, CsvFactDecoder::new(decoder, csv))?
+                    }
+                    _ => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
+                })
+            }
+        });
+    }
+    Ok(sources)
+}
+
+/// The mapping of a source of CSV, which a checked configuration has.
+fn csv_of(source: &SourceSettings) -> Result<CsvSettings, InputsError> {
+    source.csv.clone().ok_or_else(|| InputsError::NoColumns { source_name: source.name.clone() })
+}
+
+/// A partition that is about to be read.
+struct Reader<'a> {
+    input: &'a PartitionInput,
+    name: &'a str,
+    number: usize,
+    folder: &'a Path,
+    brokers: &'a Brokers,
+    inquiry: &'a Inquiry,
+    commands: &'a Commands,
+}
+
+impl Reader<'_> {
+    /// Of the messages of a topic.
+    fn of_messages<D: DecodeMessage>(
+        &self,
+        record: &TopicRecord,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
+    }
+
+    /// Of the rows of files.
+    fn of_rows<D: Decode>(
+        &self,
+        files: &[FileRecord],
+        delimiter: u8,
+        decoder: D,
+    ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        Ok(Box::new(self.files(files, decoder)?.of_rows(delimiter)))
+    }
+
+    /// Of JSON, whoever brings it: lines, messages, or records that enter again.
+    fn of_records<D: Decode>(&self, decoder: D) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
+        let files = match self.input {
+            PartitionInput::Files(files) => files,
+            PartitionInput::Topic(record) => return self.of_messages(record, decoder),
+            PartitionInput::ReEntry { .. } => {
+                let decoder = ReEntryDecoder::new(self.name, decoder);
+                return Ok(Box::new(CommandSource::new(self.commands.clone(), COMMAND_LOG, decoder)));
+            }
+        };
+        Ok(Box::new(self.files(files, decoder)?))
+    }
+
+    fn files<D: Decode>(&self, files: &[FileRecord], decoder: D) -> Result<FileSource<D>, InputsError> {
+        let mut specs = Vec::new();
+        for FileRecord { path, size_bytes, sha256 } in files {
+            specs.push(FileSpec::recorded(self.folder.join(path), *size_bytes, sha256.clone())?);
+        }
+        let shown_as = files.iter().map(|file| file.path.clone());
+        Ok(FileSource::new(self.name, specs, decoder).shown_as(shown_as))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_no_pattern() {
+        let parent = tempfile::tempdir().unwrap();
+        for folder in ["a[b]", "ab", "what?", "*"] {
+            let folder = parent.path().join(folder);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("1.ndjson"), "").unwrap();
+            std::fs::write(folder.join("[2].ndjson"), "").unwrap();
+        }
+        for folder in ["a[b]", "what?", "*"] {
+            let folder = parent.path().join(folder);
+            assert_eq!(find(&folder, "?.ndjson").unwrap(), [folder.join("1.ndjson")]);
+            assert_eq!(find(&folder, "[[]2].ndjson").unwrap(), [folder.join("[2].ndjson")]);
+            let error = find(&folder, "3.ndjson").unwrap_err().to_string();
+            assert!(error.contains(&*folder.join("3.ndjson").to_string_lossy()), "as it was given: {error}");
+            assert!(matches!(find(&folder, "[").unwrap_err(), FilesError::Pattern { .. }));
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_stays_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a[1].ndjson"), "one").unwrap();
+        let settings = dataflows::configuration::parse(
+            "[[sources]]\nname = \"own\"\nkind = \"experiment\"\nfiles = \"*.ndjson\"\ntenants = [\"me\"]\n",
+            "own.toml",
+            crate::BUILT,
+        );
+        let plan = plan(&settings.unwrap(), folder.path(), &Brokers::default(), 0).unwrap();
+        let PartitionInput::Files(files) = &plan.partitions[0].input else { unreachable!("files") };
+        assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
+        // The bytes are looked at when they are read, so that each file is hashed once before and once then.
+        std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
+        let sources =
+            sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
+        let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
+        assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
+    }
+}

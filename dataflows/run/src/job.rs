@@ -1,0 +1,260 @@
+//! `aisle run`: opens or resumes a data folder, runs the engine over it, shows progress, serves, and ends.
+
+mod begun;
+mod error;
+mod plans;
+mod report;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use connectors::command_log::Commands;
+use operators::disk::Clock;
+
+use super::assist::{assist, even_if_lost, in_common, linked};
+use super::brokers::Brokers;
+use super::engine::{Begins, Cluster, Control, Engine, WallClock, Workers};
+use super::history::History;
+use super::http::{Published, serve};
+use super::inquiry::{self, Inquiry};
+use super::output::Output;
+use super::progress::{Progress, totals};
+use super::sinks::SinksWatch;
+use super::{inputs, recovery};
+use dataflows::configuration::Plan;
+use dataflows::serve::subscribe::HubBounds;
+
+pub use error::RunError;
+pub(super) use plans::input_options;
+pub use plans::{folder_of, graph_plan, read_settings, recorded_plans, views};
+pub use report::say;
+pub(super) use report::stopped;
+
+use begun::{Begun, remember};
+use report::print_tables;
+
+/// The folder of the sinks' outboxes in a data folder.
+pub const OUTBOX: &str = "outbox";
+
+/// Where the inputs of a data folder lay: the configuration's folder.
+pub const INPUTS: &str = "inputs-folder";
+
+/// Where the process that has a data folder serves, or served last.
+pub const ADDRESS: &str = "address";
+
+/// The commit that this was built from, where that is known.
+pub const BUILD: &str = env!("AISLE_COMMIT");
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub configuration: PathBuf,
+    /// The workers.
+    pub workers: Workers,
+    /// Where to listen; the configuration's address otherwise.
+    pub listen: Option<String>,
+    /// End when every source has ended.
+    pub once: bool,
+    /// Move an existing data folder aside.
+    pub fresh: bool,
+    /// Event time per wall time.
+    pub speed: Option<f64>,
+    /// Use no checkpoint, but compute everything again from the logs.
+    pub replay_all: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, or because it was asked to.
+    Well,
+    /// `read = on time + late + duplicate + dead letters` does not hold.
+    NotConserved,
+}
+
+/// Runs until every source has ended (with `once`), or until `interrupted`.
+///
+/// Where partitions were added to a topic, the run ends in good order and goes on with them from its logs.
+pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunError> {
+    let (mut options, mut begins) = (options.clone(), true);
+    loop {
+        match run_as_found(&options, begins, interrupted)? {
+            Went::Ended(ended) => return Ok(ended),
+            Went::Grown { listen } => {
+                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+                options.fresh = false;
+                begins = false;
+                options.listen = listen;
+            }
+        }
+    }
+}
+
+/// How far a run went with the partitions that it found when it began.
+pub(super) enum Went {
+    /// To its end.
+    Ended(Ended),
+    /// Until there were more of them: a topic has grown, or dead letters enter again.
+    Grown {
+        /// Where it listened, or is to listen.
+        listen: Option<String>,
+    },
+}
+
+fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) -> Result<Went, RunError> {
+    let settings = read_settings(&options.configuration)?;
+    let inputs_folder = folder_of(&options.configuration);
+    let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
+    let registry = inquiry::registry(&settings, &inputs_folder, begins)?;
+    let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
+    let cluster = match options.workers.addresses.len() {
+        0 | 1 => None,
+        _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
+    };
+    if options.workers.process > 0 {
+        return assist(options, &settings, &brokers, cluster, interrupted);
+    }
+    let begun = Begun::open(options, &settings, &inputs_folder, wanted)?;
+    begun.tell();
+    let (upper, commands) = (begun.upper(), begun.re_entries.commands());
+    let Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = begun;
+    let inquiry = Inquiry::outside(timekeeper.answers(), registry);
+    let control = Control::first(inquiry.clone(), commands.clone(), &options.workers);
+
+    let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
+    history.iter().for_each(|history| history.serve(&published));
+    let operation = &settings.operation;
+    let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
+    let server = serve(&listen, Arc::clone(&published))?;
+    say(&format!("serving on http://{}", server.address()));
+    remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
+    published.set_re_entries(Arc::clone(&re_entries));
+    let data_path = folder.path().to_owned();
+    let watch = sinks.watch();
+    let follower = history.as_ref().map(|history| history.follower(&plan));
+    let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let from = Begins { run, upper, plan: plan.canonical() };
+    let Some(links) = linked(cluster, from, &control, interrupted)? else {
+        return Ok(Went::Ended(stopped()));
+    };
+    let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
+    let engine = Engine::start_linked(
+        links,
+        &graph_plan(&plan),
+        &options.workers,
+        sources,
+        &input_options(&settings, &plan, resumed.from),
+        Some(timekeeper),
+        resumed.recovery,
+        Box::new(output),
+    )?;
+
+    let started = Instant::now();
+    let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let growth = Growth { brokers: &brokers, plan: &plan, commands: &commands };
+    let pace = Duration::from_millis(if options.once { 20 } else { 100 });
+    let grown = growth.wait(&engine, interrupted, pace, || {
+        control.tell_commands();
+        control.beat();
+        progress.show(&totals(&published), started.elapsed());
+    });
+    let seen = totals(&published);
+    progress.end(&seen, started.elapsed());
+    if engine.has_failed() || !engine.has_ended() {
+        logs.stop();
+        history.iter().for_each(History::give_up);
+        let ended = if grown.is_some() { engine.begin_anew(interrupted) } else { engine.stop() };
+        even_if_lost(ended, interrupted)?;
+        let listen = Some(server.address().to_string());
+        server.shutdown();
+        let Some(grown) = grown.filter(|_| !interrupted.load(Ordering::Acquire)) else {
+            return Ok(Went::Ended(stopped()));
+        };
+        say(&format!("{grown}; going on with that"));
+        return Ok(Went::Grown { listen });
+    }
+    drain(&watch, started, interrupted, &control);
+    print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
+    let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
+    let taken = commands.end();
+    if !options.once {
+        say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
+        let is_over = || interrupted.load(Ordering::Acquire) || engine.has_failed() || watch.failure().is_some();
+        while !is_over() && commands.end() == taken {
+            control.beat();
+            std::thread::sleep(pace);
+        }
+    }
+    logs.stop();
+    let enters = commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire);
+    even_if_lost(if enters { engine.begin_anew(interrupted) } else { engine.finish(interrupted) }, interrupted)?;
+    history.map_or(Ok(()), |history| history.finish(interrupted))?;
+    let listen = Some(server.address().to_string());
+    server.shutdown();
+    match watch.failure() {
+        Some(failure) => Err(failure),
+        None if enters && interrupted.load(Ordering::Acquire) => Ok(Went::Ended(stopped())),
+        None if enters => {
+            say("dead letters enter again; going on with that");
+            Ok(Went::Grown { listen })
+        }
+        None => Ok(Went::Ended(ended)),
+    }
+}
+
+/// What may come to a run that it did not begin with.
+struct Growth<'a> {
+    brokers: &'a Brokers,
+    plan: &'a Plan,
+    commands: &'a Commands,
+}
+
+impl Growth<'_> {
+    /// Returns once the engine has ended or failed, once the run is interrupted, or once there is something new: what it is.
+    fn wait(
+        self,
+        engine: &Engine,
+        interrupted: &AtomicBool,
+        pace: Duration,
+        mut each_time: impl FnMut(),
+    ) -> Option<String> {
+        while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
+            let grown = self.look();
+            if grown.is_some() {
+                return grown;
+            }
+            each_time();
+            std::thread::sleep(pace);
+        }
+        None
+    }
+
+    fn look(&self) -> Option<String> {
+        if let Some((topic, partitions)) = self.brokers.grown(self.plan) {
+            return Some(format!("topic {topic} has {partitions} partitions now"));
+        }
+        let enters = self.commands.end() > 0 && !self.plan.has_re_entry();
+        enters.then(|| "dead letters enter again for the first time".to_owned())
+    }
+}
+
+/// Waits until the Kafka sinks have sent everything, or can't.
+fn drain(watch: &SinksWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
+    let mut told = false;
+    while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
+        if !told && started.elapsed() > Duration::from_secs(2) {
+            told = true;
+            say("every source has ended; waiting until the Kafka sinks have sent everything");
+        }
+        control.beat();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if interrupted.load(Ordering::Acquire) && !watch.is_drained() {
+        say("what the Kafka sinks have not sent stays in their outboxes");
+    }
+}

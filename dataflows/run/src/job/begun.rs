@@ -1,0 +1,162 @@
+//! A run before it runs: its data folder and logs are open, its plan is settled, its outputs know what they have, and the
+//! checkpoint that it begins with is chosen.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use connectors::checkpoint_store::Store;
+use connectors::data_folder::DataFolder;
+use connectors::local_disk::LocalDisk;
+use operators::disk::{Disk, Log};
+use operators::minter::MinterOptions;
+use operators::timekeeper::Timekeeper;
+
+use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
+use crate::history::History;
+use crate::logs::Logs;
+use crate::output::ChangeFiles;
+use crate::re_entry::ReEntries;
+use crate::recovery::{self, Chosen};
+use crate::sinks::KafkaSinks;
+use dataflows::configuration::{Change, Plan, Settings, compatible};
+
+/// What a run has in hand when it begins.
+pub(super) struct Begun {
+    pub(super) folder: DataFolder,
+    pub(super) logs: Logs,
+    pub(super) plan: Plan,
+    /// Which run it is, by its first configuration.
+    pub(super) run: u64,
+    pub(super) re_entries: Arc<ReEntries>,
+    pub(super) timekeeper: Timekeeper<Box<dyn Log>>,
+    pub(super) files: ChangeFiles<LocalDisk>,
+    pub(super) sinks: KafkaSinks,
+    pub(super) history: Option<History>,
+    pub(super) store: Option<Store>,
+    pub(super) chosen: Option<Chosen>,
+}
+
+impl Begun {
+    /// Opens or resumes the data folder of a configuration, which lies in `inputs_folder`.
+    pub(super) fn open(
+        options: &RunOptions,
+        settings: &Settings,
+        inputs_folder: &Path,
+        wanted: Plan,
+    ) -> Result<Self, RunError> {
+        let operation = &settings.operation;
+        let (folder, logs) = open_folder(options, settings, inputs_folder)?;
+        let mut log = logs.remap(folder.disk())?;
+        let (plan, run) = settle(&folder, &mut log, wanted)?;
+        let re_entries = Arc::new(ReEntries::open(logs.commands(folder.disk())?)?);
+        let plan = match re_entries.commands().end() {
+            0 => plan,
+            _ => plan.with_re_entry(),
+        };
+        remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
+        let files = ChangeFiles::open(folder.disk(), &plan)?;
+        let sinks = KafkaSinks::open(&operation.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
+        let minter = MinterOptions {
+            tick_bytes: operation.tick_bytes,
+            tick_ms: operation.tick_ms,
+            speed: options.speed,
+            ..MinterOptions::default()
+        };
+        let mut timekeeper =
+            Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+        if options.once {
+            timekeeper = timekeeper.until_all_read();
+        }
+        let (resumed, durable) = (files.resumed().max(sinks.resumed()), timekeeper.durable());
+        if resumed > durable {
+            return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: durable });
+        }
+        let store = recovery::open(settings, run)?;
+        store.iter().for_each(Store::remove_leftovers);
+        if let Some(store) = store.as_ref().filter(|_| durable == 0 && !options.fresh)
+            && store.has_others()?
+        {
+            return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
+        }
+        let data = Path::new(&operation.data_dir);
+        let history = History::open(&operation.archive, data, &plan, run, durable, options.replay_all)?;
+        let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
+        let chosen = match &store {
+            Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
+            None => None,
+        };
+        let timekeeper = match upper_of(&chosen) {
+            0 => timekeeper,
+            upper => timekeeper.resume_at(upper),
+        };
+        Ok(Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
+    }
+
+    /// The first tick that is not restored.
+    pub(super) fn upper(&self) -> u64 {
+        upper_of(&self.chosen)
+    }
+
+    /// Says from where it goes on, if it does.
+    pub(super) fn tell(&self) {
+        let (upper, durable) = (self.upper(), self.timekeeper.durable());
+        if durable > 0 {
+            let from = match upper {
+                0 => String::new(),
+                upper => format!("restored as of tick {upper}, "),
+            };
+            let folder = self.folder.path().display();
+            say(&format!("resuming {folder}: {from}{} ticks are replayed from its logs", durable - upper));
+        }
+    }
+}
+
+fn upper_of(chosen: &Option<Chosen>) -> u64 {
+    chosen.as_ref().map_or(0, Chosen::upper)
+}
+
+/// Opens the data folder, or begins a new one, and finds out where its logs are.
+fn open_folder(
+    options: &RunOptions,
+    settings: &Settings,
+    inputs_folder: &Path,
+) -> Result<(DataFolder, Logs), RunError> {
+    let logs = Logs::of_settings(settings, inputs_folder)?;
+    if options.fresh {
+        // Before anything is moved aside.
+        let (folder, _) = DataFolder::open(&settings.operation.data_dir, false)?;
+        logs.refuse_begun(folder.disk())?;
+    }
+    let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
+    if let Some(moved_to) = moved_to {
+        say(&format!("moved the former data folder to {}", moved_to.display()));
+    }
+    logs.settle(&folder)?;
+    Ok((folder, logs))
+}
+
+/// The plan of a run, and which run it is: what its log recorded decides, but for what may change.
+fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan, u64), RunError> {
+    let Some((first, newest)) = recorded_plans(log)? else {
+        let run = recovery::run_of(&wanted);
+        return Ok((wanted, run));
+    };
+    let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
+    let plan = match compatible(&newest, &wanted).map_err(incompatible)? {
+        Change::None => newest,
+        Change::Entry => newest.continued(&wanted),
+    };
+    Ok((plan, recovery::run_of(&first)))
+}
+
+/// Keeps a line of text in a file of the data folder, instead of what it held.
+pub(super) fn remember(folder: &DataFolder, name: &str, text: &str) -> Result<(), RunError> {
+    let mut disk = folder.disk();
+    if disk.read(name)?.is_none_or(|known| known != text.as_bytes()) {
+        disk.truncate(name, 0)
+            .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        disk.append(name, text.as_bytes())?;
+        disk.sync(name)?;
+    }
+    Ok(())
+}

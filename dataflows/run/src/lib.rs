@@ -1,0 +1,43 @@
+//! Where domain meets I/O: the one place that knows both.
+
+use dataflows::configuration::Built;
+
+mod assist;
+#[cfg_attr(not(feature = "kafka"), path = "without_brokers.rs")]
+pub mod brokers;
+pub mod command;
+pub mod dead_letters;
+pub mod drawing;
+pub mod encoder;
+pub mod engine;
+#[cfg_attr(not(feature = "history"), path = "history/absent.rs")]
+pub mod history;
+pub mod http;
+pub mod inputs;
+pub mod inquiry;
+pub mod job;
+pub mod logs;
+pub mod memory;
+pub mod output;
+mod password;
+pub mod progress;
+pub mod re_entry;
+mod recovery;
+pub mod replay;
+#[cfg(feature = "kafka")]
+pub mod sinks;
+#[cfg(not(feature = "kafka"))]
+#[path = "sinks/absent.rs"]
+pub mod sinks;
+pub mod subscribe;
+pub mod tables;
+#[cfg(feature = "kafka")]
+pub mod verify;
+
+/// What this build can do, by its features.
+pub const BUILT: Built = Built {
+    kafka: cfg!(feature = "kafka"),
+    kafka_tls: cfg!(feature = "kafka-tls"),
+    s3: cfg!(feature = "s3"),
+    history: cfg!(feature = "history"),
+};

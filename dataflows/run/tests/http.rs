@@ -1,0 +1,234 @@
+//! The server as its users meet it: over a socket.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+
+use aisle::http::{Published, ServeError, Server, serve};
+use aisle::subscribe::{SubscribeError, subscribe};
+use dataflows::inventory::fact::StockState;
+use dataflows::names::Name;
+use dataflows::serve::Views;
+use dataflows::serve::subscribe::HubBounds;
+use dataflows::views::{Availability, DeadLetter, Reason, Row, Stock, View};
+use operators::index::HistoryBounds;
+use serde_json::{Value, json};
+
+const HISTORY: HistoryBounds = HistoryBounds { ticks_max: 4, bytes_max: 1 << 30 };
+
+fn stock(number: u64) -> Row {
+    Row::Stock(Stock {
+        tenant: Name::new("north"),
+        sku: Name::new(format!("sku-{number}")),
+        node: Name::new("n1"),
+        state: StockState::Sellable,
+        book: Some(3),
+        lo: Some(2),
+        hi: Some(4),
+        variance: None,
+        anchor_ms: None,
+        rebase_pending: false,
+        in_doubt: false,
+    })
+}
+
+fn available(node: &str, fresh_through_ms: i64) -> Row {
+    Row::Availability(Availability {
+        tenant: Name::new("north"),
+        sku: Name::new("milk & honey"),
+        node: Name::new(node),
+        available: true,
+        reason: Reason::InStock,
+        quantity: 2,
+        fresh_through_ms: Some(fresh_through_ms),
+    })
+}
+
+fn dead_letter(offset: u64) -> Row {
+    Row::DeadLetter(Box::new(DeadLetter {
+        partition: Name::new("events-0"),
+        offset,
+        file: Name::new("events.ndjson"),
+        line: offset + 1,
+        code: Name::new("not_json"),
+        detail: String::new(),
+        raw: "A".repeat(64 << 10),
+    }))
+}
+
+fn tick(published: &Published, tick: u64, view: View, rows: Vec<Row>) {
+    let changes = vec![(view, rows.into_iter().map(|row| (row, 1)).collect())];
+    published
+        .apply_tick(tick, tick as i64 * 1_000, changes, vec![("north".to_owned(), tick as i64)])
+        .expect("ticks ascend");
+}
+
+/// A server with ticks 0 to 6, of which history keeps 2 and later.
+fn server(bounds: HubBounds) -> (Arc<Published>, Server) {
+    let published = Arc::new(Published::new(Views::new(&View::ALL, HISTORY), bounds, Some(|| 6_500)));
+    for number in 0..6 {
+        tick(&published, number, View::Stock, vec![stock(number)]);
+    }
+    tick(&published, 6, View::Availability, vec![available("n1", 6_500), available("n2", 6_499)]);
+    let server = serve("127.0.0.1:0", Arc::clone(&published)).expect("any port that is free");
+    (published, server)
+}
+
+fn get(server: &Server, path: &str) -> (u16, Value) {
+    let url = format!("http://{}{path}", server.address());
+    let mut response = ureq::get(&url).config().http_status_as_error(false).build().call().expect("the server answers");
+    assert_eq!(response.headers()["content-type"], "application/json", "{path}");
+    let body = response.body_mut().read_to_string().expect("a whole answer");
+    (response.status().as_u16(), serde_json::from_str(&body).expect("an answer is JSON"))
+}
+
+/// The frames of a subscription, one after the other.
+fn follow(server: &Server, path: &str) -> impl Iterator<Item = Value> + use<> {
+    let url = format!("http://{}{path}", server.address());
+    let response = ureq::get(&url).call().expect("the server answers");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let lines =
+        BufReader::new(response.into_body().into_reader()).lines().map(|line| line.expect("the stream ends in order"));
+    lines.filter_map(|line| {
+        line.strip_prefix("data: ").map(|frame| serde_json::from_str(frame).expect("a frame is JSON"))
+    })
+}
+
+#[test]
+fn questions_are_answered() {
+    let (_published, server) = server(HubBounds::default());
+    let health = json!({"status": "ok", "tick": 6, "time_ms": 6_000, "frontier": 7});
+    assert_eq!(get(&server, "/healthz"), (200, health));
+    let (status, body) = get(&server, "/v1/views");
+    assert_eq!((status, body["views"].as_array().unwrap().len()), (200, View::ALL.len()));
+    let (status, body) = get(&server, "/v1/views/stock?as_of=3&limit=2&tenant=north");
+    assert_eq!((status, &body["tick"], &body["count"], &body["truncated"]), (200, &json!(3), &json!(2), &json!(true)));
+    let (_, body) = get(&server, "/v1/views/stock?as_of=1970-01-01T01:00:04.999%2B01:00");
+    assert_eq!((&body["tick"], &body["frontier"], &body["count"]), (&json!(4), &json!(7), &json!(5)));
+    let (status, body) = get(&server, "/v1/availability?sku=milk%20%26%20honey&nodes=n1,n2,n3");
+    let reasons: Vec<&str> =
+        body["nodes"].as_array().unwrap().iter().map(|node| node["reason"].as_str().unwrap()).collect();
+    assert_eq!((status, reasons), (200, vec!["in_stock", "stale", "unknown"]));
+}
+
+#[test]
+fn refusals_have_a_status_a_code_and_a_sentence() {
+    let (_published, server) = server(HubBounds { subscribers_max: 0, ..HubBounds::default() });
+    let too_long = format!("/v1/views/stock?sku={}", "x".repeat(20_000));
+    let nodes = format!("/v1/availability?sku=milk&nodes={}", vec!["n"; 101].join(","));
+    for (path, status, code) in [
+        ("/v1/views/stocks", 404, "unknown_view"),
+        ("/v1/views/stocks/changes", 404, "unknown_view"),
+        ("/v2", 404, "unknown_path"),
+        ("/v1/views/stock?as_of=7", 404, "not_yet_published"),
+        ("/v1/views/stock?as_of=1", 410, "gone"),
+        ("/v1/views/stock?as_of_ms=1999", 410, "gone"),
+        ("/v1/views/stock/changes?token=stock:1", 410, "gone"),
+        ("/v1/views/stock/changes?as_of=1", 410, "gone"),
+        ("/v1/views/stock/changes?token=stock", 400, "bad_request"),
+        ("/v1/views/stock/changes?token=stock:99", 404, "not_yet_published"),
+        ("/v1/views/stock/changes", 503, "too_many_subscribers"),
+        ("/v1/views/stock?colour=red", 400, "bad_request"),
+        ("/v1/availability?sku=milk", 400, "bad_request"),
+        (&nodes, 400, "bad_request"),
+        (&too_long, 400, "bad_request"),
+    ] {
+        let (answered, body) = get(&server, path);
+        assert_eq!((answered, body["error"]["code"].as_str()), (status, Some(code)), "{path}");
+        assert!(body["error"]["message"].as_str().unwrap().len() > 20, "{path}");
+    }
+    let url = format!("http://{}/v1/views/stock", server.address());
+    let response = ureq::post(&url).config().http_status_as_error(false).build().send_empty().unwrap();
+    assert_eq!(response.status(), 405);
+}
+
+#[test]
+fn a_subscriber_sees_snapshot_changes_and_progress_and_can_come_back() {
+    let (published, server) = server(HubBounds::default());
+    let mut frames = follow(&server, "/v1/views/stock/changes?as_of=5");
+    let mut next = move || frames.next().unwrap();
+    assert_eq!(next(), json!({"snapshot": {"as_of": 5}}));
+    for number in 0..6 {
+        let frame = next();
+        assert_eq!((&frame["tick"], &frame["row"]["sku"]), (&json!(5), &json!(format!("sku-{number}"))));
+    }
+    assert_eq!(next(), json!({"progress": 6, "sealed_through": {"north": 5}, "token": "stock:6"}));
+    assert_eq!(next()["progress"], 7);
+    // By now it follows, or is about to: either way nothing may be lost or come twice.
+    tick(&published, 7, View::Stock, vec![stock(7)]);
+    let frame = next();
+    assert_eq!((&frame["tick"], &frame["diff"], &frame["row"]["sku"]), (&json!(7), &json!(1), &json!("sku-7")));
+    assert_eq!(next(), json!({"progress": 8, "sealed_through": {"north": 7}, "token": "stock:8"}));
+    tick(&published, 8, View::Stock, vec![]);
+    assert_eq!(next()["progress"], 9, "an empty tick is progress too");
+
+    let mut resumed = follow(&server, "/v1/views/stock/changes?token=stock:7");
+    assert_eq!(resumed.next().unwrap()["row"]["sku"], "sku-7");
+    assert_eq!(resumed.next().unwrap()["progress"], 8);
+    assert_eq!(resumed.next().unwrap()["progress"], 9);
+    tick(&published, 9, View::Stock, vec![]);
+    assert_eq!(resumed.next().unwrap()["token"], "stock:10");
+    assert_eq!(published.subscribers(), 2);
+
+    assert_eq!(next()["progress"], 10);
+    drop(server);
+    assert_eq!(next(), json!({"disconnected": "shutting down", "token": "stock:10"}));
+    assert_eq!(resumed.next().unwrap()["disconnected"], "shutting down");
+    assert_eq!(resumed.next(), None);
+}
+
+#[test]
+fn who_is_too_slow_is_disconnected_with_a_token() {
+    let (published, server) = server(HubBounds { frames_max: 4, ..HubBounds::default() });
+    let mut frames = follow(&server, "/v1/views/dead_letters/changes");
+    assert_eq!(frames.next().unwrap(), json!({"snapshot": {"as_of": 6}}));
+    assert_eq!(frames.next().unwrap()["progress"], 7);
+    // More than any socket takes in while nobody reads.
+    for number in 7..107 {
+        tick(&published, number, View::DeadLetters, (0..8).map(|place| dead_letter(number * 8 + place)).collect());
+    }
+    let frames: Vec<Value> = frames.collect();
+    let last = frames.last().unwrap();
+    assert_eq!(last["disconnected"], "too slow");
+    let progress = frames.iter().rev().find(|frame| frame.get("progress").is_some());
+    if let Some(progress) = progress {
+        assert_eq!(last["token"], progress["token"], "only whole ticks come");
+        assert_eq!(frames.iter().filter(|frame| frame.get("row").is_some()).count() as u64 % 8, 0);
+    }
+    let token = last["token"].as_str().unwrap();
+    let (status, _) = get(&server, &format!("/v1/views/dead_letters/changes?token={token}"));
+    assert_eq!(status, 410, "history is shorter than what it missed");
+}
+
+#[test]
+fn the_command_prints_a_line_for_each_frame() {
+    let (published, server) = server(HubBounds::default());
+    let url = format!("http://{}/", server.address());
+    let (mut lines, mut output) = std::io::pipe().unwrap();
+    let following = std::thread::spawn(move || subscribe(&url, "stock", Some("stock:5"), &mut output));
+    let mut start = [0; 8];
+    lines.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"{\"tick\":");
+    server.shutdown();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    let followed = following.join().unwrap().unwrap();
+    assert_eq!(followed.token.as_deref(), Some("stock:7"));
+    assert_eq!(followed.frames as usize, rest.lines().count());
+    assert_eq!(published.subscribers(), 0);
+}
+
+#[test]
+fn what_cannot_be_reached_or_taken_says_what_to_do() {
+    let (published, server) = server(HubBounds::default());
+    let address = server.address().to_string();
+    let Err(error) = serve(&address, published) else { panic!("one address, two servers") };
+    assert!(matches!(&error, ServeError::Taken { .. }) && error.to_string().contains("--listen"), "{error}");
+    let url = format!("http://{address}");
+    let error = subscribe(&url, "stock", Some("stock:0"), &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, SubscribeError::Refused { status: 410, .. }), "{error}");
+    assert!(error.to_string().contains("without a token"), "{error}");
+    server.shutdown();
+    let error = subscribe(&url, "stock", None, &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("--url"), "{error}");
+}
