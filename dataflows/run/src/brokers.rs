@@ -1,21 +1,24 @@
 //! The Kafka cluster of a configuration: its topics found and recorded, readers for their partitions.
+//!
+//! A build without Kafka has the same, but can't connect: `connect` refuses, and names the build that can.
+
+#[cfg(feature = "kafka")]
+mod cluster;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use connectors::kafka::cluster::{Cluster, ClusterError};
-use connectors::kafka::connection::{Connection, Mechanism, Sasl, Tls};
-use connectors::kafka::source::{TopicPartition, TopicSource};
 use operators::record::DecodeMessage;
 use operators::source::Source;
 
+#[cfg(feature = "kafka")]
+pub use cluster::connection;
+
 use super::inquiry::Inquiry;
-use super::password::{self, PasswordError};
-use dataflows::configuration::{
-    KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, PartitionInput, Plan, SaslMechanism, Settings, SourceInput,
-    SourceTopic, TopicRecord, TopicStart,
-};
+use super::password::PasswordError;
+use dataflows::configuration::{KafkaSettings, PartitionInput, Plan, Settings, SourceInput, SourceTopic, TopicRecord};
 
 /// How much of all partitions together may lie fetched and not yet taken.
 const FETCHED_BYTES: u64 = 64 << 20;
@@ -27,59 +30,104 @@ const FETCHED_BYTES_OF_ONE: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BrokersError {
     /// The cluster.
+    #[cfg(feature = "kafka")]
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(#[from] connectors::kafka::cluster::ClusterError),
     /// The password.
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// The configuration at hand does not say where Kafka is.
     #[error("there are topics to read, but nothing says where Kafka is; name a configuration with a section `[kafka]`")]
     Nowhere,
+    /// This build has no Kafka.
+    #[error(
+        "there are topics to read, and this build of Aisle has no Kafka; build it with `cargo build --release --package \
+         aisle --features kafka`"
+    )]
+    NotBuilt,
+}
+
+/// What is asked of a cluster.
+trait Topics {
+    /// The partitions of a topic as they are now, and from where each is read.
+    fn find(&self, topic: &SourceTopic) -> Result<Vec<TopicRecord>, BrokersError>;
+
+    /// The reader of a partition, by its number.
+    fn source<D: DecodeMessage>(
+        cluster: &Arc<Self>,
+        record: &TopicRecord,
+        number: usize,
+        decoder: D,
+        inquiry: &Inquiry,
+    ) -> Box<dyn Source<Record = D::Record>>;
+
+    /// How many partitions a topic has by now, if that is known.
+    fn partitions_of(&self, topic: &str) -> Option<u32>;
+}
+
+/// No cluster: what a build without Kafka has. It is compiled in every build, so that it can't fall behind the trait.
+impl Topics for Infallible {
+    fn find(&self, _: &SourceTopic) -> Result<Vec<TopicRecord>, BrokersError> {
+        match *self {}
+    }
+
+    fn source<D: DecodeMessage>(
+        cluster: &Arc<Infallible>,
+        _: &TopicRecord,
+        _: usize,
+        _: D,
+        _: &Inquiry,
+    ) -> Box<dyn Source<Record = D::Record>> {
+        match **cluster {}
+    }
+
+    fn partitions_of(&self, _: &str) -> Option<u32> {
+        match *self {}
+    }
+}
+
+#[cfg(feature = "kafka")]
+use cluster::connect;
+#[cfg(feature = "kafka")]
+type Connected = connectors::kafka::cluster::Cluster;
+
+#[cfg(not(feature = "kafka"))]
+type Connected = Infallible;
+#[cfg(not(feature = "kafka"))]
+fn connect(_: &KafkaSettings, _: &Path, _: u64) -> Result<Connected, BrokersError> {
+    Err(BrokersError::NotBuilt)
 }
 
 /// The cluster of a configuration, if any source has a topic.
 #[derive(Clone, Default)]
-pub struct Brokers(Option<Arc<Cluster>>);
+pub struct Brokers(Option<Arc<Connected>>);
 
 impl Brokers {
     /// Connects, if any source of the settings has a topic.
     pub fn of_settings(settings: &Settings, folder: &Path) -> Result<Brokers, BrokersError> {
         let topics = settings.inputs.iter().filter(|input| matches!(input, SourceInput::Topic(_))).count();
-        Brokers::connect(topics, settings.operation.kafka.as_ref(), folder)
+        Brokers::of_partitions(topics, settings.operation.kafka.as_ref(), folder)
     }
 
     /// Connects, if any partition of the plan is of a topic.
     pub fn of_plan(plan: &Plan, kafka: Option<&KafkaSettings>, folder: &Path) -> Result<Brokers, BrokersError> {
         let is_topic = |input: &PartitionInput| matches!(input, PartitionInput::Topic(_));
-        Brokers::connect(plan.partitions.iter().filter(|partition| is_topic(&partition.input)).count(), kafka, folder)
+        let partitions = plan.partitions.iter().filter(|partition| is_topic(&partition.input)).count();
+        Brokers::of_partitions(partitions, kafka, folder)
     }
 
-    fn connect(partitions: usize, kafka: Option<&KafkaSettings>, folder: &Path) -> Result<Brokers, BrokersError> {
+    fn of_partitions(partitions: usize, kafka: Option<&KafkaSettings>, folder: &Path) -> Result<Brokers, BrokersError> {
         if partitions == 0 {
             return Ok(Brokers(None));
         }
-        let connection = connection(kafka.ok_or(BrokersError::Nowhere)?, folder)?;
         let (least, most) = FETCHED_BYTES_OF_ONE.into_inner();
         let queue_bytes = (FETCHED_BYTES / partitions as u64).clamp(least, most);
-        Ok(Brokers(Some(Arc::new(Cluster::connect(&connection, queue_bytes)?))))
+        Ok(Brokers(Some(Arc::new(connect(kafka.ok_or(BrokersError::Nowhere)?, folder, queue_bytes)?))))
     }
 
     /// The partitions of a topic as they are now, and from where each is read.
     pub fn find(&self, topic: &SourceTopic) -> Result<Vec<TopicRecord>, BrokersError> {
-        let cluster = self.0.as_ref().ok_or(BrokersError::Nowhere)?;
-        let mut records = Vec::new();
-        for found in cluster.topics(std::slice::from_ref(&topic.topic))? {
-            for partition in 0..found.partitions {
-                let (oldest, end) = cluster.offsets(&found.name, partition)?;
-                let first_offset = match topic.start {
-                    TopicStart::Earliest => oldest,
-                    TopicStart::Latest => end,
-                };
-                let (topic, topic_id) = (found.name.clone(), found.id.clone());
-                records.push(TopicRecord { topic, topic_id, partition, first_offset });
-            }
-        }
-        Ok(records)
+        self.0.as_ref().ok_or(BrokersError::Nowhere)?.find(topic)
     }
 
     /// The reader of a partition, by its number; where its decoder has questions they go to `inquiry`.
@@ -91,10 +139,7 @@ impl Brokers {
         inquiry: &Inquiry,
     ) -> Result<Box<dyn Source<Record = D::Record>>, BrokersError> {
         let cluster = self.0.as_ref().ok_or(BrokersError::Nowhere)?;
-        let TopicRecord { topic, topic_id, partition, .. } = record.clone();
-        let place = TopicPartition { topic, topic_id, partition };
-        let source = TopicSource::new(Arc::clone(cluster), place, decoder);
-        Ok(Box::new(source.asking(inquiry.answers.clone(), inquiry.asked_by(number))))
+        Ok(Topics::source(cluster, record, number, decoder, inquiry))
     }
 
     /// A topic of the plan that has more partitions by now than the plan knows, and how many.
@@ -108,29 +153,8 @@ impl Brokers {
             }
         }
         known.into_iter().find_map(|((_, topic), count)| {
-            let now = cluster.partitions_of(topic)?;
+            let now = Topics::partitions_of(&**cluster, topic)?;
             (now > count).then(|| (topic.clone(), now))
         })
     }
-}
-
-/// How a cluster is reached; paths are relative to `folder`.
-pub fn connection(kafka: &KafkaSettings, folder: &Path) -> Result<Connection, BrokersError> {
-    let tls = kafka.tls.as_ref().map(|KafkaTlsSettings { authorities, certificate }| Tls {
-        authorities: authorities.as_ref().map(|path| folder.join(path)),
-        certificate: certificate.as_ref().map(|(certificate, key)| (folder.join(certificate), folder.join(key))),
-    });
-    let sasl = match &kafka.sasl {
-        None => None,
-        Some(KafkaSaslSettings { mechanism, username, password }) => Some(Sasl {
-            mechanism: match mechanism {
-                SaslMechanism::Plain => Mechanism::Plain,
-                SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
-                SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
-            },
-            username: username.clone(),
-            password: password::password("kafka.sasl", password, folder)?,
-        }),
-    };
-    Ok(Connection { bootstrap: kafka.bootstrap.clone(), tls, sasl })
 }

@@ -9,7 +9,10 @@
 //! A store that can't be reached is told once and tried again; where [`WAITING_MAX`] files wait for it, the publisher waits
 //! too, and with it time. What was not written when the process ends is made again from the logs, since no checkpoint
 //! behind it can be restored ([`Follow::needed_from`]).
+//!
+//! A build without the feature `history` has no [`FileFormat`]: a run that keeps history is refused with the build that can.
 
+#[cfg(feature = "history")]
 mod file;
 mod kept;
 mod reader;
@@ -32,6 +35,8 @@ use super::output::Follow;
 use dataflows::configuration::{ArchiveSettings, Plan};
 use dataflows::history::{Boundaries, Closed, FOLDER, FileName, Keeping, Moment, Written};
 use dataflows::names::Name;
+use dataflows::serve::Failure;
+use dataflows::serve::history::{Found, Question};
 use dataflows::views::{Row, View};
 
 pub use kept::Kept;
@@ -43,6 +48,12 @@ pub const WAITING_MAX: usize = 4;
 /// Why there can't be a history, or no more of it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HistoryError {
+    /// This build can't write its files.
+    #[error(
+        "this run keeps history, and this build of Aisle has none; build it with `cargo build --release --package aisle \
+         --features history`"
+    )]
+    NotBuilt,
     /// The store. Nothing is lost by trying later.
     #[error("{what}")]
     Store {
@@ -100,6 +111,22 @@ fn told(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// How a file is written and read.
+#[derive(Clone, Copy)]
+struct FileFormat {
+    /// The file.
+    bytes: fn(&Closed) -> Vec<u8>,
+    /// What is in files once this one is, or why it can't be used.
+    written: fn(Vec<u8>) -> Result<Written, String>,
+    /// Adds what is asked for, or says why the file can't be used; the inner error is the question's.
+    find: fn(Vec<u8>, &Question, &mut Found<'_>) -> Result<Result<(), Failure>, String>,
+}
+
+#[cfg(feature = "history")]
+const FORMAT: Result<FileFormat, HistoryError> = Ok(file::PARQUET);
+#[cfg(not(feature = "history"))]
+const FORMAT: Result<FileFormat, HistoryError> = Err(HistoryError::NotBuilt);
 
 /// An object, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +199,7 @@ impl History {
         if !rules.kept || !plan.meaning.view(View::VariantMinutes).enabled {
             return Ok(None);
         }
+        let format = FORMAT?;
         let location = Location::parse(&archive.to, archive.endpoint.clone(), data)?;
         let open = || Objects::open(&location, &folder_of(run));
         let objects = open()?;
@@ -181,13 +209,13 @@ impl History {
             if log > 0 && !anew {
                 return Err(HistoryError::Gone { shown: objects.shown().to_owned() });
             }
-            files.push(writer::write(&objects, &Closed::beginning())?);
+            files.push(writer::write(&objects, format, &Closed::beginning())?);
         }
         let newest = files.last().expect("the beginning was written if there was none").name;
         if newest.upper > log {
             return Err(HistoryError::LogCut { shown: objects.shown().to_owned(), upper: newest.upper, log });
         }
-        let written = written_by(&objects, &newest)?;
+        let written = written_by(&objects, format, &newest)?;
         let boundaries = Boundaries { file_ms: rules.file_ms, rows_max: rules.rows_max };
         let shelf = Arc::new(Shelf {
             state: Mutex::new(State {
@@ -202,8 +230,8 @@ impl History {
             }),
             news: Condvar::new(),
         });
-        let ask = Ask::start(open()?, Arc::clone(&shelf));
-        let writer = writer::start(objects, Arc::clone(&shelf), archive.retention_ms);
+        let ask = Ask::start(open()?, format, Arc::clone(&shelf));
+        let writer = writer::start(objects, format, Arc::clone(&shelf), archive.retention_ms);
         Ok(Some(History { shelf, writer: Some(writer), ask }))
     }
 
@@ -281,10 +309,10 @@ fn stored(objects: &Objects) -> Result<Vec<Stored>, HistoryError> {
 }
 
 /// What the newest file says is written.
-fn written_by(objects: &Objects, newest: &FileName) -> Result<Written, HistoryError> {
+fn written_by(objects: &Objects, format: FileFormat, newest: &FileName) -> Result<Written, HistoryError> {
     let foreign =
         |what: String| HistoryError::Foreign { shown: objects.shown().to_owned(), name: object(newest), what };
-    let written = file::written(objects.get(&object(newest))?).map_err(|error| foreign(error.to_string()))?;
+    let written = (format.written)(objects.get(&object(newest))?).map_err(foreign)?;
     match written.upper == newest.upper {
         true => Ok(written),
         false => Err(foreign(format!("it ends at tick {}", written.upper))),

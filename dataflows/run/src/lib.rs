@@ -3,14 +3,12 @@
 use dataflows::configuration::Built;
 
 mod assist;
-#[cfg_attr(not(feature = "kafka"), path = "without_brokers.rs")]
 pub mod brokers;
 pub mod command;
 pub mod dead_letters;
 pub mod drawing;
 pub mod encoder;
 pub mod engine;
-#[cfg_attr(not(feature = "history"), path = "history/absent.rs")]
 pub mod history;
 pub mod http;
 pub mod inputs;

@@ -89,7 +89,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         names.extend(files.names());
         let run = super::recovery::run_of(recorded.first);
         let history = match recorded.plan.meaning.history.kept {
-            true if cfg!(feature = "history") => {
+            true if crate::BUILT.history => {
                 kept = Some(Kept::open(&archive, folder, run)?);
                 History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?
             }

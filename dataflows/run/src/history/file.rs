@@ -6,10 +6,18 @@ use connectors::parquet_table::{Kind, Schema, Table, TableError, Values, encode}
 use operators::time::{PLUS_INFINITY, TimeMs};
 use serde_json::{Map, Value};
 
+use super::FileFormat;
 use dataflows::history::{Closed, Written};
 use dataflows::names::Name;
 use dataflows::serve::Failure;
 use dataflows::serve::history::{Found, METRICS, Question};
+
+/// These files.
+pub(super) const PARQUET: FileFormat = FileFormat {
+    bytes,
+    written: |file| written(file).map_err(|error| error.to_string()),
+    find: |file, question, found| find(file, question, found).map_err(|error| error.to_string()),
+};
 
 /// The version of the schema, which rises with every change that a reader may notice.
 const FORMAT: &str = "1";
@@ -37,7 +45,7 @@ const SCHEMA: Schema = Schema {
 };
 
 /// The file.
-pub(super) fn bytes(closed: &Closed) -> Vec<u8> {
+fn bytes(closed: &Closed) -> Vec<u8> {
     let rows = &closed.rows;
     let mut columns = vec![
         Values::Texts(rows.iter().map(|row| row.tenant.as_str()).collect()),
@@ -64,7 +72,7 @@ fn time_as_value(time_ms: TimeMs) -> Value {
 
 /// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
+enum FileError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("its format is version {0}, this build reads {FORMAT}")]
@@ -82,7 +90,7 @@ fn open(bytes: Vec<u8>) -> Result<Table, FileError> {
 }
 
 /// What is in files once this one is.
-pub(super) fn written(bytes: Vec<u8>) -> Result<Written, FileError> {
+fn written(bytes: Vec<u8>) -> Result<Written, FileError> {
     let table = open(bytes)?;
     let upper = table.fact("aisle.upper")?.parse().map_err(|_| FileError::Fact("aisle.upper"))?;
     let not_understood = || FileError::Fact("aisle.sealed_through");
@@ -96,11 +104,7 @@ pub(super) fn written(bytes: Vec<u8>) -> Result<Written, FileError> {
 }
 
 /// Adds what is asked for; the inner error is the question's.
-pub(super) fn find(
-    bytes: Vec<u8>,
-    question: &Question,
-    found: &mut Found<'_>,
-) -> Result<Result<(), Failure>, FileError> {
+fn find(bytes: Vec<u8>, question: &Question, found: &mut Found<'_>) -> Result<Result<(), Failure>, FileError> {
     let table = open(bytes)?;
     let (tenants, experiments, variants) =
         (table.texts("tenant")?, table.texts("experiment")?, table.texts("variant")?);

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use connectors::objects::Objects;
 use operators::time::MINUS_INFINITY;
 
-use super::{Shelf, Stored, file, object, told};
+use super::{FileFormat, Shelf, Stored, object, told};
 use dataflows::history::Closed;
 use dataflows::serve::history::{AsOf, BYTES_MAX, FILES_MAX, Found, Question};
 use dataflows::serve::{Failure, Response};
@@ -26,9 +26,9 @@ pub struct Ask {
 }
 
 impl Ask {
-    pub(super) fn start(objects: Objects, shelf: Arc<Shelf>) -> Ask {
+    pub(super) fn start(objects: Objects, format: FileFormat, shelf: Arc<Shelf>) -> Ask {
         let (questions, asked) = sync_channel(QUESTIONS_MAX);
-        let reader = Reader { objects, shelf };
+        let reader = Reader { objects, format, shelf };
         let thread = std::thread::Builder::new().name("history-reader".to_owned()).spawn(move || reader.run(&asked));
         // It ends with the last one who can ask.
         drop(thread.expect("the system has a thread left for a handful of them"));
@@ -58,6 +58,7 @@ impl Ask {
 
 struct Reader {
     objects: Objects,
+    format: FileFormat,
     shelf: Arc<Shelf>,
 }
 
@@ -130,7 +131,7 @@ impl Reader {
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(Failure::history_unavailable(told(&error))),
             };
-            let read = file::find(bytes, question, &mut found);
+            let read = (self.format.find)(bytes, question, &mut found);
             read.map_err(|error| Failure::history_damaged(format!("{}/{name}: {error}", self.objects.shown())))??;
         }
         Ok(Some(found.into_response(&as_of)))

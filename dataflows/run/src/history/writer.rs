@@ -7,7 +7,7 @@ use std::time::Duration;
 use connectors::fault;
 use connectors::objects::Objects;
 
-use super::{HistoryError, Shelf, Stored, file, object};
+use super::{FileFormat, HistoryError, Shelf, Stored, object};
 use crate::job::say;
 use dataflows::history::{Closed, FileName};
 
@@ -15,9 +15,9 @@ use dataflows::history::{Closed, FileName};
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Writes a file. One that is there already has to be the same.
-pub(super) fn write(objects: &Objects, closed: &Closed) -> Result<Stored, HistoryError> {
+pub(super) fn write(objects: &Objects, format: FileFormat, closed: &Closed) -> Result<Stored, HistoryError> {
     let name = closed.name();
-    let bytes = file::bytes(closed);
+    let bytes = (format.bytes)(closed);
     let stored = Stored { name, bytes: bytes.len() as u64 };
     fault::point("history.file.before");
     if !objects.create(&object(&name), bytes.clone())? && objects.get(&object(&name))? != bytes {
@@ -28,14 +28,15 @@ pub(super) fn write(objects: &Objects, closed: &Closed) -> Result<Stored, Histor
     Ok(stored)
 }
 
-pub(super) fn start(objects: Objects, shelf: Arc<Shelf>, retention_ms: i64) -> JoinHandle<()> {
-    let writer = Writer { objects, shelf, retention_ms };
+pub(super) fn start(objects: Objects, format: FileFormat, shelf: Arc<Shelf>, retention_ms: i64) -> JoinHandle<()> {
+    let writer = Writer { objects, format, shelf, retention_ms };
     let thread = std::thread::Builder::new().name("history".to_owned()).spawn(move || writer.run());
     thread.expect("the system has a thread left for a handful of them")
 }
 
 struct Writer {
     objects: Objects,
+    format: FileFormat,
     shelf: Arc<Shelf>,
     retention_ms: i64,
 }
@@ -44,7 +45,7 @@ impl Writer {
     fn run(self) {
         let mut rest = REST.0;
         while let Some(closed) = self.next() {
-            match write(&self.objects, &closed) {
+            match write(&self.objects, self.format, &closed) {
                 Ok(stored) => {
                     if rest > REST.0 {
                         say(&format!("history: {} can be written to again", self.objects.shown()));
