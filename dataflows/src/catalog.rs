@@ -8,8 +8,8 @@ use methods::assignment::{Assigner, Unit};
 use operators::record::Rejection;
 use operators::topology::GroupId;
 
-use crate::document::shorten;
 use crate::names::{Name, TenantId};
+use operators::document::shorten;
 
 /// A retailer's banner or customer; whatever belongs to one is never seen by another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 
 pub mod bounds;
 mod compatible;
-mod csv;
 mod kafka;
 mod mistake;
 mod plan;
@@ -19,12 +18,12 @@ mod written;
 use std::path::PathBuf;
 
 pub use compatible::{Change, compatible};
-pub use csv::{Column, CsvSettings, TimeFormat};
 pub use kafka::{
     Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, LogsSettings, PasswordPlace, SaslMechanism, SourceTopic,
     TopicRecord, TopicStart,
 };
 pub use mistake::{Mistake, Position};
+pub use operators::csv::{Column, CsvSettings, TimeFormat};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use registry::RegistrySettings;
 pub use settings::{

@@ -2,12 +2,9 @@
 //!
 //! Nothing here does I/O: files, sockets and the command line are those of the package `aisle`, beside. `experiment` and `inventory` never import each other.
 
-mod avro;
 pub mod catalog;
 pub mod configuration;
-mod csv;
 mod digest;
-pub mod document;
 pub mod experiment;
 pub mod graph;
 pub mod history;

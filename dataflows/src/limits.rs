@@ -2,17 +2,13 @@
 //!
 //! A record beyond a limit is a dead letter with its own code, never clipped: a clipped value would be a wrong answer.
 
+pub(crate) use operators::document::string_bytes;
+pub use operators::document::{DEPTH_MAX, STRING_BYTES_MAX};
 use operators::record::Rejection;
 use operators::time::TimeMs;
 
-/// How deep objects and arrays may lie within each other; the record itself is the first level.
-pub const DEPTH_MAX: usize = 16;
-
 /// The number of attributes of an event.
 pub const ATTRIBUTES_MAX: usize = 64;
-
-/// The length of any string, and of an attribute's name, in bytes of UTF-8.
-pub const STRING_BYTES_MAX: usize = 256;
 
 /// The greatest |value|, in minor units: squares of sums up to it still fit 128 bits over 2^40 units.
 pub const VALUE_MAX: i64 = 1 << 40;
@@ -62,15 +58,6 @@ pub(crate) fn value(field: &str, value: i64) -> Result<i64, Rejection> {
 /// Holds any other number to its bounds.
 pub(crate) fn number(field: &str, number: i64, bounds: (i64, i64)) -> Result<i64, Rejection> {
     within("number_out_of_range", field, number, bounds)
-}
-
-/// Holds a string to its length.
-pub(crate) fn string_bytes(field: &str, bytes: usize) -> Result<(), Rejection> {
-    if bytes <= STRING_BYTES_MAX {
-        return Ok(());
-    }
-    let detail = format!("`{field}` has {bytes} bytes, at most {STRING_BYTES_MAX} are allowed");
-    Err(Rejection::new("string_too_long", detail))
 }
 
 /// Refuses every schema version but the one there is; none given means that one.

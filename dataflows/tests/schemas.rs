@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dataflows::catalog::{Catalog, Tenant};
-use dataflows::document::Shape;
 use dataflows::experiment::decode::{self as events, EventDecoder};
 use dataflows::inventory::decode::{self as facts, FactDecoder};
 use dataflows::limits;
+use operators::document::Shape;
 use operators::record::Decode;
 use serde_json::{Value, json};
 use validator::accepts;
@@ -141,14 +141,14 @@ fn the_page_lists_every_code() {
     let sources = [
         include_str!("../src/limits.rs"),
         include_str!("../src/catalog.rs"),
-        include_str!("../src/document.rs"),
-        include_str!("../src/document/visit.rs"),
+        include_str!("../../operators/src/document.rs"),
+        include_str!("../../operators/src/document/visit.rs"),
         include_str!("../src/experiment/decode.rs"),
         include_str!("../src/inventory/decode.rs"),
         include_str!("../src/inventory/statement.rs"),
         include_str!("../src/inventory/batch.rs"),
-        include_str!("../src/avro.rs"),
-        include_str!("../src/avro/reader.rs"),
+        include_str!("../../operators/src/avro.rs"),
+        include_str!("../../operators/src/avro/reader.rs"),
     ];
     let opened = sources.iter().flat_map(|source| ["Rejection::new(\"", "within(\""].map(|opening| (source, opening)));
     let given: BTreeSet<&str> = opened

@@ -1,15 +1,19 @@
 //! Generic dataflow on timely and differential: ticks, bindings, release with verdicts, watermarks, keyed folds, emission.
+//! Beside it the text formats that records come in, which know no more of them than declared fields: [`document`], [`avro`], [`csv`].
 //!
 //! What this crate must not know: the retailer's domain, and any I/O. Clocks, disks, logs, sources and sinks are traits
 //! here and implementations elsewhere, so that a seeded scheduler can run a whole cluster inside one test.
 
 pub mod answers;
+pub mod avro;
 pub mod binding;
 pub mod bindings;
 pub mod checkpoint;
 pub mod clock;
+pub mod csv;
 pub mod delivery;
 pub mod disk;
+pub mod document;
 pub mod emit;
 pub mod feed;
 pub mod fetch;

@@ -8,13 +8,13 @@ use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::csv::Column;
 use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
     WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenLogs, WrittenRegistry, WrittenSessions, WrittenSink,
     WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
 };
+use operators::csv::Column;
 
 /// A section as it is written, without what was wrong with it.
 #[derive(Debug, Default)]

@@ -10,15 +10,15 @@ use smallvec::SmallVec;
 
 use operators::record::{Decode, DecodeMessage, Header, Identity, Part, Rejection};
 
-use crate::avro::Schemas;
 use crate::catalog::Catalog;
 use crate::configuration::CsvSettings;
-use crate::csv::Rows;
 use crate::digest::{self, Digest, EVENT_SEED};
-use crate::document::{self, Entries, Scalar, Shape, fields, required, shorten};
 use crate::experiment::event::{Event, EventKind};
 use crate::limits::{self, ATTRIBUTES_MAX, QUANTITY_MAX};
 use crate::names::{Name, TenantId};
+use operators::avro::Schemas;
+use operators::csv::Rows;
+use operators::document::{self, Entries, Scalar, Shape, fields, required, shorten};
 
 /// The fields of an event, in the order of the documentation.
 pub const FIELDS: &[(&str, Shape)] = EventFields::LIST;

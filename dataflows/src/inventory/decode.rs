@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use operators::record::{Decode, DecodeMessage, Header, Part, Rejection};
 
-use crate::avro::Schemas;
 use crate::catalog::Catalog;
 use crate::configuration::CsvSettings;
-use crate::csv::Rows;
-use crate::document::{self, Shape, fields, required, shorten};
 use crate::inventory::fact::{Fact, FactKind, StockState};
 use crate::inventory::statement::{Corrected, Rules, Statement};
 use crate::limits;
 use crate::names::TenantId;
+use operators::avro::Schemas;
+use operators::csv::Rows;
+use operators::document::{self, Shape, fields, required, shorten};
 
 pub use crate::inventory::statement::{KINDS, STATES, fact_lane};
 

@@ -12,10 +12,10 @@ use operators::time::TimeMs;
 
 use crate::catalog::{Catalog, FactSourceSpec};
 use crate::digest::{self, Digest, FACT_SEED, STREAM_SEED};
-use crate::document::{required, shorten};
 use crate::inventory::fact::{BeforeImage, Fact, FactKind, StockState};
 use crate::limits::{self, COUNT_DURATION_MAX_MS, EPOCH_MAX, QUANTITY_MAX, SEQUENCE_MAX};
 use crate::names::{Name, TenantId};
+use operators::document::{required, shorten};
 
 /// The kinds by their names in records, in the order of [`FactKind`].
 pub const KINDS: [(&str, FactKind); 12] = [

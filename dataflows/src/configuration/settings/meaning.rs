@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use operators::topology::{LaneParameters, ReleaseId};
 
-use super::super::csv::CsvSettings;
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
 use crate::names::{Name, TenantId};
 use crate::views::View;
+use operators::csv::CsvSettings;
 
 /// What decides the outputs, apart from the files and the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use chrono::format::{Fixed, Item, StrftimeItems};
 
-use super::super::csv::{Column, CsvSettings, TimeFormat};
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::{Section, WrittenColumns};
 use super::super::settings::{Format, SourceKind};
 use super::super::written::WrittenSource;
-use crate::document::Shape;
 use crate::experiment::decode as events;
 use crate::inventory::decode as facts;
+use operators::csv::{Column, CsvSettings, TimeFormat};
+use operators::document::Shape;
 
 /// The mapping of a source whose format is CSV; a mistake where another one has any of it.
 pub(super) fn settle(

@@ -3,12 +3,11 @@
 
 use std::borrow::Cow;
 
-use operators::record::Rejection;
+use crate::record::Rejection;
 
 use super::malformed;
 use super::schema::{Node, Schema};
-use crate::document::{Scalar, Slot};
-use crate::limits;
+use crate::document::{Scalar, Slot, shorten, string_bytes};
 
 /// How deep values may lie within each other; a type that contains itself could go on for ever.
 const DEPTH_MAX: usize = 64;
@@ -54,7 +53,7 @@ impl<'s, 'de> Reader<'s, 'de> {
                 if text.is_empty() {
                     return Err(Rejection::new("empty_string", format!("`{name}` is empty")));
                 }
-                limits::string_bytes(name, text.len())?;
+                string_bytes(name, text.len())?;
                 *slot = Some(text);
                 Ok(())
             }
@@ -124,7 +123,7 @@ impl<'s, 'de> Reader<'s, 'de> {
             Node::Integer(_) => Scalar::Integer(self.long()?),
             Node::Boolean => Scalar::Flag(self.boolean()?),
             _ => {
-                let key = crate::document::shorten(key);
+                let key = shorten(key);
                 let detail = format!("`{key}` has to be a string, an integer, true or false");
                 return Err(Rejection::new("wrong_type", detail));
             }

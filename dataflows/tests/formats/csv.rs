@@ -7,11 +7,11 @@ use operators::record::{Decode, Header, Rejection};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::catalog::{Catalog, Tenant};
-use crate::configuration::{Column, CsvSettings, TimeFormat};
-use crate::experiment::decode::{CsvEventDecoder, EventDecoder};
-use crate::experiment::event::Event;
-use crate::inventory::decode::{CsvFactDecoder, FactDecoder};
+use dataflows::catalog::{Catalog, Tenant};
+use dataflows::experiment::decode::{CsvEventDecoder, EventDecoder};
+use dataflows::experiment::event::Event;
+use dataflows::inventory::decode::{CsvFactDecoder, FactDecoder};
+use operators::csv::{Column, CsvSettings, TimeFormat};
 
 fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog::new(vec![Tenant { name: "north".into() }], Vec::new(), BTreeMap::new()))

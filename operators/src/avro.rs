@@ -1,6 +1,6 @@
 //! Avro messages of a registry's users: a zero byte, the id of the writer's schema (32 bits, big endian), one record.
 //!
-//! The writer's schema decides how bytes are read, the fields of `docs/events.md` what they mean: writer's fields are
+//! The writer's schema decides how bytes are read, the declared fields what they mean: writer's fields are
 //! found by their names, others are skipped, and what is missing is missing as it is in JSON. A plan is made once a
 //! schema; after that a record goes from the message into its fields with no value in between, texts borrowed.
 //!
@@ -13,8 +13,8 @@ mod schema;
 
 use std::collections::BTreeMap;
 
-use operators::answers::ANSWER_BYTES_MAX;
-use operators::record::Rejection;
+use crate::answers::ANSWER_BYTES_MAX;
+use crate::record::Rejection;
 
 use crate::document::{Fields, Slot};
 use reader::Reader;
@@ -25,7 +25,7 @@ const PREFIX_BYTES: usize = 5;
 
 /// The schemas of one decoder, by their ids.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Schemas(BTreeMap<u32, Result<Known, Rejection>>);
+pub struct Schemas(BTreeMap<u32, Result<Known, Rejection>>);
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -55,13 +55,13 @@ enum Goes {
 
 impl Schemas {
     /// The id of the schema that a message is written with, in four bytes, where it is not known yet.
-    pub(crate) fn question(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub fn question(&self, message: &[u8]) -> Option<Vec<u8>> {
         let (id, _) = split(message).ok()?;
         (!self.0.contains_key(&id)).then(|| id.to_be_bytes().to_vec())
     }
 
     /// Takes the registry's answer: the schema's text, or that there is none. `fields` are those to be filled.
-    pub(crate) fn answered<'de>(&mut self, question: &[u8], answer: Option<&[u8]>, fields: &mut dyn Fields<'de>) {
+    pub fn answered<'de>(&mut self, question: &[u8], answer: Option<&[u8]>, fields: &mut dyn Fields<'de>) {
         let Ok(id) = question.try_into().map(u32::from_be_bytes) else { return };
         let known = match answer {
             None => Err(Rejection::new("unknown_schema", format!("the registry has no schema {id}"))),
@@ -72,7 +72,7 @@ impl Schemas {
     }
 
     /// Reads a message into `fields`.
-    pub(crate) fn read<'de>(&self, message: &'de [u8], fields: &mut dyn Fields<'de>) -> Result<(), Rejection> {
+    pub fn read<'de>(&self, message: &'de [u8], fields: &mut dyn Fields<'de>) -> Result<(), Rejection> {
         let (id, record) = split(message)?;
         let Known { schema, plan } = match self.0.get(&id) {
             Some(Ok(known)) => known,
@@ -158,6 +158,3 @@ impl Plan {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,9 +8,9 @@ use operators::record::{Decode, DecodeMessage, Rejection};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::catalog::{Catalog, Tenant};
-use crate::experiment::decode::{AvroEventDecoder, EventDecoder};
-use crate::inventory::decode::{AvroFactDecoder, FactDecoder};
+use dataflows::catalog::{Catalog, Tenant};
+use dataflows::experiment::decode::{AvroEventDecoder, EventDecoder};
+use dataflows::inventory::decode::{AvroFactDecoder, FactDecoder};
 
 const MESSAGES: &str = include_str!("examples/messages.hex");
 const FACT: &[u8] = include_bytes!("../../../docs/schemas/fact.v1.avsc");

@@ -5,30 +5,33 @@
 //! fields may be quoted, two quotes within are one. The first row of each file names the columns; those that nothing is
 //! mapped from are passed over.
 
+mod settings;
+
 use std::borrow::Cow;
 
-use operators::record::Rejection;
+use crate::record::Rejection;
 
-use crate::configuration::{Column, CsvSettings, TimeFormat};
-use crate::document::{Fields, Scalar, Slot, shorten};
-use crate::limits;
+use crate::document::{Fields, Scalar, Slot, shorten, string_bytes};
+
+pub use settings::{Column, CsvSettings, TimeFormat};
 
 /// The mapping of one source, and where its columns are in the file that is read.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows {
+pub struct Rows {
     settings: CsvSettings,
     /// How many columns the file has, and which of them each entry of the mapping is; of a constant any.
     places: Result<(usize, Vec<usize>), Rejection>,
 }
 
 impl Rows {
-    pub(crate) fn new(settings: CsvSettings) -> Self {
+    /// The rows of a source, before its first file.
+    pub fn new(settings: CsvSettings) -> Self {
         let nothing = Rejection::new("no_header", "nobody said what columns there are");
         Rows { settings, places: Err(nothing) }
     }
 
     /// Another file begins, with these names of columns; none where its first row is none.
-    pub(crate) fn begin(&mut self, header: Option<&[u8]>) {
+    pub fn begin(&mut self, header: Option<&[u8]>) {
         let header = header.and_then(|header| std::str::from_utf8(header).ok());
         self.places = match header.map(|header| cells(header, self.settings.delimiter)) {
             Some(Ok(names)) => self.find(&names),
@@ -51,7 +54,7 @@ impl Rows {
     }
 
     /// Reads a row into `fields`.
-    pub(crate) fn read<'de>(&'de self, row: &'de [u8], fields: &mut dyn Fields<'de>) -> Result<(), Rejection> {
+    pub fn read<'de>(&'de self, row: &'de [u8], fields: &mut dyn Fields<'de>) -> Result<(), Rejection> {
         let (columns, places) = self.places.as_ref().map_err(Clone::clone)?;
         let row = std::str::from_utf8(row)
             .map_err(|error| Rejection::new("invalid_utf8", format!("no UTF-8 at byte {}", error.valid_up_to())))?;
@@ -85,7 +88,7 @@ impl Rows {
                 entries.entry(Cow::Borrowed(name), Scalar::Text(text))
             }
             (Slot::Text(slot), None) => {
-                limits::string_bytes(field, text.len())?;
+                string_bytes(field, text.len())?;
                 *slot = Some(text);
                 Ok(())
             }
@@ -192,6 +195,3 @@ fn closing_quote(text: &str) -> Option<usize> {
 fn malformed(detail: impl Into<String>) -> Rejection {
     Rejection::new("malformed_row", detail)
 }
-
-#[cfg(test)]
-mod tests;

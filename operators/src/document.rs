@@ -13,10 +13,15 @@ use std::borrow::Cow;
 use serde::Deserializer as _;
 use serde::de::IgnoredAny;
 
-use operators::record::Rejection;
+use crate::record::Rejection;
 
-use crate::limits::DEPTH_MAX;
 use visit::ObjectVisitor;
+
+/// How deep objects and arrays may lie within each other; the record itself is the first level.
+pub const DEPTH_MAX: usize = 16;
+
+/// The length of any string, and of the name of an entry, in bytes of UTF-8.
+pub const STRING_BYTES_MAX: usize = 256;
 
 /// What a field holds, for those who list the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +39,16 @@ pub enum Shape {
 }
 
 /// Where the value of a field goes.
-pub(crate) enum Slot<'a, 'de> {
+pub enum Slot<'a, 'de> {
+    /// Of a text.
     Text(&'a mut Option<Cow<'de, str>>),
+    /// Of an integer.
     Integer(&'a mut Option<i64>),
+    /// Of a flag.
     Flag(&'a mut Option<bool>),
+    /// Whether an object was given, and its fields.
     Object(&'a mut bool, &'a mut dyn Fields<'de>),
+    /// Whether an object of whatever names was given, and who takes its entries.
     Entries(&'a mut bool, &'a mut dyn Entries<'de>),
 }
 
@@ -52,7 +62,8 @@ impl Slot<'_, '_> {
         }
     }
 
-    pub(crate) fn expected(&self) -> &'static str {
+    /// What should have been there, in words.
+    pub fn expected(&self) -> &'static str {
         match self {
             Slot::Text(_) => "a string",
             Slot::Integer(_) => "an integer",
@@ -64,7 +75,7 @@ impl Slot<'_, '_> {
 
 /// An object's known fields. Finding a field and filling it are two steps, since a place is a number and stays in a
 /// register.
-pub(crate) trait Fields<'de> {
+pub trait Fields<'de> {
     /// The place of the field of that name.
     fn place(&self, name: &str) -> Option<usize>;
     /// The field at a place, with its name.
@@ -72,33 +83,40 @@ pub(crate) trait Fields<'de> {
 }
 
 /// An object whose names are not known beforehand.
-pub(crate) trait Entries<'de> {
+pub trait Entries<'de> {
     /// Takes one entry.
     fn entry(&mut self, name: Cow<'de, str>, value: Scalar<'de>) -> Result<(), Rejection>;
 }
 
 /// The value of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scalar<'de> {
+pub enum Scalar<'de> {
+    /// A text.
     Text(Cow<'de, str>),
+    /// An integer.
     Integer(i64),
+    /// True or false.
     Flag(bool),
 }
 
 /// An object within the object: whether it was given, and its fields.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Inner<T> {
-    pub(crate) given: bool,
-    pub(crate) fields: T,
+pub struct Inner<T> {
+    /// Whether it was given.
+    pub given: bool,
+    /// What was given, if it was.
+    pub fields: T,
 }
 
 impl<T> Inner<T> {
-    pub(crate) fn get(&self) -> Option<&T> {
+    /// The fields, if the object was given.
+    pub fn get(&self) -> Option<&T> {
         self.given.then_some(&self.fields)
     }
 }
 
 /// Declares an object's fields once: the struct they are read into, the list of them, and how they are found by name.
+#[macro_export]
 macro_rules! fields {
     ($(#[$meta:meta])* struct $name:ident at $places:ident {
         $($field:ident: $shape:ident $(($inner:ident))?,)*
@@ -106,7 +124,7 @@ macro_rules! fields {
         $(#[$meta])*
         #[derive(Default)]
         struct $name<'de> {
-            $(pub(crate) $field: $crate::document::fields!(@type $shape $($inner)?),)*
+            $(pub(crate) $field: $crate::fields!(@type $shape $($inner)?),)*
             marker: std::marker::PhantomData<&'de ()>,
         }
         /// The places of the fields.
@@ -130,7 +148,7 @@ macro_rules! fields {
             fn slot(&mut self, place: usize) -> (&'static str, $crate::document::Slot<'_, 'de>) {
                 match place {
                     $(place if place == $places::$field as usize => {
-                        (stringify!($field), $crate::document::fields!(@slot $shape self.$field))
+                        (stringify!($field), $crate::fields!(@slot $shape self.$field))
                     })*
                     _ => unreachable!("places come from the names"),
                 }
@@ -150,10 +168,10 @@ macro_rules! fields {
     };
     (@slot $shape:ident $this:ident.$field:ident) => { $crate::document::Slot::$shape(&mut $this.$field) };
 }
-pub(crate) use fields;
+pub use crate::fields;
 
 /// Reads a line into `fields`.
-pub(crate) fn read<'de>(line: &'de [u8], fields: &mut impl Fields<'de>) -> Result<(), Rejection> {
+pub fn read<'de>(line: &'de [u8], fields: &mut impl Fields<'de>) -> Result<(), Rejection> {
     let text = std::str::from_utf8(line)
         .map_err(|error| Rejection::new("invalid_utf8", format!("no UTF-8 at byte {}", error.valid_up_to())))?;
     let mut problem = None;
@@ -205,11 +223,23 @@ fn depth_of(bytes: &[u8]) -> usize {
 }
 
 /// The first characters of a name that a stranger chose, for a person to read.
-pub(crate) fn shorten(name: &str) -> &str {
+pub fn shorten(name: &str) -> &str {
     name.char_indices().nth(64).map_or(name, |(end, _)| &name[..end])
 }
 
 /// A field that has to be there.
-pub(crate) fn required<T>(name: &str, value: Option<T>) -> Result<T, Rejection> {
+pub fn required<T>(name: &str, value: Option<T>) -> Result<T, Rejection> {
     value.ok_or_else(|| Rejection::new("missing_field", format!("`{name}` is missing")))
 }
+
+/// Holds a string to its length.
+pub fn string_bytes(field: &str, bytes: usize) -> Result<(), Rejection> {
+    if bytes <= STRING_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("`{field}` has {bytes} bytes, at most {STRING_BYTES_MAX} are allowed");
+    Err(Rejection::new("string_too_long", detail))
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,9 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-use operators::record::Rejection;
+use crate::record::Rejection;
 
-use super::{Fields, Scalar, Slot, shorten};
-use crate::limits;
+use super::{Fields, Scalar, Slot, shorten, string_bytes};
 
 /// Remembers what is wrong, and stops the parser.
 fn stop<T, E: serde::de::Error>(problem: &mut Option<Rejection>, rejection: Rejection) -> Result<T, E> {
@@ -119,7 +118,7 @@ impl SlotSeed<'_, '_> {
         if bytes == 0 {
             return stop(self.problem, Rejection::new("empty_string", format!("`{}` is empty", self.name)));
         }
-        limits::string_bytes(self.name, bytes).or_else(|rejection| stop(self.problem, rejection))
+        string_bytes(self.name, bytes).or_else(|rejection| stop(self.problem, rejection))
     }
 }
 

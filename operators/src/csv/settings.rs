@@ -1,4 +1,4 @@
-//! Which column of a file is which field, as the configuration says it: part of its meaning, and recorded.
+//! Which column of a file is which field. A configuration records it, so the names in JSON stay as they are.
 
 use std::collections::BTreeMap;
 
