@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use operators::record::{Decode, DecodeMessage, Header, Part, RAW_BYTES_MAX, Rejection};
 
-use crate::views::DeadLetter;
+use crate::dead_letters::DeadLetter;
 
 /// What precedes the name of a partition in the name of the one in which its records enter again.
 pub const PREFIX: &str = "re-entry/";

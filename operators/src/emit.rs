@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::consolidation::consolidate;
 use timely::communication::Push;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -36,8 +35,13 @@ pub struct Emitted<R> {
 impl<R: Ord> Emitted<R> {
     /// Brings the changes into canonical order: ascending rows, none of which occurs twice, and no difference is 0.
     pub fn make_canonical(&mut self) {
-        consolidate(&mut self.changes);
+        make_canonical(&mut self.changes);
     }
+}
+
+/// Brings changes into canonical order: ascending rows, none of which occurs twice, and no difference is 0.
+pub fn make_canonical<R: Ord>(changes: &mut Vec<(R, i64)>) {
+    crate::index::consolidate(changes);
 }
 
 /// Where the shards of a view are.

@@ -106,7 +106,7 @@ impl Brokers {
     /// Connects, if any source of the settings has a topic.
     pub fn of_settings(settings: &Settings, folder: &Path) -> Result<Brokers, BrokersError> {
         let topics = settings.inputs.iter().filter(|input| matches!(input, SourceInput::Topic(_))).count();
-        Brokers::of_partitions(topics, settings.operation.kafka.as_ref(), folder)
+        Brokers::of_partitions(topics, settings.local.kafka.as_ref(), folder)
     }
 
     /// Connects, if any partition of the plan is of a topic.

@@ -21,8 +21,9 @@ use super::http::RE_ENTER;
 use super::job::{ADDRESS, folder_of, read_settings};
 use super::logs::{Logs, is_data_folder};
 use super::re_entry::{ASKED_BYTES_MAX, ReEntries, entered};
+use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::re_entry::{Place, as_json};
-use dataflows::views::{DeadLetter, View};
+use dataflows::view::View;
 
 pub use error::DeadLettersError;
 
@@ -267,7 +268,7 @@ fn letters(folder: &Path) -> Result<Vec<DeadLetter>, DeadLettersError> {
     let mut copies: HashMap<DeadLetter, i64> = HashMap::new();
     let mut shard = 0;
     loop {
-        let path = folder.join(format!("sinks/{}/shard-{shard}.ndjson", View::DeadLetters.name()));
+        let path = folder.join(format!("sinks/{}/shard-{shard}.ndjson", DeadLetters::NAME));
         match File::open(&path) {
             Ok(file) => add_changes(&path, BufReader::new(file), &mut copies)?,
             Err(error) if error.kind() == ErrorKind::NotFound && shard > 0 => break,
@@ -329,7 +330,7 @@ fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeS
 fn logs_of(folder: &Path, configuration: Option<&Path>) -> Result<Logs, DeadLettersError> {
     let settings = configuration.map(read_settings).transpose();
     let settings = settings.map_err(|error| DeadLettersError::Configuration(Box::new(error)))?;
-    let kafka = settings.and_then(|settings| settings.operation.kafka);
+    let kafka = settings.and_then(|settings| settings.local.kafka);
     let relative_to = configuration.map(folder_of).unwrap_or_default();
     Ok(Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, relative_to.as_path())))?)
 }

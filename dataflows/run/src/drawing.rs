@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use timely::logging::{TimelyEvent, TimelyEventBuilder};
 
-use dataflows::graph::{GraphPlan, Ports, build};
+use dataflows::build::{Feeds, GraphPlan, Ports, build};
 use operators::bindings::Inlet;
 
 /// The graph as text: an operator a line, with those that it feeds. Arrangements there are none: state lives in folds.
@@ -40,7 +40,7 @@ pub fn draw(plan: &GraphPlan) -> String {
         let inlet = Inlet::default();
         inlet.close();
         let publish = Arc::new(|_| {});
-        let ports = Ports { events: Vec::new(), facts: Vec::new(), inlet, publish, depot: None, restore: None };
+        let ports = Ports { feeds: Feeds::default(), inlet, publish, depot: None, restore: None };
         let _graph = build(worker, &plan, ports);
         while worker.has_dataflows() {
             worker.step();

@@ -67,8 +67,8 @@ impl Inquiry {
 
 /// The registry of a configuration, if a source needs it. Where a run begins it has to answer; later it may be away.
 pub fn registry(settings: &Settings, folder: &Path, begins: bool) -> Result<Option<Arc<dyn Ask>>, InquiryError> {
-    let is_needed = settings.meaning.sources.iter().any(|source| source.format == Format::Avro);
-    let Some(place) = settings.operation.registry.as_ref().filter(|_| is_needed) else { return Ok(None) };
+    let is_needed = settings.recorded.sources.iter().any(|source| source.format == Format::Avro);
+    let Some(place) = settings.local.registry.as_ref().filter(|_| is_needed) else { return Ok(None) };
     let mut registry = Registry::new(&place.url);
     if let Some((username, place)) = &place.credentials {
         registry = registry.with_credentials(username, &password("registry", place, folder)?);

@@ -20,12 +20,12 @@ use super::engine::{Begins, Cluster, Control, Engine, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
 use super::inquiry::{self, Inquiry};
-use super::output::Output;
+use super::outputs::served::Served;
+use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
-use super::sinks::SinksWatch;
 use super::{inputs, recovery};
+use dataflows::answer::subscribe::HubBounds;
 use dataflows::configuration::Plan;
-use dataflows::serve::subscribe::HubBounds;
 
 pub use error::RunError;
 pub(super) use plans::input_options;
@@ -127,16 +127,21 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     history.iter().for_each(|history| history.serve(&published));
-    let operation = &settings.operation;
-    let listen = options.listen.clone().unwrap_or_else(|| operation.listen.to_string());
+    let local = &settings.local;
+    let listen = options.listen.clone().unwrap_or_else(|| local.listen.to_string());
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
     published.set_re_entries(Arc::clone(&re_entries));
     let data_path = folder.path().to_owned();
-    let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
-    let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, operation.data_bytes_max);
+    let outputs = Outputs::default()
+        .with(files)
+        .with_all(sinks)
+        .with_all(follower.into_iter().collect())
+        .with(Served::new(Arc::clone(&published), plan.topology.groups.clone()))
+        .within(folder, local.data_bytes_max);
+    let watch = outputs.watch();
     let from = Begins { run, upper, plan: plan.canonical() };
     let Some(links) = linked(cluster, from, &control, interrupted)? else {
         return Ok(Went::Ended(stopped()));
@@ -151,7 +156,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         &input_options(&settings, &plan, resumed.from),
         Some(timekeeper),
         resumed.recovery,
-        Box::new(output),
+        Box::new(outputs),
     )?;
 
     let started = Instant::now();
@@ -244,7 +249,7 @@ impl Growth<'_> {
 }
 
 /// Waits until the Kafka sinks have sent everything, or can't.
-fn drain(watch: &SinksWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
+fn drain(watch: &OutputsWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
     let mut told = false;
     while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
         if !told && started.elapsed() > Duration::from_secs(2) {

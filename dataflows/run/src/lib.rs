@@ -7,7 +7,6 @@ pub mod brokers;
 pub mod command;
 pub mod dead_letters;
 pub mod drawing;
-pub mod encoder;
 pub mod engine;
 pub mod history;
 pub mod http;
@@ -16,17 +15,12 @@ pub mod inquiry;
 pub mod job;
 pub mod logs;
 pub mod memory;
-pub mod output;
+pub mod outputs;
 mod password;
 pub mod progress;
 pub mod re_entry;
 mod recovery;
 pub mod replay;
-#[cfg(feature = "kafka")]
-pub mod sinks;
-#[cfg(not(feature = "kafka"))]
-#[path = "sinks/absent.rs"]
-pub mod sinks;
 pub mod subscribe;
 pub mod tables;
 #[cfg(feature = "kafka")]

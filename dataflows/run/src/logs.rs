@@ -141,7 +141,7 @@ pub fn is_data_folder(folder: &Path) -> bool {
 impl Logs {
     /// As a configuration wants them; `folder` is the configuration's.
     pub fn of_settings(settings: &Settings, folder: &Path) -> Result<Logs, LogsError> {
-        match (&settings.operation.logs, &settings.operation.kafka) {
+        match (&settings.local.logs, &settings.local.kafka) {
             (Some(logs), Some(kafka)) => {
                 let LogsSettings { remap_topic, commands_topic, create_with_replicas } = logs.clone();
                 let topics = Topics { remap: remap_topic, commands: commands_topic };

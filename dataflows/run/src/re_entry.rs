@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use connectors::command_log::{CommandLog, CommandLogError, Commands};
 use operators::disk::{Log, LogError};
-use operators::index::Index;
 
 use super::http::Published;
+use dataflows::answer::{Failure, Response, Views};
+use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::re_entry::{Place, Refused, accept, read_command};
-use dataflows::serve::{Failure, Response};
-use dataflows::views::{DeadLetter, Row, View};
+use dataflows::view::ViewId;
 
 /// How much may be asked at once, in bytes.
 pub const ASKED_BYTES_MAX: usize = 16 << 20;
@@ -84,11 +84,10 @@ impl ReEntries {
 
     /// The answer to a request of somebody who is served what is `published`, which goes on meanwhile.
     pub fn answer(&self, asked: &str, published: &Published) -> Response {
-        if !published.read().is_enabled(View::DeadLetters) {
-            return Failure::view_disabled(View::DeadLetters).into_response();
+        if !published.read().is_enabled(ViewId::of::<DeadLetters>()) {
+            return Failure::view_disabled(ViewId::of::<DeadLetters>()).into_response();
         }
-        let find =
-            |partition: &str, offset| letters_at(published.read().index_of(View::DeadLetters), partition, offset);
+        let find = |partition: &str, offset| letters_at(&published.read(), partition, offset);
         match self.enter(asked, &find) {
             Ok(taken) => Response {
                 status: 202,
@@ -113,22 +112,10 @@ pub fn entered<C: AsRef<[u8]>>(commands: &[C]) -> BTreeSet<Place> {
 }
 
 /// The letters of a partition at an offset, as they are published.
-fn letters_at(letters: &Index<Row>, partition: &str, offset: u64) -> Vec<DeadLetter> {
-    let least = |offset| {
-        let (code, detail, raw) = Default::default();
-        let letter =
-            DeadLetter { partition: partition.into(), offset, file: Default::default(), line: 0, code, detail, raw };
-        Row::DeadLetter(Box::new(letter))
-    };
+fn letters_at(views: &Views, partition: &str, offset: u64) -> Vec<DeadLetter> {
+    let letters = views.shelf::<DeadLetters>().store();
     let Some(Ok(published)) = letters.published().map(|tick| letters.at(tick)) else { return Vec::new() };
-    let upto = match offset.checked_add(1) {
-        Some(next) => std::ops::Bound::Excluded(least(next)),
-        None => std::ops::Bound::Unbounded,
-    };
-    let range = published.range((std::ops::Bound::Included(least(offset)), upto));
-    let letters = range.filter_map(|(row, _)| match row {
-        Row::DeadLetter(letter) if letter.partition == partition && letter.offset == offset => Some(letter.as_ref()),
-        _ => None,
-    });
-    letters.cloned().collect()
+    let wanted = (partition, offset);
+    let found = published.matching(|letter| (&*letter.partition, letter.offset).cmp(&wanted));
+    found.map(|(letter, _)| letter.clone()).collect()
 }

@@ -33,11 +33,11 @@ pub(super) fn run_of(first: &Plan) -> u64 {
 
 /// Opens the store of a run's checkpoints, where there is to be one.
 pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunError> {
-    let checkpoints = &settings.operation.checkpoints;
+    let checkpoints = &settings.local.checkpoints;
     if checkpoints.to == "none" {
         return Ok(None);
     }
-    let base = Path::new(&settings.operation.data_dir);
+    let base = Path::new(&settings.local.data_dir);
     let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base).map_err(StoreError::from)?;
     Ok(Some(Store::open(&location, run)?))
 }
@@ -153,7 +153,7 @@ pub(super) fn resume(
         };
         restore = here.clone().map(of_worker).collect();
     }
-    let checkpoints = &settings.operation.checkpoints;
+    let checkpoints = &settings.local.checkpoints;
     let options = CheckpointerOptions {
         interval: std::time::Duration::from_millis(checkpoints.interval_ms.unsigned_abs()),
         keep: checkpoints.keep,

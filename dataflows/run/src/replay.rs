@@ -16,13 +16,14 @@ use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
-use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
+use super::engine::{Engine, InputOptions, Publish, Workers};
 use super::history::{History, Kept};
 use super::inputs;
 use super::inquiry::Inquiry;
 use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
-use super::output::{ChangeFiles, Follow};
+use super::outputs::Outputs;
+use super::outputs::change_files::ChangeFiles;
 use super::re_entry::ReEntries;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
@@ -79,7 +80,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     let scratch = folder.join("replay");
     let given = replay.configuration.map(read_settings).transpose()?;
     let here = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
-    let archive = given.map_or_else(|| here.clone(), |settings| settings.operation.archive);
+    let archive = given.map_or_else(|| here.clone(), |settings| settings.local.archive);
     let (mut names, mut kept) = (Vec::new(), None);
     let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
@@ -88,7 +89,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
         let run = super::recovery::run_of(recorded.first);
-        let history = match recorded.plan.meaning.history.kept {
+        let history = match recorded.plan.recorded.history.kept {
             true if crate::BUILT.history => {
                 kept = Some(Kept::open(&archive, folder, run)?);
                 History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?
@@ -100,7 +101,8 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
             false => None,
         };
         let follower = history.as_ref().map(|history| history.follower(recorded.plan));
-        Ok((Box::new(Again { files, history: follower }), history))
+        let outputs = Outputs::default().with(files).with_all(follower.into_iter().collect());
+        Ok((Box::new(outputs), history))
     })?;
     let compared = match replayed {
         Replayed::Ended { ticks } => compare(folder, &scratch, &names, kept.as_ref(), ticks)?,
@@ -149,7 +151,7 @@ fn again(
         return Err(RunError::Unreadable { path: folder.to_owned(), source });
     }
     let (data, _) = DataFolder::open(folder, false)?;
-    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.local.kafka);
     let kafka_folder = configuration.map(folder_of).unwrap_or_default();
     let logs = Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, kafka_folder.as_path())))?;
     let mut log = logs.copy_of_remap(&data.disk())?;
@@ -193,22 +195,6 @@ fn again(
     engine.stop()?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
     Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
-}
-
-/// Writes the outputs again.
-struct Again {
-    files: ChangeFiles<LocalDisk>,
-    history: Option<Box<dyn Follow>>,
-}
-
-impl Publish for Again {
-    fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
-        self.files.write(&mut tick)?;
-        self.history.as_mut().map_or(Ok(()), |history| history.follow(&tick))
-    }
-    fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(self.files.flush()?)
-    }
 }
 
 fn compare(

@@ -28,15 +28,15 @@ const CHANGEABLE: [&str; 4] = ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms
 pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
     let mut differences = Vec::new();
     compare("", Some(&unchangeable(recorded)), Some(&unchangeable(wanted)), &mut differences);
-    let files = wanted.meaning.sources.iter().zip(wanted.files_by_source());
+    let files = wanted.recorded.sources.iter().zip(wanted.files_by_source());
     let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), files)).collect();
-    for (source, before) in recorded.meaning.sources.iter().zip(recorded.files_by_source()) {
+    for (source, before) in recorded.recorded.sources.iter().zip(recorded.files_by_source()) {
         if let Some(after) = after.get(source.name.as_str()) {
             compare_files(&source.name, &before, after, &mut differences);
         }
     }
-    for (place, source) in recorded.meaning.sources.iter().enumerate() {
-        if let Some(after) = wanted.meaning.sources.iter().position(|after| after.name == source.name) {
+    for (place, source) in recorded.recorded.sources.iter().enumerate() {
+        if let Some(after) = wanted.recorded.sources.iter().position(|after| after.name == source.name) {
             let before: Vec<_> = recorded.topic_records(place).collect();
             let after: Vec<_> = wanted.topic_records(after).collect();
             compare_topics(source, &before, &after, &mut differences);
@@ -53,7 +53,7 @@ pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>>
 
 /// A plan's meaning without what may change.
 fn unchangeable(plan: &Plan) -> Value {
-    let mut value = serde_json::to_value(&plan.meaning).expect("settings are strings, integers and flags");
+    let mut value = serde_json::to_value(&plan.recorded).expect("settings are strings, integers and flags");
     let sources = value["sources"].as_array_mut().into_iter().flatten();
     for source in sources.filter_map(Value::as_object_mut) {
         source.retain(|key, _| !CHANGEABLE.contains(&key.as_str()));

@@ -1,9 +1,9 @@
 //! A checked configuration, with every default filled in.
 //!
-//! It has two halves. [`Meaning`] decides what the outputs are, is recorded in the remap log and may not change between a
-//! run and its restart. [`Operation`] decides where and how fast they are computed, and may.
+//! It has two halves. [`Recorded`] decides what the outputs are, is recorded in the remap log and may not change between a
+//! run and its restart. [`Local`] decides where and how fast they are computed, and may.
 
-mod meaning;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,12 +13,11 @@ use super::kafka::{KafkaSettings, LogsSettings, SourceTopic};
 use super::plan::FileRecord;
 use super::registry::RegistrySettings;
 use crate::catalog::Catalog;
-use crate::views::View;
+use crate::view::ViewId;
 
-pub(super) use meaning::is_of_minutes;
-pub use meaning::{
+pub use recorded::{
     ExperimentSettings, FactClass, FactSourceSettings, Format, HistorySettings, InventorySettings, KafkaSinkSettings,
-    Meaning, MessageRows, PopulationSetting, SessionSettings, SinkSetting, SourceKind, SourceSettings, VariantSettings,
+    MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceSettings, VariantSettings,
     ViewSettings,
 };
 
@@ -26,10 +25,10 @@ pub use meaning::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where and how fast.
-    pub operation: Operation,
+    pub local: Local,
     /// What.
-    pub meaning: Meaning,
-    /// What each source reads, by its place in [`Meaning::sources`].
+    pub recorded: Recorded,
+    /// What each source reads, by its place in [`Recorded::sources`].
     pub inputs: Vec<SourceInput>,
 }
 
@@ -45,13 +44,13 @@ pub enum SourceInput {
 impl Settings {
     /// The names that decoders and views need.
     pub fn catalog(&self) -> Catalog {
-        self.meaning.catalog()
+        self.recorded.catalog()
     }
 }
 
 /// What may differ between two runs of equal outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub struct Local {
     /// The data folder, relative to the working directory.
     pub data_dir: String,
     /// The most that it may hold.
@@ -71,12 +70,12 @@ pub struct Operation {
     /// How the schema registry is reached.
     pub registry: Option<RegistrySettings>,
     /// How far back views can be read, of every view.
-    pub history: BTreeMap<View, History>,
+    pub history: BTreeMap<ViewId, History>,
     /// Where checkpoints go.
     pub checkpoints: CheckpointSettings,
-    /// How each sink's messages get to their topics, by its place in [`Meaning::sinks`].
+    /// How each sink's messages get to their topics, by its place in [`Recorded::sinks`].
     pub deliveries: Vec<Delivery>,
-    /// Where sealed minutes go, if [`Meaning::history`] wants any to be kept.
+    /// Where sealed minutes go, if [`Recorded::history`] wants any to be kept.
     pub archive: ArchiveSettings,
 }
 

@@ -53,6 +53,19 @@ pub enum StockState {
     Backroom,
 }
 
+impl StockState {
+    /// Its name in records and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            StockState::Sellable => "sellable",
+            StockState::Damaged => "damaged",
+            StockState::Quality => "quality",
+            StockState::Display => "display",
+            StockState::Backroom => "backroom",
+        }
+    }
+}
+
 /// What a correction or void takes back: what was posted, so that the ledger can post it with the opposite sign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BeforeImage {

@@ -14,10 +14,11 @@ mod stories;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::rows::Row;
 use dataflows::experiment::event::Event;
 use dataflows::inventory::fact::Fact;
 use dataflows::names::{Name, TenantId};
-use dataflows::views::{Row, View};
+use dataflows::view::ViewId;
 use operators::binding::{Binding, Status};
 use operators::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
 use operators::topology::{GroupId, Lanes, Parameters};
@@ -27,7 +28,7 @@ use judging::Memory;
 use crate::history::History;
 
 /// The contents of every view that is not empty.
-pub type Snapshot = BTreeMap<View, BTreeMap<Row, i64>>;
+pub type Snapshot = BTreeMap<ViewId, BTreeMap<Row, i64>>;
 
 /// The views at each tick of a history.
 pub fn naive(history: &History) -> Vec<Snapshot> {

@@ -14,10 +14,10 @@ use operators::timekeeper::Timekeeper;
 use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
 use crate::history::History;
 use crate::logs::Logs;
-use crate::output::ChangeFiles;
+use crate::outputs::change_files::ChangeFiles;
+use crate::outputs::{Output, kafka_sinks};
 use crate::re_entry::ReEntries;
 use crate::recovery::{self, Chosen};
-use crate::sinks::KafkaSinks;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
 /// What a run has in hand when it begins.
@@ -30,7 +30,7 @@ pub(super) struct Begun {
     pub(super) re_entries: Arc<ReEntries>,
     pub(super) timekeeper: Timekeeper<Box<dyn Log>>,
     pub(super) files: ChangeFiles<LocalDisk>,
-    pub(super) sinks: KafkaSinks,
+    pub(super) sinks: Vec<Box<dyn Output>>,
     pub(super) history: Option<History>,
     pub(super) store: Option<Store>,
     pub(super) chosen: Option<Chosen>,
@@ -44,7 +44,7 @@ impl Begun {
         inputs_folder: &Path,
         wanted: Plan,
     ) -> Result<Self, RunError> {
-        let operation = &settings.operation;
+        let local = &settings.local;
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
         let mut log = logs.remap(folder.disk())?;
         let (plan, run) = settle(&folder, &mut log, wanted)?;
@@ -55,19 +55,20 @@ impl Begun {
         };
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
-        let sinks = KafkaSinks::open(&operation.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
+        let sinks = kafka_sinks(settings, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
         let minter = MinterOptions {
-            tick_bytes: operation.tick_bytes,
-            tick_ms: operation.tick_ms,
+            tick_bytes: local.tick_bytes,
+            tick_ms: local.tick_ms,
             speed: options.speed,
             ..MinterOptions::default()
         };
         let mut timekeeper =
-            Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+            Timekeeper::open(log, &plan.topology, minter, local.in_flight as u64, plan.configuration(BUILD))?;
         if options.once {
             timekeeper = timekeeper.until_all_read();
         }
-        let (resumed, durable) = (files.resumed().max(sinks.resumed()), timekeeper.durable());
+        let resumed = sinks.iter().map(|sink| sink.resumed()).fold(files.resumed(), u64::max);
+        let durable = timekeeper.durable();
         if resumed > durable {
             return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: durable });
         }
@@ -78,9 +79,9 @@ impl Begun {
         {
             return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
         }
-        let data = Path::new(&operation.data_dir);
-        let history = History::open(&operation.archive, data, &plan, run, durable, options.replay_all)?;
-        let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
+        let data = Path::new(&local.data_dir);
+        let history = History::open(&local.archive, data, &plan, run, durable, options.replay_all)?;
+        let least = sinks.iter().map(|sink| sink.least_resumed()).fold(files.least_resumed(), u64::min);
         let chosen = match &store {
             Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
             None => None,
@@ -124,10 +125,10 @@ fn open_folder(
     let logs = Logs::of_settings(settings, inputs_folder)?;
     if options.fresh {
         // Before anything is moved aside.
-        let (folder, _) = DataFolder::open(&settings.operation.data_dir, false)?;
+        let (folder, _) = DataFolder::open(&settings.local.data_dir, false)?;
         logs.refuse_begun(folder.disk())?;
     }
-    let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
+    let (folder, moved_to) = DataFolder::open(&settings.local.data_dir, options.fresh)?;
     if let Some(moved_to) = moved_to {
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }

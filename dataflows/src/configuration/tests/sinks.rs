@@ -2,15 +2,16 @@
 
 use super::super::compatible;
 use super::*;
+use crate::dead_letters::DeadLetters;
 
 const SINK: &str = "[[sinks]]\nname = \"main\"\nbootstrap = \"127.0.0.1:9092\"\n";
 
 #[test]
 fn a_sink_needs_a_name_and_a_cluster_only() {
     let settings = settings(&format!("{OWN}{SINK}[views.stock]\nenabled = false\n"));
-    let (sink, delivery) = (&settings.meaning.sinks[0], &settings.operation.deliveries[0]);
-    assert_eq!(sink.views.len(), View::ALL.len() - 1);
-    assert_eq!(sink.topic_of(View::DeadLetters), "aisle.dead_letters");
+    let (sink, delivery) = (&settings.recorded.sinks[0], &settings.local.deliveries[0]);
+    assert_eq!(sink.views.len(), ViewId::count() - 1);
+    assert_eq!(sink.topic_of(ViewId::of::<DeadLetters>()), "aisle.dead_letters");
     assert_eq!((sink.rows, sink.sealed), (MessageRows::Changes, false));
     assert_eq!((delivery.engine.as_str(), delivery.mode), ("aisle", DeliveryMode::Transactional));
     assert_eq!((delivery.outbox_bytes, delivery.detaches, delivery.create_with_replicas), (256 << 20, false, None));
@@ -45,7 +46,7 @@ fn mistakes_in_sinks_are_named() {
 #[test]
 fn a_sink_without_addresses_has_the_cluster_of_the_configuration() {
     let text = format!("{OWN}[[sinks]]\nname = \"main\"\n[kafka]\nbootstrap = \"one:9092,two:9092\"\n");
-    assert_eq!(settings(&text).operation.deliveries[0].kafka.bootstrap, "one:9092,two:9092");
+    assert_eq!(settings(&text).local.deliveries[0].kafka.bootstrap, "one:9092,two:9092");
 }
 
 /// What is written may not change; how it gets there may.

@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::rows::Row;
 use dataflows::catalog::Population;
 use dataflows::experiment::event::{Event, EventKind};
+use dataflows::experiment::measures::Measures;
+use dataflows::experiment::measures::Moments;
+use dataflows::experiment::session_minutes::SessionMinute;
+use dataflows::experiment::variant_minutes::VariantMinute;
+use dataflows::experiment::variant_totals::VariantTotal;
 use dataflows::names::{Name, TenantId};
-use dataflows::views::{Measures, Moments, Row, SessionMinute, SourceHealth, VariantMinute, VariantTotal, View};
+use dataflows::source_health::SourceHealthRow;
+use dataflows::view::ViewId;
 use operators::binding::Status;
 use operators::time::{MINUS_INFINITY, TimeMs};
 
@@ -18,20 +25,21 @@ impl Model<'_> {
     /// All views that are wanted.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new();
-        for view in View::ALL {
-            if !self.history.plan.view(view).enabled {
+        for view in ViewId::all() {
+            if !self.history.plan.views[view.index()].enabled {
                 continue;
             }
-            let retention_ms = self.history.plan.view(view).retention_ms;
-            let rows = match view {
-                View::SessionMinutes => self.session_minutes(retention_ms),
-                View::VariantMinutes => self.variant_minutes(retention_ms),
-                View::VariantTotals => self.variant_totals(),
-                View::LateEvents => self.shown(&self.late_events, retention_ms),
-                View::DeadLetters => self.shown(&self.dead_letters, retention_ms),
-                View::SourceHealth => self.source_health(),
-                View::Stock => self.stock(),
-                View::Availability => self.availability(),
+            let retention_ms = self.history.plan.views[view.index()].retention_ms;
+            let rows = match view.name() {
+                "session_minutes" => self.session_minutes(retention_ms),
+                "variant_minutes" => self.variant_minutes(retention_ms),
+                "variant_totals" => self.variant_totals(),
+                "late_events" => self.shown(&self.late_events, retention_ms),
+                "dead_letters" => self.shown(&self.dead_letters, retention_ms),
+                "source_health" => self.source_health(),
+                "stock" => self.stock(),
+                "availability" => self.availability(),
+                other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();
             for row in rows {
@@ -174,7 +182,7 @@ impl Model<'_> {
                     add_moments(&mut total.squares, columns.map(|column| i128::from(column) * i128::from(column)));
                 }
             }
-            rows.extend(totals.into_values().map(|total| Row::VariantTotal(Box::new(total))));
+            rows.extend(totals.into_values().map(|total| Row::VariantTotal(total)));
         }
         rows
     }
@@ -198,7 +206,7 @@ impl Model<'_> {
                 Status::Idle => "idle",
                 Status::Ended => "ended",
             };
-            rows.push(Row::SourceHealth(Box::new(SourceHealth {
+            rows.push(Row::SourceHealth(SourceHealthRow {
                 partition: self.partition_name(number),
                 next_offset: partition.next,
                 status: Name::from(status),
@@ -210,7 +218,7 @@ impl Model<'_> {
                 too_old,
                 without_unit,
                 watermark_ms: watermark_ms.filter(|watermark_ms| *watermark_ms != MINUS_INFINITY),
-            })));
+            }));
         }
         rows
     }
