@@ -13,8 +13,8 @@ use operators::topology::{Lanes, ReleaseId};
 
 use crate::build::Build;
 use crate::configuration::{CsvSettings, Format, Recorded, SourceSettings};
-use operators::document::Shape;
 use crate::kinds::ENTRIES;
+use operators::document::Shape;
 
 mod entry;
 mod source;

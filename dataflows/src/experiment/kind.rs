@@ -8,8 +8,8 @@ use super::event::Event;
 use super::late_events;
 use crate::build::Build;
 use crate::configuration::{CsvSettings, SourceSettings};
-use operators::document::Shape;
 use crate::kind::{Arrived, Kind, SourceNames};
+use operators::document::Shape;
 
 /// What visitors do.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use super::decode::{AvroFactDecoder, CORRECTS_FIELDS, CsvFactDecoder, FIELDS, Fa
 use super::fact::Fact;
 use crate::build::Build;
 use crate::configuration::{CsvSettings, Format, Recorded, SourceSettings};
-use operators::document::Shape;
 use crate::kind::{Arrived, Kind, SourceNames};
+use operators::document::Shape;
 
 /// What happens to stock.
 #[derive(Debug)]

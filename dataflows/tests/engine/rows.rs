@@ -15,7 +15,7 @@ use dataflows::inventory::availability::{Availability, AvailabilityRow};
 use dataflows::inventory::stock::{Stock, StockRow};
 use dataflows::kind::ListedKind;
 use dataflows::source_health::{SourceHealth, SourceHealthRow};
-use dataflows::view::{Codecs, Columns, Listed, View, ViewChanges, ViewId};
+use dataflows::view::{Codecs, Columns, Listed, View, ViewChanges};
 use operators::topology::ReleaseId;
 
 static CODECS: LazyLock<Codecs> = LazyLock::new(|| Codecs::new(&Recorded::default()));
