@@ -28,8 +28,8 @@ pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use registry::RegistrySettings;
 pub use settings::{
     ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
-    Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Meaning, MessageRows, Operation,
-    PopulationSetting, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings,
+    Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Local, MessageRows, PopulationSetting,
+    Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings,
     VariantSettings, ViewSettings,
 };
 

@@ -25,7 +25,7 @@ use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
 use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows};
 use operators::health::{HealthFold, News};
-use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
+use operators::release::{LatePolicy, ReleasePlan, Released, SetAside, SetAsideReason, release, shared_clock};
 use operators::resolve::resolve;
 use operators::retain::{Retain, Until};
 use operators::route::{route, route_to_three, stamp};
@@ -304,12 +304,16 @@ impl<'scope> Wiring<'_, 'scope> {
         self.emit(View::SourceHealth, stamped(health, "SourceHealthRows", move |row| source_health(row, &topology)));
     }
 
-    fn aside(&mut self, events: StreamVec<'scope, Tick, Aside<Event>>, facts: StreamVec<'scope, Tick, Aside<Fact>>) {
+    fn aside(
+        &mut self,
+        events: StreamVec<'scope, Tick, SetAside<Event>>,
+        facts: StreamVec<'scope, Tick, SetAside<Fact>>,
+    ) {
         let (plan, topology) = (self.plan, &self.plan.topology);
         if plan.view(View::LateEvents).enabled {
             let (names, catalog) = (Arc::clone(topology), Arc::clone(&plan.catalog));
             let late = stamp(events.clone(), "LateEventRows", move |aside| match aside {
-                Aside { partition, offset, why: Why::Late(event) } => {
+                SetAside { partition, offset, reason: SetAsideReason::Late(event) } => {
                     Some(late_event(partition, offset, event, &names, &catalog))
                 }
                 _ => None,

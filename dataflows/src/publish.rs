@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use operators::health::Health;
-use operators::release::{Aside, Why};
+use operators::release::{SetAside, SetAsideReason};
 use operators::shard::hash_of;
 use operators::time::{MINUS_INFINITY, MINUTE_MS};
 use operators::topology::{PartitionId, Topology};
@@ -50,8 +50,8 @@ pub fn late_event(partition: PartitionId, offset: u64, event: Event, topology: &
 }
 
 /// A row of `dead_letters`, where the record is one.
-pub fn dead_letter<R>(aside: Aside<R>, topology: &Topology) -> Option<Row> {
-    let Why::Dead { origin, line, rejection, raw } = aside.why else { return None };
+pub fn dead_letter<R>(aside: SetAside<R>, topology: &Topology) -> Option<Row> {
+    let SetAsideReason::Dead { origin, line, rejection, raw } = aside.reason else { return None };
     Some(Row::DeadLetter(Box::new(DeadLetter {
         partition: partition_name(aside.partition, topology),
         offset: aside.offset,

@@ -21,7 +21,7 @@ use super::http::RE_ENTER;
 use super::job::{ADDRESS, folder_of, read_settings};
 use super::logs::{Logs, is_data_folder};
 use super::re_entry::{ASKED_BYTES_MAX, ReEntries, entered};
-use dataflows::re_entry::{Place, as_json};
+use dataflows::re_entry::{DeadLetterId, as_json};
 use dataflows::views::{DeadLetter, View};
 
 pub use error::DeadLettersError;
@@ -126,7 +126,7 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
 
 fn show(
     folder: &Path,
-    entered: &BTreeSet<Place>,
+    entered: &BTreeSet<DeadLetterId>,
     partition: &str,
     offset: u64,
     output: &mut impl Write,
@@ -223,7 +223,7 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
 
 impl Which {
     /// The letters that entered before.
-    fn entered(&self) -> Result<BTreeSet<Place>, DeadLettersError> {
+    fn entered(&self) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
         entered_letters(&self.folder, self.configuration.as_deref())
     }
 
@@ -233,8 +233,8 @@ impl Which {
     }
 }
 
-fn place_of(letter: &DeadLetter) -> Place {
-    Place { partition: letter.partition.to_string(), offset: letter.offset, line: letter.line }
+fn place_of(letter: &DeadLetter) -> DeadLetterId {
+    DeadLetterId { partition: letter.partition.to_string(), offset: letter.offset, line: letter.line }
 }
 
 fn raw(letter: &DeadLetter) -> Vec<u8> {
@@ -321,7 +321,7 @@ fn add_changes(
 }
 
 /// The letters that entered before, as the command log says right now; another process may be writing to it.
-fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<Place>, DeadLettersError> {
+fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
     Ok(entered(&logs_of(folder, configuration)?.copy_of_commands(&LocalDisk::new(folder))?.read()?))
 }
 
@@ -329,7 +329,7 @@ fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeS
 fn logs_of(folder: &Path, configuration: Option<&Path>) -> Result<Logs, DeadLettersError> {
     let settings = configuration.map(read_settings).transpose();
     let settings = settings.map_err(|error| DeadLettersError::Configuration(Box::new(error)))?;
-    let kafka = settings.and_then(|settings| settings.operation.kafka);
+    let kafka = settings.and_then(|settings| settings.local.kafka);
     let relative_to = configuration.map(folder_of).unwrap_or_default();
     Ok(Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, relative_to.as_path())))?)
 }

@@ -21,7 +21,7 @@ pub struct Encoder {
 impl Encoder {
     /// That of a sink of a plan.
     pub fn new(settings: &KafkaSinkSettings, plan: &Plan) -> Self {
-        let topic = |view: &View| (*view, settings.topic_of(*view), plan.meaning.view(*view).shards);
+        let topic = |view: &View| (*view, settings.topic_of(*view), plan.recorded.view(*view).shards);
         Encoder {
             messages: Messages::new(settings),
             topics: settings.views.iter().map(topic).collect(),

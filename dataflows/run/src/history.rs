@@ -195,8 +195,8 @@ impl History {
         log: Tick,
         anew: bool,
     ) -> Result<Option<History>, HistoryError> {
-        let rules = plan.meaning.history;
-        if !rules.kept || !plan.meaning.view(View::VariantMinutes).enabled {
+        let rules = plan.recorded.history;
+        if !rules.kept || !plan.recorded.view(View::VariantMinutes).enabled {
             return Ok(None);
         }
         let format = FORMAT?;

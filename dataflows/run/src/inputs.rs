@@ -11,8 +11,8 @@ use operators::time::TimeMs;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
-use super::inquiry::Inquiry;
 use super::logs::COMMAND_LOG;
+use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{
     CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
     TopicRecord,
@@ -84,21 +84,22 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
-/// Questions of their decoders go to `inquiry`.
+/// Questions of their decoders go to `schema_lookup`.
 pub fn sources(
     plan: &Plan,
     folder: &Path,
     brokers: &Brokers,
-    inquiry: &Inquiry,
+    schema_lookup: &SchemaLookup,
     commands: &Commands,
 ) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
     let mut sources = Vec::new();
     for (number, (partition, wiring)) in plan.partitions.iter().zip(&plan.topology.partitions).enumerate() {
         let source = plan.source_of(partition);
-        let tenants = plan.meaning.tenants_of(source);
+        let tenants = plan.recorded.tenants_of(source);
         let tenants = (!source.tenants.is_empty()).then_some(tenants);
-        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry, commands };
+        let reader =
+            Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, schema_lookup, commands };
         let catalog = Arc::clone(&catalog);
         sources.push(match source.kind {
             SourceKind::Experiment => {
@@ -148,7 +149,7 @@ struct Reader<'a> {
     number: usize,
     folder: &'a Path,
     brokers: &'a Brokers,
-    inquiry: &'a Inquiry,
+    schema_lookup: &'a SchemaLookup,
     commands: &'a Commands,
 }
 
@@ -159,7 +160,7 @@ impl Reader<'_> {
         record: &TopicRecord,
         decoder: D,
     ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
-        Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
+        Ok(self.brokers.source(record, self.number, decoder, self.schema_lookup)?)
     }
 
     /// Of the rows of files.
@@ -233,7 +234,7 @@ mod tests {
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
         let sources =
-            sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
+            sources(&plan, folder.path(), &Brokers::default(), &SchemaLookup::default(), &Commands::default()).unwrap();
         let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
         assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

@@ -2,17 +2,15 @@
 
 use dataflows::configuration::Built;
 
-mod assist;
 pub mod brokers;
 pub mod command;
 pub mod dead_letters;
-pub mod drawing;
 pub mod encoder;
 pub mod engine;
+pub mod graph_text;
 pub mod history;
 pub mod http;
 pub mod inputs;
-pub mod inquiry;
 pub mod job;
 pub mod logs;
 pub mod memory;
@@ -22,6 +20,8 @@ pub mod progress;
 pub mod re_entry;
 mod recovery;
 pub mod replay;
+pub mod schema_lookup;
+mod secondary;
 #[cfg(feature = "kafka")]
 pub mod sinks;
 #[cfg(not(feature = "kafka"))]

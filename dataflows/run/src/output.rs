@@ -37,7 +37,7 @@ impl<D: Disk> ChangeFiles<D> {
         let mut sink = ChangeFileSink::new(disk);
         let (mut shards, mut sealing, mut resumed, mut least_resumed) = (Vec::new(), BTreeMap::new(), 0, Tick::MAX);
         for view in View::ALL {
-            let settings = plan.meaning.view(view);
+            let settings = plan.recorded.view(view);
             if !settings.enabled || settings.sink == SinkSetting::None {
                 continue;
             }

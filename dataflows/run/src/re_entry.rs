@@ -10,7 +10,7 @@ use operators::disk::{Log, LogError};
 use operators::index::Index;
 
 use super::http::Published;
-use dataflows::re_entry::{Place, Refused, accept, read_command};
+use dataflows::re_entry::{DeadLetterId, Refused, accept, read_command};
 use dataflows::serve::{Failure, Response};
 use dataflows::views::{DeadLetter, Row, View};
 
@@ -42,7 +42,7 @@ pub struct ReEntries {
 
 struct Open {
     log: CommandLog<Box<dyn Log>>,
-    entered: BTreeSet<Place>,
+    entered: BTreeSet<DeadLetterId>,
 }
 
 impl ReEntries {
@@ -108,7 +108,7 @@ impl ReEntries {
 }
 
 /// The letters that commands let in.
-pub fn entered<C: AsRef<[u8]>>(commands: &[C]) -> BTreeSet<Place> {
+pub fn entered<C: AsRef<[u8]>>(commands: &[C]) -> BTreeSet<DeadLetterId> {
     commands.iter().filter_map(|command| read_command(command.as_ref())).map(|(place, _)| place).collect()
 }
 

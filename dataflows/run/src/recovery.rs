@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Manifest, Store, StoreError, Unusable};
 use connectors::objects::Location;
-use operators::checkpoint::{Parcel, Place, Restore};
+use operators::checkpoint::{Parcel, PartOwner, Restore};
 use operators::disk::Log;
 use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
@@ -33,11 +33,11 @@ pub(super) fn run_of(first: &Plan) -> u64 {
 
 /// Opens the store of a run's checkpoints, where there is to be one.
 pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunError> {
-    let checkpoints = &settings.operation.checkpoints;
+    let checkpoints = &settings.local.checkpoints;
     if checkpoints.to == "none" {
         return Ok(None);
     }
-    let base = Path::new(&settings.operation.data_dir);
+    let base = Path::new(&settings.local.data_dir);
     let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base).map_err(StoreError::from)?;
     Ok(Some(Store::open(&location, run)?))
 }
@@ -106,7 +106,7 @@ pub(super) fn of_tick(store: &Store, upper: Tick, plan: &Plan, workers: &Workers
         return Err(RunError::OtherStore { store: store.shown().to_owned(), upper });
     };
     let (here, peers) = (workers.here(), workers.peers());
-    let wanted = |place: Place| here.clone().any(|worker| place.is_of(worker, peers, &plan.topology));
+    let wanted = |place: PartOwner| here.clone().any(|worker| place.is_of(worker, peers, &plan.topology));
     let loaded = load(store, &manifest, wanted)?;
     let parcels = loaded.map_err(|what| RunError::Checkpoint { store: store.shown().to_owned(), upper, what })?;
     Ok(Some(Chosen { manifest, parcels }))
@@ -116,7 +116,7 @@ pub(super) fn of_tick(store: &Store, upper: Tick, plan: &Plan, workers: &Workers
 fn load(
     store: &Store,
     manifest: &Manifest,
-    wanted: impl Fn(Place) -> bool,
+    wanted: impl Fn(PartOwner) -> bool,
 ) -> Result<Result<Vec<Parcel>, String>, RunError> {
     let upper = manifest.position.upper;
     let (all, mut told) = (manifest.bytes().max(1), 0);
@@ -146,14 +146,14 @@ pub(super) fn resume(
         for (from, next) in from.iter_mut().zip(&manifest.position.next) {
             *from = (*from).max(*next);
         }
-        let is_of = |place: Place, worker| place.is_of(worker, workers.peers(), &plan.topology);
+        let is_of = |place: PartOwner, worker| place.is_of(worker, workers.peers(), &plan.topology);
         let of_worker = |worker| {
             let parts = parcels.iter().filter(|parcel| is_of(parcel.place, worker)).cloned().collect();
             Restore { upper: manifest.position.upper, parts }
         };
         restore = here.clone().map(of_worker).collect();
     }
-    let checkpoints = &settings.operation.checkpoints;
+    let checkpoints = &settings.local.checkpoints;
     let options = CheckpointerOptions {
         interval: std::time::Duration::from_millis(checkpoints.interval_ms.unsigned_abs()),
         keep: checkpoints.keep,

@@ -19,11 +19,11 @@ use super::brokers::Brokers;
 use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use super::history::{History, Kept};
 use super::inputs;
-use super::inquiry::Inquiry;
 use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::output::{ChangeFiles, Follow};
 use super::re_entry::ReEntries;
+use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
 pub mod messages;
@@ -79,7 +79,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     let scratch = folder.join("replay");
     let given = replay.configuration.map(read_settings).transpose()?;
     let here = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
-    let archive = given.map_or_else(|| here.clone(), |settings| settings.operation.archive);
+    let archive = given.map_or_else(|| here.clone(), |settings| settings.local.archive);
     let (mut names, mut kept) = (Vec::new(), None);
     let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
@@ -88,7 +88,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
         let run = super::recovery::run_of(recorded.first);
-        let history = match recorded.plan.meaning.history.kept {
+        let history = match recorded.plan.recorded.history.kept {
             true if crate::BUILT.history => {
                 kept = Some(Kept::open(&archive, folder, run)?);
                 History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?
@@ -100,7 +100,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
             false => None,
         };
         let follower = history.as_ref().map(|history| history.follower(recorded.plan));
-        Ok((Box::new(Again { files, history: follower }), history))
+        Ok((Box::new(ReplayOutputs { files, history: follower }), history))
     })?;
     let compared = match replayed {
         Replayed::Ended { ticks } => compare(folder, &scratch, &names, kept.as_ref(), ticks)?,
@@ -118,7 +118,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
 }
 
 /// What a data folder recorded.
-struct Recorded<'a> {
+struct RunRecord<'a> {
     /// The plan of its first tick.
     first: &'a Plan,
     /// The newest one.
@@ -138,7 +138,7 @@ enum Replayed {
 fn again(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
-    publish: impl FnOnce(&Recorded<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
+    publish: impl FnOnce(&RunRecord<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
 ) -> Result<Replayed, RunError> {
     let Replay { folder, inputs: inputs_folder, configuration, workers } = *replay;
     if !is_data_folder(folder) {
@@ -149,7 +149,7 @@ fn again(
         return Err(RunError::Unreadable { path: folder.to_owned(), source });
     }
     let (data, _) = DataFolder::open(folder, false)?;
-    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.operation.kafka);
+    let kafka = configuration.map(read_settings).transpose()?.and_then(|settings| settings.local.kafka);
     let kafka_folder = configuration.map(folder_of).unwrap_or_default();
     let logs = Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, kafka_folder.as_path())))?;
     let mut log = logs.copy_of_remap(&data.disk())?;
@@ -165,11 +165,11 @@ fn again(
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
-    let inquiry = Inquiry::nobody(timekeeper.answers(), end);
-    let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
+    let schema_lookup = SchemaLookup::nobody(timekeeper.answers(), end);
+    let (output, history) = publish(&RunRecord { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &schema_lookup, &commands)?;
     let engine = Engine::start(
         &graph_plan(&plan),
         &workers,
@@ -196,12 +196,12 @@ fn again(
 }
 
 /// Writes the outputs again.
-struct Again {
+struct ReplayOutputs {
     files: ChangeFiles<LocalDisk>,
     history: Option<Box<dyn Follow>>,
 }
 
-impl Publish for Again {
+impl Publish for ReplayOutputs {
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
         self.files.write(&mut tick)?;
         self.history.as_mut().map_or(Ok(()), |history| history.follow(&tick))

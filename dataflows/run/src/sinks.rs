@@ -25,7 +25,7 @@ impl KafkaSinks {
     /// relative to `folder`.
     pub fn open(deliveries: &[Delivery], plan: &Plan, outboxes: &Path, folder: &Path) -> Result<Self, RunError> {
         let mut sinks = Vec::new();
-        for (settings, delivery) in plan.meaning.sinks.iter().zip(deliveries) {
+        for (settings, delivery) in plan.recorded.sinks.iter().zip(deliveries) {
             let encoder = Encoder::new(settings, plan);
             let options = options_of(settings, delivery, &encoder);
             let sink = KafkaSink::open(&connection(&delivery.kafka, folder)?, options, outboxes.join(&settings.name))?;

@@ -73,8 +73,8 @@ impl WrittenWith {
         let settings =
             configuration.map(|path| Ok::<_, RunError>((read_settings(path)?, folder_of(path)))).transpose()?;
         let delivery = settings.and_then(|(settings, folder)| {
-            let place = settings.meaning.sinks.iter().position(|settings| settings.name == sink)?;
-            Some((settings.operation.deliveries[place].clone(), folder))
+            let place = settings.recorded.sinks.iter().position(|settings| settings.name == sink)?;
+            Some((settings.local.deliveries[place].clone(), folder))
         });
         let connection = match (&self.bootstrap, &delivery) {
             (Some(bootstrap), _) => Connection::plaintext(bootstrap),
@@ -93,8 +93,8 @@ pub fn verify_sink(arguments: &VerifyArguments) -> Result<(String, bool), RunErr
     // A configuration that has the sink knows where it writes its progress, and where it is.
     let delivery = settings.as_ref().and_then(|settings| {
         let writes = |sink: &KafkaSinkSettings| sink.views.iter().any(|view| sink.topic_of(*view) == arguments.topic);
-        let place = settings.meaning.sinks.iter().position(writes)?;
-        Some((&settings.meaning.sinks[place].name, &settings.operation.deliveries[place]))
+        let place = settings.recorded.sinks.iter().position(writes)?;
+        Some((&settings.recorded.sinks[place].name, &settings.local.deliveries[place]))
     });
     let of_sink = delivery.map(|(name, delivery)| format!("{}.{name}.progress", delivery.engine));
     let question = Question {
@@ -107,7 +107,7 @@ pub fn verify_sink(arguments: &VerifyArguments) -> Result<(String, bool), RunErr
         (Some(bootstrap), _) => Connection::plaintext(bootstrap),
         (None, Some(path)) => {
             let kafka = delivery.map(|(_, delivery)| delivery.kafka.clone());
-            let kafka = kafka.or_else(|| settings.as_ref().and_then(|settings| settings.operation.kafka.clone()));
+            let kafka = kafka.or_else(|| settings.as_ref().and_then(|settings| settings.local.kafka.clone()));
             connection(&kafka.ok_or(BrokersError::Nowhere)?, &folder_of(path))?
         }
         (None, None) => return Err(BrokersError::Nowhere.into()),

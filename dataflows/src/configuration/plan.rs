@@ -14,7 +14,7 @@ use operators::time::TimeMs;
 use operators::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
 
 use super::kafka::TopicRecord;
-use super::settings::{Meaning, Settings, SourceKind, SourceSettings};
+use super::settings::{Recorded, Settings, SourceKind, SourceSettings};
 use crate::catalog::Catalog;
 use crate::inventory::decode::fact_lane;
 use crate::names::Name;
@@ -59,7 +59,7 @@ impl PartitionInput {
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionPlan {
-    /// The place of its source in [`Meaning::sources`].
+    /// The place of its source in [`Recorded::sources`].
     pub source: usize,
     /// What it reads.
     pub input: PartitionInput,
@@ -69,7 +69,7 @@ pub struct PartitionPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The half of the settings that decides the outputs, with the promises of the sources decided.
-    pub meaning: Meaning,
+    pub recorded: Recorded,
     /// By [`PartitionId`](operators::topology::PartitionId): each source's as the run found them when it began, in the order
     /// of the configuration; then those that were added, in the order in which that was found: partitions of topics, and
     /// those in which records enter again.
@@ -92,10 +92,11 @@ pub struct RecordedError {
 /// The canonical text's shape. Its version rises with every change of meaning, also of one that no field shows.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Recorded {
+struct CanonicalText {
     version: u32,
     start_ms: TimeMs,
-    meaning: Meaning,
+    #[serde(rename = "meaning")]
+    recorded: Recorded,
     /// By source, then by partition.
     partitions: Vec<Vec<PartitionInput>>,
     /// Partitions that were added later, each with the place of its source.
@@ -108,22 +109,22 @@ const VERSION: u32 = 1;
 impl Settings {
     /// The plan for what was found: by source, then by partition, what it reads.
     pub fn plan(&self, inputs: Vec<Vec<PartitionInput>>, start_ms: TimeMs) -> Plan {
-        Plan::new(self.meaning.clone(), inputs, Vec::new(), start_ms)
+        Plan::new(self.recorded.clone(), inputs, Vec::new(), start_ms)
     }
 }
 
 impl Plan {
     fn new(
-        mut meaning: Meaning,
+        mut recorded: Recorded,
         inputs: Vec<Vec<PartitionInput>>,
         added: Vec<(usize, PartitionInput)>,
         start_ms: TimeMs,
     ) -> Plan {
-        assert_eq!(meaning.sources.len(), inputs.len(), "each source has its partitions");
-        decide_promises(&mut meaning, &inputs);
-        let mut topology = Topology { partitions: Vec::new(), groups: groups(&meaning) };
+        assert_eq!(recorded.sources.len(), inputs.len(), "each source has its partitions");
+        decide_promises(&mut recorded, &inputs);
+        let mut topology = Topology { partitions: Vec::new(), groups: groups(&recorded) };
         let mut parameters = Parameters { lanes: Vec::new(), start_ms };
-        let mut numbers = vec![0; meaning.sources.len()];
+        let mut numbers = vec![0; recorded.sources.len()];
         let added_count = added.len();
         let begun = inputs
             .into_iter()
@@ -132,17 +133,17 @@ impl Plan {
         let added = added.into_iter().map(|(source, input)| PartitionPlan { source, input });
         let partitions: Vec<PartitionPlan> = begun.chain(added).collect();
         for PartitionPlan { source: place, input } in &partitions {
-            let source = &meaning.sources[*place];
-            parameters.lanes.push(source.lanes(&meaning.inventory));
+            let source = &recorded.sources[*place];
+            parameters.lanes.push(source.lanes(&recorded.inventory));
             topology.partitions.push(match input {
                 PartitionInput::ReEntry { re_enters } => re_entry(&topology, PartitionId(*re_enters)),
                 PartitionInput::Files(_) | PartitionInput::Topic(_) => {
                     numbers[*place] += 1;
-                    partition(&meaning, source, numbers[*place] - 1, input)
+                    partition(&recorded, source, numbers[*place] - 1, input)
                 }
             });
         }
-        Plan { meaning, partitions, added: added_count, topology, parameters }
+        Plan { recorded, partitions, added: added_count, topology, parameters }
     }
 
     /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, and more partitions of topics.
@@ -157,7 +158,7 @@ impl Plan {
                 added.push((partition.source, PartitionInput::Topic(record)));
             }
         }
-        Plan::new(wanted.meaning.clone(), inputs, added, self.parameters.start_ms)
+        Plan::new(wanted.recorded.clone(), inputs, added, self.parameters.start_ms)
     }
 
     /// This plan, in which records of every partition may enter again: each has one for that behind all others.
@@ -168,7 +169,7 @@ impl Plan {
                 added.push((partition.source, PartitionInput::ReEntry { re_enters: number }));
             }
         }
-        Plan::new(self.meaning.clone(), inputs, added, self.parameters.start_ms)
+        Plan::new(self.recorded.clone(), inputs, added, self.parameters.start_ms)
     }
 
     /// Whether records of every partition of a source may enter again.
@@ -200,26 +201,25 @@ impl Plan {
 
     /// The names that decoders and views need.
     pub fn catalog(&self) -> Catalog {
-        self.meaning.catalog()
+        self.recorded.catalog()
     }
 
     /// The source of a partition.
     pub fn source_of(&self, partition: &PartitionPlan) -> &SourceSettings {
-        &self.meaning.sources[partition.source]
+        &self.recorded.sources[partition.source]
     }
 
     /// The canonical text.
     pub fn canonical(&self) -> String {
         let (partitions, added) = self.recorded_inputs();
-        let recorded = Recorded {
+        let text = CanonicalText {
             version: VERSION,
             start_ms: self.parameters.start_ms,
-            meaning: self.meaning.clone(),
+            recorded: self.recorded.clone(),
             partitions,
             added,
         };
-        let mut value =
-            serde_json::to_value(recorded).expect("a plan is strings, integers and flags under string keys");
+        let mut value = serde_json::to_value(text).expect("a plan is strings, integers and flags under string keys");
         value.sort_all_objects();
         value.to_string()
     }
@@ -227,13 +227,13 @@ impl Plan {
     /// The plan of a recorded text. Everything but the settings and the files is derived again.
     pub fn from_canonical(text: &str) -> Result<Plan, RecordedError> {
         let wrong = |what: String| RecordedError { what };
-        let recorded: Recorded = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if recorded.version != VERSION {
-            let what = format!("it has version {}, and this build knows only {VERSION}", recorded.version);
+        let found: CanonicalText = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if found.version != VERSION {
+            let what = format!("it has version {}, and this build knows only {VERSION}", found.version);
             return Err(wrong(what));
         }
-        check_references(&recorded).map_err(wrong)?;
-        let plan = Plan::new(recorded.meaning, recorded.partitions, recorded.added, recorded.start_ms);
+        check_references(&found).map_err(wrong)?;
+        let plan = Plan::new(found.recorded, found.partitions, found.added, found.start_ms);
         // What is written is what was recorded, to the byte, or else the text comes from another build or was changed.
         match plan.canonical() == text {
             true => Ok(plan),
@@ -255,7 +255,7 @@ impl Plan {
 
     /// The files of each partition of each source.
     pub(super) fn files_by_source(&self) -> Vec<Vec<Vec<FileRecord>>> {
-        let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
+        let mut by_source = vec![Vec::new(); self.recorded.sources.len()];
         for partition in &self.partitions {
             if let PartitionInput::Files(files) = &partition.input {
                 by_source[partition.source].push(files.clone());
@@ -267,7 +267,7 @@ impl Plan {
     /// What each partition of each source read when the run began, and the partitions that were added.
     pub(super) fn recorded_inputs(&self) -> (Vec<Vec<PartitionInput>>, Vec<(usize, PartitionInput)>) {
         let (begun, later) = self.partitions.split_at(self.partitions.len() - self.added);
-        let mut by_source = vec![Vec::new(); self.meaning.sources.len()];
+        let mut by_source = vec![Vec::new(); self.recorded.sources.len()];
         for partition in begun {
             by_source[partition.source].push(partition.input.clone());
         }
@@ -280,11 +280,11 @@ fn sha256_of(text: &str) -> String {
 }
 
 /// Names of the groups, as the catalog numbers them.
-fn groups(meaning: &Meaning) -> Vec<String> {
-    meaning.tenants.iter().flat_map(|tenant| [format!("{tenant}/events"), format!("{tenant}/facts")]).collect()
+fn groups(recorded: &Recorded) -> Vec<String> {
+    recorded.tenants.iter().flat_map(|tenant| [format!("{tenant}/events"), format!("{tenant}/facts")]).collect()
 }
 
-fn partition(meaning: &Meaning, source: &SourceSettings, number: usize, input: &PartitionInput) -> Partition {
+fn partition(recorded: &Recorded, source: &SourceSettings, number: usize, input: &PartitionInput) -> Partition {
     let (offset, lanes) = match (source.kind, &source.fact_sources) {
         (SourceKind::Experiment, _) => (0, Lanes::Closed(vec![0])),
         (SourceKind::Inventory, Some(names)) => (1, Lanes::Closed(names.iter().map(|name| fact_lane(name)).collect())),
@@ -294,7 +294,7 @@ fn partition(meaning: &Meaning, source: &SourceSettings, number: usize, input: &
     Partition {
         name: format!("{}/{number}", source.name),
         release: source.kind.release(),
-        groups: meaning.tenants_of(source).into_iter().map(group).collect(),
+        groups: recorded.tenants_of(source).into_iter().map(group).collect(),
         identity_fixes_partition: source.identity_fixes_partition.unwrap_or(false),
         live: matches!(input, PartitionInput::Topic(_)),
         re_enters: None,
@@ -318,14 +318,14 @@ fn re_entry(topology: &Topology, of: PartitionId) -> Partition {
 
 /// Identities are within a tenant, so a tenant with one partition of a kind has each of its identities in that one only.
 /// Not so of a topic: a partition may be added to it, into which a record is sent again.
-fn decide_promises(meaning: &mut Meaning, inputs: &[Vec<PartitionInput>]) {
+fn decide_promises(recorded: &mut Recorded, inputs: &[Vec<PartitionInput>]) {
     let mut partitions_of: BTreeMap<(SourceKind, Name), usize> = BTreeMap::new();
-    for (source, partitions) in meaning.sources.iter().zip(inputs) {
+    for (source, partitions) in recorded.sources.iter().zip(inputs) {
         for tenant in &source.tenants {
             *partitions_of.entry((source.kind, tenant.clone())).or_default() += partitions.len();
         }
     }
-    for (source, partitions) in meaning.sources.iter_mut().zip(inputs) {
+    for (source, partitions) in recorded.sources.iter_mut().zip(inputs) {
         let is_alone = source.tenants.iter().all(|tenant| partitions_of[&(source.kind, tenant.clone())] == 1);
         let derived = is_alone && !partitions.iter().any(|input| matches!(input, PartitionInput::Topic(_)));
         source.identity_fixes_partition.get_or_insert(derived);
@@ -333,13 +333,13 @@ fn decide_promises(meaning: &mut Meaning, inputs: &[Vec<PartitionInput>]) {
 }
 
 /// Names in a recorded text refer to each other; a damaged one must be an error, not a stop.
-fn check_references(recorded: &Recorded) -> Result<(), String> {
-    let Recorded { meaning, partitions, added, .. } = recorded;
-    if partitions.len() != meaning.sources.len() {
-        return Err(format!("it has {} sources, but files of {}", meaning.sources.len(), partitions.len()));
+fn check_references(found: &CanonicalText) -> Result<(), String> {
+    let CanonicalText { recorded, partitions, added, .. } = found;
+    if partitions.len() != recorded.sources.len() {
+        return Err(format!("it has {} sources, but files of {}", recorded.sources.len(), partitions.len()));
     }
-    if let Some((source, _)) = added.iter().find(|(source, _)| *source >= meaning.sources.len()) {
-        return Err(format!("it has {} sources, but a partition of number {source}", meaning.sources.len()));
+    if let Some((source, _)) = added.iter().find(|(source, _)| *source >= recorded.sources.len()) {
+        return Err(format!("it has {} sources, but a partition of number {source}", recorded.sources.len()));
     }
     let begun = (0..).zip(partitions);
     let begun = begun.flat_map(|(source, inputs)| inputs.iter().map(move |input| (source, input, false)));
@@ -356,9 +356,9 @@ fn check_references(recorded: &Recorded) -> Result<(), String> {
             },
         });
     }
-    let of_sources = meaning.sources.iter().flat_map(|source| &source.tenants);
-    let of_experiments = meaning.experiments.iter().map(|experiment| &experiment.tenant);
-    match of_sources.chain(of_experiments).find(|tenant| meaning.tenant_of(tenant).is_none()) {
+    let of_sources = recorded.sources.iter().flat_map(|source| &source.tenants);
+    let of_experiments = recorded.experiments.iter().map(|experiment| &experiment.tenant);
+    match of_sources.chain(of_experiments).find(|tenant| recorded.tenant_of(tenant).is_none()) {
         Some(tenant) => Err(format!("it does not declare the tenant \"{tenant}\" that it names")),
         None => Ok(()),
     }

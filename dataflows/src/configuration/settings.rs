@@ -1,9 +1,9 @@
 //! A checked configuration, with every default filled in.
 //!
-//! It has two halves. [`Meaning`] decides what the outputs are, is recorded in the remap log and may not change between a
-//! run and its restart. [`Operation`] decides where and how fast they are computed, and may.
+//! It has two halves. [`Recorded`] decides what the outputs are, is recorded in the remap log and may not change between a
+//! run and its restart. [`Local`] decides where and how fast they are computed, and may.
 
-mod meaning;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use super::registry::RegistrySettings;
 use crate::catalog::Catalog;
 use crate::views::View;
 
-pub(super) use meaning::is_of_minutes;
-pub use meaning::{
+pub(super) use recorded::is_of_minutes;
+pub use recorded::{
     ExperimentSettings, FactClass, FactSourceSettings, Format, HistorySettings, InventorySettings, KafkaSinkSettings,
-    Meaning, MessageRows, PopulationSetting, SessionSettings, SinkSetting, SourceKind, SourceSettings, VariantSettings,
-    ViewSettings,
+    MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceKind, SourceSettings,
+    VariantSettings, ViewSettings,
 };
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where and how fast.
-    pub operation: Operation,
+    pub local: Local,
     /// What.
-    pub meaning: Meaning,
-    /// What each source reads, by its place in [`Meaning::sources`].
+    pub recorded: Recorded,
+    /// What each source reads, by its place in [`Recorded::sources`].
     pub inputs: Vec<SourceInput>,
 }
 
@@ -45,13 +45,13 @@ pub enum SourceInput {
 impl Settings {
     /// The names that decoders and views need.
     pub fn catalog(&self) -> Catalog {
-        self.meaning.catalog()
+        self.recorded.catalog()
     }
 }
 
 /// What may differ between two runs of equal outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub struct Local {
     /// The data folder, relative to the working directory.
     pub data_dir: String,
     /// The most that it may hold.
@@ -74,9 +74,9 @@ pub struct Operation {
     pub history: BTreeMap<View, History>,
     /// Where checkpoints go.
     pub checkpoints: CheckpointSettings,
-    /// How each sink's messages get to their topics, by its place in [`Meaning::sinks`].
+    /// How each sink's messages get to their topics, by its place in [`Recorded::sinks`].
     pub deliveries: Vec<Delivery>,
-    /// Where sealed minutes go, if [`Meaning::history`] wants any to be kept.
+    /// Where sealed minutes go, if [`Recorded::history`] wants any to be kept.
     pub archive: ArchiveSettings,
 }
 

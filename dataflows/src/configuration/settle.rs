@@ -22,7 +22,7 @@ use super::registry::RegistrySettings;
 use super::section::{Section, WrittenSections};
 use super::settings::{
     ArchiveSettings, CheckpointSettings, Delivery, FactClass, FactSourceSettings, History, HistorySettings,
-    InventorySettings, Meaning, Operation, SessionSettings, Settings, SourceSettings,
+    InventorySettings, Local, Recorded, SessionSettings, Settings, SourceSettings,
 };
 use super::written::{
     Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory, WrittenTime,
@@ -50,10 +50,10 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let (archive, history_kept) = archive(&sections.history.written, built, mistakes);
     let (sinks, deliveries) = sinks::settle(&sections.sinks, &views, kafka.as_ref(), built, mistakes);
     let (file, time) = (&sections.file, &sections.time.written);
-    let operation = operation(file, time, kafka, logs, registry, history, checkpoints, deliveries, archive, mistakes);
+    let local = local(file, time, kafka, logs, registry, history, checkpoints, deliveries, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);
-    let meaning = Meaning { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
-    Settings { operation, meaning, inputs }
+    let recorded = Recorded { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
+    Settings { local, recorded, inputs }
 }
 
 /// How much disorder and silence a source may have.
@@ -84,7 +84,7 @@ fn times(time: &WrittenTime, mistakes: &mut Mistakes<'_>) -> Times {
     Times::DEFAULT.overridden([&time.lateness_ms, &time.hold_ms, &time.idle_ms, &time.skew_max_ms], mistakes)
 }
 
-fn operation(
+fn local(
     file: &Section<WrittenFile>,
     time: &WrittenTime,
     kafka: Option<KafkaSettings>,
@@ -95,7 +95,7 @@ fn operation(
     deliveries: Vec<Delivery>,
     archive: ArchiveSettings,
     mistakes: &mut Mistakes<'_>,
-) -> Operation {
+) -> Local {
     let file = &file.written;
     let data_dir = file.data_dir.as_ref().map_or("./aisle-data", |given| given.get_ref());
     if let Some(given) = &file.data_dir
@@ -103,7 +103,7 @@ fn operation(
     {
         mistakes.add(given.span(), "`data_dir` is empty", "name a folder, or leave the key out for `./aisle-data`");
     }
-    Operation {
+    Local {
         data_dir: data_dir.to_owned(),
         data_bytes_max: unsigned("data_bytes_max", &file.data_bytes_max, bounds::DATA_BYTES, 4 << 30, mistakes),
         listen: listen(&file.listen, mistakes),

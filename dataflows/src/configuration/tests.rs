@@ -36,7 +36,7 @@ fn file(path: &str) -> FileRecord {
 
 /// The plan where each source has two files.
 fn plan(settings: &Settings) -> Plan {
-    let names = settings.meaning.sources.iter().map(|source| &source.name);
+    let names = settings.recorded.sources.iter().map(|source| &source.name);
     let partitions = settings.inputs.iter().zip(names).map(|(input, name)| match input {
         SourceInput::Files(files) => {
             files_of(files.partitioned(vec![file(&format!("{name}-2.ndjson")), file(&format!("{name}-1.ndjson"))]))
@@ -59,20 +59,20 @@ fn partition_of(topic: &str, partition: u32) -> PartitionInput {
 #[test]
 fn five_lines_are_enough() {
     let settings = settings(OWN);
-    assert_eq!(settings.meaning.tenants, ["me"]);
+    assert_eq!(settings.recorded.tenants, ["me"]);
     assert!(matches!(&settings.inputs[0], SourceInput::Files(files) if files.pattern == "*.ndjson"));
-    assert_eq!(settings.operation.listen.to_string(), "127.0.0.1:7171");
-    let source = &settings.meaning.sources[0];
+    assert_eq!(settings.local.listen.to_string(), "127.0.0.1:7171");
+    let source = &settings.recorded.sources[0];
     assert_eq!((source.name.as_str(), source.kind, source.weight), ("own", SourceKind::Experiment, 1));
-    assert_eq!(settings.meaning.views.len(), View::ALL.len());
+    assert_eq!(settings.recorded.views.len(), View::ALL.len());
 }
 
 #[test]
 fn the_sample_has_seven_sources_and_three_experiments() {
     let settings = settings(SAMPLE);
     let catalog = settings.catalog();
-    assert_eq!(settings.meaning.tenants, ["complete-journey", "online-retail", "generated"]);
-    assert_eq!(settings.meaning.sources.len(), 7);
+    assert_eq!(settings.recorded.tenants, ["complete-journey", "online-retail", "generated"]);
+    assert_eq!(settings.recorded.sources.len(), 7);
     let experiments: Vec<_> =
         catalog.experiments.iter().map(|each| (each.tenant, each.name.as_str(), each.population)).collect();
     assert_eq!(
@@ -86,7 +86,7 @@ fn the_sample_has_seven_sources_and_three_experiments() {
     let handheld = catalog.fact_source("handheld");
     assert_eq!((handheld.rank, handheld.epsilon_ms, handheld.class_b), (1, 60_000, false));
     assert!(catalog.fact_source("back-office").authority_for_snapshots);
-    let lateness: Vec<i64> = settings.meaning.sources.iter().map(|source| source.lateness_ms).collect();
+    let lateness: Vec<i64> = settings.recorded.sources.iter().map(|source| source.lateness_ms).collect();
     assert_eq!(lateness, [600_000, 600_000, 600_000, 600_000, 600_000, 600_000, 300_000]);
 }
 
@@ -96,7 +96,7 @@ fn an_experiment_needs_its_tenant_its_name_and_its_variants_only() {
         "{OWN}[[experiments]]\ntenant = \"me\"\nname = \"x\"\nvariants = [{{ name = \"a\" }}, {{ name = \"b\", weight = 3 }}]\n"
     );
     let settings = settings(&text);
-    let experiment = &settings.meaning.experiments[0];
+    let experiment = &settings.recorded.experiments[0];
     assert_eq!((experiment.layer.as_str(), experiment.seed.as_str(), experiment.traffic), ("x", "x", (0, 1_000_000)));
     assert_eq!(experiment.population, PopulationSetting::Assigned);
     assert_eq!(experiment.variants.iter().map(|variant| variant.weight).collect::<Vec<_>>(), [1, 3]);
@@ -105,7 +105,7 @@ fn an_experiment_needs_its_tenant_its_name_and_its_variants_only() {
 #[test]
 fn what_a_source_says_of_time_wins_over_what_all_say() {
     let text = format!("{OWN}idle_ms = 5\n[time]\nidle_ms = 7\nhold_ms = 8\n");
-    let source = &settings(&text).meaning.sources[0];
+    let source = &settings(&text).recorded.sources[0];
     assert_eq!((source.idle_ms, source.hold_ms, source.lateness_ms, source.skew_max_ms), (5, 8, 600_000, 60_000));
 }
 
@@ -114,9 +114,9 @@ fn tenants_of_the_configuration_come_first_and_whoever_names_none_has_all() {
     let text =
         format!("{OWN}[[sources]]\nname = \"all\"\nkind = \"inventory\"\nfiles = \"f\"\n[[tenants]]\nname = \"you\"\n");
     let settings = settings(&text);
-    assert_eq!(settings.meaning.tenants, ["you", "me"]);
-    assert_eq!(settings.meaning.tenants_of(&settings.meaning.sources[0]), [1]);
-    assert_eq!(settings.meaning.tenants_of(&settings.meaning.sources[1]), [0, 1]);
+    assert_eq!(settings.recorded.tenants, ["you", "me"]);
+    assert_eq!(settings.recorded.tenants_of(&settings.recorded.sources[0]), [1]);
+    assert_eq!(settings.recorded.tenants_of(&settings.recorded.sources[1]), [0, 1]);
 }
 
 #[test]

@@ -83,11 +83,6 @@ impl Subscription {
         Ok(Subscription { view, phase })
     }
 
-    /// Goes on behind everything before `upper`, which was sent otherwise.
-    pub fn from_upper(view: View, upper: Tick) -> Subscription {
-        Subscription { view, phase: Phase::Changes { upper, place: 0 } }
-    }
-
     /// The view that is followed.
     pub fn view(&self) -> View {
         self.view

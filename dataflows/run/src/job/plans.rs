@@ -38,7 +38,7 @@ pub fn folder_of(configuration: &Path) -> PathBuf {
 /// What the graph needs of a plan.
 pub fn graph_plan(plan: &Plan) -> GraphPlan {
     let views = View::ALL.map(|view| {
-        let settings = plan.meaning.view(view);
+        let settings = plan.recorded.view(view);
         ViewPlan {
             enabled: settings.enabled,
             retention_ms: settings.retention_ms.unwrap_or(i64::MAX),
@@ -48,10 +48,10 @@ pub fn graph_plan(plan: &Plan) -> GraphPlan {
     GraphPlan {
         catalog: Arc::new(plan.catalog()),
         topology: Arc::new(plan.topology.clone()),
-        session_keep_ms: plan.meaning.sessions.keep_ms,
+        session_keep_ms: plan.recorded.sessions.keep_ms,
         policy: Policy {
-            safety_stock: plan.meaning.inventory.safety_stock,
-            count_trusted_ms: plan.meaning.inventory.count_trusted_ms,
+            safety_stock: plan.recorded.inventory.safety_stock,
+            count_trusted_ms: plan.recorded.inventory.count_trusted_ms,
         },
         views,
         emitting_workers: 1,
@@ -74,10 +74,10 @@ pub fn recorded_plans(log: &mut impl Log) -> Result<Option<(Plan, Plan)>, RunErr
 
 /// The indexes of a plan's views.
 pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
-    let enabled: Vec<View> = View::ALL.into_iter().filter(|view| plan.meaning.view(*view).enabled).collect();
+    let enabled: Vec<View> = View::ALL.into_iter().filter(|view| plan.recorded.view(*view).enabled).collect();
     let mut views = Views::new(&enabled, HistoryBounds { ticks_max: 600, bytes_max: 64 << 20 });
     if let Some(settings) = settings {
-        for (view, history) in &settings.operation.history {
+        for (view, history) in &settings.local.history {
             let bytes_max = usize::try_from(history.bytes).unwrap_or(usize::MAX);
             views.set_history(*view, HistoryBounds { ticks_max: history.ticks, bytes_max });
         }
@@ -91,5 +91,5 @@ pub(crate) fn input_options(settings: &Settings, plan: &Plan, from: Vec<u64>) ->
     let parameters = &plan.parameters;
     let last = |lanes: &LaneParameters| parameters.start_ms.saturating_add(lanes.skew_max_ms);
     let future_ms = parameters.lanes.iter().map(last).collect();
-    InputOptions { from, ..InputOptions::new(settings.operation.tick_bytes, plan.partitions.len(), future_ms) }
+    InputOptions { from, ..InputOptions::new(settings.local.tick_bytes, plan.partitions.len(), future_ms) }
 }

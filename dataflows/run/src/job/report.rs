@@ -37,7 +37,7 @@ pub(super) fn print_tables(
     println!("{}", tables::memory(&engine.held()));
     drop(views);
     let retrospective =
-        plan.meaning.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
+        plan.recorded.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
     if !retrospective.is_empty() {
         println!(
             "Variants of {retrospective} are assigned by hash when the records are read. Where the records are older than \

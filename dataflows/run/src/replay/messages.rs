@@ -25,9 +25,9 @@ pub fn messages_of(
     let gathered = Arc::new(Mutex::new(SinkMessages::new()));
     let replayed = again(replay, interrupted, |recorded| {
         let plan = recorded.plan;
-        let settings = plan.meaning.sinks.iter().find(|settings| settings.name == sink);
+        let settings = plan.recorded.sinks.iter().find(|settings| settings.name == sink);
         let Some(settings) = settings else {
-            let known: Vec<&str> = plan.meaning.sinks.iter().map(|settings| settings.name.as_str()).collect();
+            let known: Vec<&str> = plan.recorded.sinks.iter().map(|settings| settings.name.as_str()).collect();
             let what = format!("its run has no Kafka sink \"{sink}\"; it has {known:?}");
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, what);
             return Err(RunError::Unreadable { path: folder.to_owned(), source });

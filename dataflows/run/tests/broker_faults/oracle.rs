@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aisle::brokers::Brokers;
 use aisle::engine::PartitionSource;
-use aisle::inquiry::Inquiry;
 use aisle::logs::{self, Logs};
+use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
 use connectors::command_log::Commands;
 use connectors::kafka::connection::Connection;
@@ -162,7 +162,7 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     let configuration = place.path("aisle.toml");
     let settings = job::read_settings(&configuration).unwrap();
     let (data, folder) = (place.path("aisle-data"), place.path(""));
-    let kafka = settings.operation.kafka.as_ref().map(|kafka| (kafka, folder.as_path()));
+    let kafka = settings.local.kafka.as_ref().map(|kafka| (kafka, folder.as_path()));
     let logs = Logs::of_folder(&data, kafka).unwrap();
     let mut log = logs.copy_of_remap(&LocalDisk::new(&data)).unwrap();
     let (first, plan) = job::recorded_plans(&mut log).unwrap().unwrap();
@@ -173,8 +173,9 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
         .flat_map(|binding| &binding.advances)
         .for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
 
-    let brokers = Brokers::of_plan(&plan, settings.operation.kafka.as_ref(), &place.path("")).unwrap();
-    let sources = inputs::sources(&plan, &place.path(""), &brokers, &Inquiry::default(), &Commands::default()).unwrap();
+    let brokers = Brokers::of_plan(&plan, settings.local.kafka.as_ref(), &place.path("")).unwrap();
+    let sources =
+        inputs::sources(&plan, &place.path(""), &brokers, &SchemaLookup::default(), &Commands::default()).unwrap();
     let records = sources.into_iter().zip(&ends).map(|(source, end)| match source {
         PartitionSource::Events(source) => Records::Events(read_to(source, *end)),
         PartitionSource::Facts(source) => Records::Facts(read_to(source, *end)),

@@ -85,7 +85,7 @@ fn the_defaults_in_the_manual_are_the_defaults() {
     let blocks: Vec<&str> = MANUAL.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let [shortest, whole] = blocks[..] else { panic!("{} blocks", blocks.len()) };
     let (shortest, whole) = (settings(shortest), settings(whole));
-    assert_eq!(shortest.operation, whole.operation);
+    assert_eq!(shortest.local, whole.local);
     assert_eq!(plan(&shortest).canonical(), plan(&whole).canonical());
 }
 

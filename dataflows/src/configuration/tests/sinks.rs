@@ -8,7 +8,7 @@ const SINK: &str = "[[sinks]]\nname = \"main\"\nbootstrap = \"127.0.0.1:9092\"\n
 #[test]
 fn a_sink_needs_a_name_and_a_cluster_only() {
     let settings = settings(&format!("{OWN}{SINK}[views.stock]\nenabled = false\n"));
-    let (sink, delivery) = (&settings.meaning.sinks[0], &settings.operation.deliveries[0]);
+    let (sink, delivery) = (&settings.recorded.sinks[0], &settings.local.deliveries[0]);
     assert_eq!(sink.views.len(), View::ALL.len() - 1);
     assert_eq!(sink.topic_of(View::DeadLetters), "aisle.dead_letters");
     assert_eq!((sink.rows, sink.sealed), (MessageRows::Changes, false));
@@ -45,7 +45,7 @@ fn mistakes_in_sinks_are_named() {
 #[test]
 fn a_sink_without_addresses_has_the_cluster_of_the_configuration() {
     let text = format!("{OWN}[[sinks]]\nname = \"main\"\n[kafka]\nbootstrap = \"one:9092,two:9092\"\n");
-    assert_eq!(settings(&text).operation.deliveries[0].kafka.bootstrap, "one:9092,two:9092");
+    assert_eq!(settings(&text).local.deliveries[0].kafka.bootstrap, "one:9092,two:9092");
 }
 
 /// What is written may not change; how it gets there may.

@@ -38,7 +38,7 @@ fn a_topic_needs_its_name_and_where_kafka_is() {
     let settings = right(TOPIC);
     let SourceInput::Topic(topic) = &settings.inputs[0] else { panic!("it is no topic") };
     assert_eq!((topic.topic.as_str(), topic.start), ("clicks", TopicStart::Earliest));
-    let kafka = settings.operation.kafka.as_ref().unwrap();
+    let kafka = settings.local.kafka.as_ref().unwrap();
     assert_eq!((kafka.bootstrap.as_str(), &kafka.tls, &kafka.sasl), ("127.0.0.1:9092", &None, &None));
     let latest = right(&format!("{TOPIC}start = \"latest\"\n"));
     assert!(matches!(&latest.inputs[0], SourceInput::Topic(topic) if topic.start == TopicStart::Latest));
@@ -50,14 +50,14 @@ fn credentials_and_encryption_are_read_and_the_password_is_elsewhere() {
         "[kafka.tls]\nauthorities = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n[kafka.sasl]\n\
          mechanism = \"scram-sha-512\"\nusername = \"reader\"\npassword_env = \"PASSWORD\"\n{TOPIC}"
     );
-    let kafka = right(&text).operation.kafka.unwrap();
+    let kafka = right(&text).local.kafka.unwrap();
     let tls = kafka.tls.unwrap();
     assert_eq!((tls.authorities, tls.certificate), (Some("ca.pem".into()), Some(("c.pem".into(), "k.pem".into()))));
     let sasl = kafka.sasl.unwrap();
     assert_eq!((sasl.mechanism, sasl.username.as_str()), (SaslMechanism::ScramSha512, "reader"));
     assert_eq!(sasl.password, PasswordPlace::Environment("PASSWORD".to_owned()));
     let from_file = right(&text.replace("password_env = \"PASSWORD\"", "password_file = \"secret\""));
-    let place = from_file.operation.kafka.unwrap().sasl.unwrap().password;
+    let place = from_file.local.kafka.unwrap().sasl.unwrap().password;
     assert_eq!(place, PasswordPlace::File("secret".to_owned()));
 }
 
@@ -98,11 +98,11 @@ fn avro_needs_a_registry_which_is_no_meaning() {
     let with = |lines: &str| format!("{avro}[registry]\n{lines}");
     let plain = with("url = \"http://registry:8081/path\"\n");
     let settings = right(&plain);
-    let registry = settings.operation.registry.as_ref().unwrap();
+    let registry = settings.local.registry.as_ref().unwrap();
     assert_eq!((registry.url.as_str(), &registry.credentials), ("http://registry:8081/path", &None));
-    assert!(!plan(&settings).canonical().contains("8081"), "how it is reached is no meaning");
+    assert!(!plan(&settings).canonical().contains("8081"), "how it is reached is not recorded");
     assert!(plan(&settings).canonical().contains("\"avro\""));
-    let secured = right(&format!("{plain}username = \"u\"\npassword_file = \"p\"\n")).operation.registry.unwrap();
+    let secured = right(&format!("{plain}username = \"u\"\npassword_file = \"p\"\n")).local.registry.unwrap();
     assert_eq!(secured.credentials, Some(("u".to_owned(), PasswordPlace::File("p".to_owned()))));
 
     assert_mistake(&avro, Built::ALL, 8, "nothing says where their schemas are; add a section `[registry]`");
@@ -122,12 +122,12 @@ fn avro_needs_a_registry_which_is_no_meaning() {
 fn logs_in_topics_are_no_meaning() {
     let with = |lines: &str| format!("{TOPIC}[logs]\n{lines}");
     let settings = right(&with("remap_topic = \"one.remap\"\n"));
-    let logs = settings.operation.logs.as_ref().unwrap();
+    let logs = settings.local.logs.as_ref().unwrap();
     let found = (logs.remap_topic.as_str(), logs.commands_topic.as_str(), logs.create_with_replicas);
     assert_eq!(found, ("one.remap", "one.remap.commands", None));
-    assert!(!plan(&settings).canonical().contains("one.remap"), "where the logs are is no meaning");
+    assert!(!plan(&settings).canonical().contains("one.remap"), "where the logs are is not recorded");
     let all = with("remap_topic = \"r\"\ncommands_topic = \"c\"\ncreate = true\nreplicas = 1\n");
-    let logs = right(&all).operation.logs.unwrap();
+    let logs = right(&all).local.logs.unwrap();
     assert_eq!((logs.commands_topic.as_str(), logs.create_with_replicas), ("c", Some(1)));
 
     assert_mistake(&with(""), Built::ALL, 8, "`remap_topic` is missing");
@@ -171,7 +171,7 @@ fn partitions_of_a_topic_are_live_and_promise_nothing_unless_they_are_told_to() 
     let promised = plan(&right(&format!("{TOPIC}identity_fixes_partition = true\n")));
     assert!(promised.topology.partitions.iter().all(|partition| partition.identity_fixes_partition));
     assert_eq!(Plan::from_canonical(&before.canonical()).unwrap(), before);
-    assert!(!before.canonical().contains("9092"), "how a cluster is reached is no meaning");
+    assert!(!before.canonical().contains("9092"), "how a cluster is reached is not recorded");
 }
 
 #[test]

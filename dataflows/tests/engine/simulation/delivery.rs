@@ -8,7 +8,7 @@ use dataflows::graph::Publication;
 use dataflows::publish::place_of;
 use dataflows::views::{Row, View};
 use operators::delivery::memory_channel::{MemoryChannel, read_messages};
-use operators::delivery::{Delivery, Message, Place, Progress, Writer, WriterError};
+use operators::delivery::{Delivery, Message, MessagePosition, Progress, Writer, WriterError};
 use operators::memory_topic::{MemoryTopic, MemoryTopicError, Troubles};
 use operators::simulation::Random;
 use operators::time::Tick;
@@ -49,7 +49,7 @@ pub struct Sinks {
 struct Shard {
     writer: Option<Writer<MemoryChannel>>,
     before: Progress,
-    next: Place,
+    next: MessagePosition,
 }
 
 impl Topics {

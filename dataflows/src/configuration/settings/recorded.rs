@@ -14,7 +14,7 @@ use operators::csv::CsvSettings;
 /// What decides the outputs, apart from the files and the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Meaning {
+pub struct Recorded {
     /// By [`TenantId`]: those of `[[tenants]]`, then those that sources name.
     pub tenants: Vec<Name>,
     /// In the order of the configuration.
@@ -48,7 +48,7 @@ pub struct HistorySettings {
     pub rows_max: usize,
 }
 
-impl Meaning {
+impl Recorded {
     /// The names that decoders and views need.
     pub fn catalog(&self) -> Catalog {
         let tenants = self.tenants.iter().map(|name| Tenant { name: name.clone() }).collect();

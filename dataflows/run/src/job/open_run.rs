@@ -21,7 +21,7 @@ use crate::sinks::KafkaSinks;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
 /// What a run has in hand when it begins.
-pub(super) struct Begun {
+pub(super) struct OpenRun {
     pub(super) folder: DataFolder,
     pub(super) logs: Logs,
     pub(super) plan: Plan,
@@ -36,7 +36,7 @@ pub(super) struct Begun {
     pub(super) chosen: Option<Chosen>,
 }
 
-impl Begun {
+impl OpenRun {
     /// Opens or resumes the data folder of a configuration, which lies in `inputs_folder`.
     pub(super) fn open(
         options: &RunOptions,
@@ -44,7 +44,7 @@ impl Begun {
         inputs_folder: &Path,
         wanted: Plan,
     ) -> Result<Self, RunError> {
-        let operation = &settings.operation;
+        let local = &settings.local;
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
         let mut log = logs.remap(folder.disk())?;
         let (plan, run) = settle(&folder, &mut log, wanted)?;
@@ -55,15 +55,15 @@ impl Begun {
         };
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
-        let sinks = KafkaSinks::open(&operation.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
+        let sinks = KafkaSinks::open(&local.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
         let minter = MinterOptions {
-            tick_bytes: operation.tick_bytes,
-            tick_ms: operation.tick_ms,
+            tick_bytes: local.tick_bytes,
+            tick_ms: local.tick_ms,
             speed: options.speed,
             ..MinterOptions::default()
         };
         let mut timekeeper =
-            Timekeeper::open(log, &plan.topology, minter, operation.in_flight as u64, plan.configuration(BUILD))?;
+            Timekeeper::open(log, &plan.topology, minter, local.in_flight as u64, plan.configuration(BUILD))?;
         if options.once {
             timekeeper = timekeeper.until_all_read();
         }
@@ -78,8 +78,8 @@ impl Begun {
         {
             return Err(RunError::OtherRun { store: store.shown().to_owned(), folder: folder.path().to_owned() });
         }
-        let data = Path::new(&operation.data_dir);
-        let history = History::open(&operation.archive, data, &plan, run, durable, options.replay_all)?;
+        let data = Path::new(&local.data_dir);
+        let history = History::open(&local.archive, data, &plan, run, durable, options.replay_all)?;
         let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
         let chosen = match &store {
             Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
@@ -89,7 +89,7 @@ impl Begun {
             0 => timekeeper,
             upper => timekeeper.resume_at(upper),
         };
-        Ok(Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
+        Ok(OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
     }
 
     /// The first tick that is not restored.
@@ -124,10 +124,10 @@ fn open_folder(
     let logs = Logs::of_settings(settings, inputs_folder)?;
     if options.fresh {
         // Before anything is moved aside.
-        let (folder, _) = DataFolder::open(&settings.operation.data_dir, false)?;
+        let (folder, _) = DataFolder::open(&settings.local.data_dir, false)?;
         logs.refuse_begun(folder.disk())?;
     }
-    let (folder, moved_to) = DataFolder::open(&settings.operation.data_dir, options.fresh)?;
+    let (folder, moved_to) = DataFolder::open(&settings.local.data_dir, options.fresh)?;
     if let Some(moved_to) = moved_to {
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
