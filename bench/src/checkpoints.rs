@@ -8,7 +8,7 @@ use aisle::engine::{PartitionSource, Recovery};
 use aisle::job::BUILD;
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Store};
 use connectors::objects::Location;
-use operators::checkpoint::{Place, Restore};
+use operators::checkpoint::{PartOwner, Restore};
 
 use crate::arguments::Arguments;
 use crate::engine::{Begin, Folder, Measured, Setup, run_in};
@@ -78,7 +78,7 @@ fn restored(store: &Store, arguments: &Arguments, setup: &Setup) -> Result<(Begi
         newest.ok_or("no checkpoint was complete: give more records, or a shorter time between checkpoints")?;
     let parcels = store.load(&manifest, |_| true, |_| {})??;
     let upper = manifest.position.upper;
-    let is_of = |place: Place, worker| place.is_of(worker, arguments.workers, &setup.plan.topology);
+    let is_of = |place: PartOwner, worker| place.is_of(worker, arguments.workers, &setup.plan.topology);
     let of_worker = |worker| {
         let parts = parcels.iter().filter(|parcel| is_of(parcel.place, worker)).cloned().collect();
         Restore { upper, parts }

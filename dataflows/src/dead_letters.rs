@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use operators::release::{Aside, Why};
+use operators::release::{SetAside, SetAsideReason};
 use operators::topology::Topology;
 
 use crate::build::{Build, Changes};
@@ -82,8 +82,8 @@ impl View for DeadLetters {
 const CHECKPOINT_TAG: u32 = 4;
 
 /// The letter of a record that was set aside, where it is one.
-pub(crate) fn letter_of<R>(aside: Aside<R>, topology: &Topology) -> Option<DeadLetter> {
-    let Why::Dead { origin, line, rejection, raw } = aside.why else { return None };
+pub(crate) fn letter_of<R>(aside: SetAside<R>, topology: &Topology) -> Option<DeadLetter> {
+    let SetAsideReason::Dead { origin, line, rejection, raw } = aside.reason else { return None };
     Some(DeadLetter {
         partition: Name::new(topology.name_of(aside.partition)),
         offset: aside.offset,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use timely::dataflow::StreamVec;
 
 use operators::record::{Decode, DecodeMessage, Record};
-use operators::release::{Aside, LatePolicy, Released};
+use operators::release::{LatePolicy, Released, SetAside};
 use operators::time::Tick;
 use operators::topology::{Lanes, ReleaseId};
 
@@ -27,7 +27,7 @@ pub struct Arrived<'scope, R: Record> {
     /// Accepted records, at the tick they belong to.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// Records that were set aside; dead letters among them are published already.
-    pub set_aside: StreamVec<'scope, Tick, Aside<R>>,
+    pub set_aside: StreamVec<'scope, Tick, SetAside<R>>,
 }
 
 /// A kind of records.

@@ -30,7 +30,7 @@ pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct DeadLetterId {
     /// The partition's name.
     pub partition: String,
     /// The offset there.
@@ -39,7 +39,7 @@ pub struct Place {
     pub line: u64,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DeadLetterId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} at offset {}, line {}", self.partition, self.offset, self.line)
     }
@@ -47,11 +47,11 @@ impl std::fmt::Display for Place {
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
-    re_enter: Place,
+    re_enter: DeadLetterId,
 }
 
 /// A command, as it is written into the command log.
-pub fn command(place: &Place, record: &[u8]) -> Vec<u8> {
+pub fn command(place: &DeadLetterId, record: &[u8]) -> Vec<u8> {
     let envelope = serde_json::to_value(Envelope { re_enter: place.clone() }).map(|value| value.to_string());
     let mut command = envelope.expect("an envelope is strings and integers").into_bytes();
     command.push(b'\n');
@@ -60,7 +60,7 @@ pub fn command(place: &Place, record: &[u8]) -> Vec<u8> {
 }
 
 /// The letter that a command is of, and where the record's text begins; none for a command of another kind.
-pub fn read_command(command: &[u8]) -> Option<(Place, usize)> {
+pub fn read_command(command: &[u8]) -> Option<(DeadLetterId, usize)> {
     let end = command.iter().position(|byte| *byte == b'\n')?;
     let envelope: Envelope = serde_json::from_slice(&command[..end]).ok()?;
     Some((envelope.re_enter, end + 1))
@@ -141,7 +141,7 @@ pub struct Refused {
 pub fn accept(
     asked: &str,
     find: &dyn Fn(&str, u64) -> Vec<DeadLetter>,
-    entered: &BTreeSet<Place>,
+    entered: &BTreeSet<DeadLetterId>,
 ) -> Result<Vec<Vec<u8>>, Refused> {
     let mut commands = Vec::new();
     let mut now = BTreeSet::new();
@@ -150,7 +150,7 @@ pub fn accept(
         let asked: Asked = serde_json::from_str(text)
             .map_err(|error| refused(format!("{error}; a line is {{\"partition\":…,\"offset\":…,\"record\":…}}")))?;
         let letter = the_letter(find(&asked.partition, asked.offset), &asked).map_err(refused)?;
-        let place = Place { partition: asked.partition, offset: asked.offset, line: letter.line };
+        let place = DeadLetterId { partition: asked.partition, offset: asked.offset, line: letter.line };
         if entered.contains(&place) || !now.insert(place.clone()) {
             return Err(refused(format!("{place} entered before; a letter enters once")));
         }

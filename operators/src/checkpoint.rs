@@ -29,7 +29,7 @@ use crate::topology::{PartitionId, Topology};
 
 /// Which worker a part belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Place {
+pub enum PartOwner {
     /// The worker of a virtual shard.
     Shard(u16),
     /// The owner of a partition.
@@ -38,13 +38,13 @@ pub enum Place {
     Everyone,
 }
 
-impl Place {
+impl PartOwner {
     /// Whether a worker, of `peers`, has it.
     pub fn is_of(self, worker: usize, peers: usize, topology: &Topology) -> bool {
         match self {
-            Place::Shard(shard) => worker_of(u64::from(shard), peers) == worker,
-            Place::Partition(partition) => topology.owner(partition, peers) == worker,
-            Place::Everyone => true,
+            PartOwner::Shard(shard) => worker_of(u64::from(shard), peers) == worker,
+            PartOwner::Partition(partition) => topology.owner(partition, peers) == worker,
+            PartOwner::Everyone => true,
         }
     }
 }
@@ -55,7 +55,7 @@ pub struct Part {
     /// The operator's name in the graph.
     pub operator: String,
     /// The place.
-    pub place: Place,
+    pub place: PartOwner,
     /// The state, in postcard's coding.
     pub bytes: Vec<u8>,
 }
@@ -67,13 +67,13 @@ pub struct Parcel {
     /// The operator's name in the graph.
     pub operator: String,
     /// The place.
-    pub place: Place,
+    pub place: PartOwner,
     unpack: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
 
 impl Parcel {
     /// A parcel of which `unpack` gives the part's bytes. It was verified before and can't fail.
-    pub fn new(operator: String, place: Place, unpack: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Parcel {
+    pub fn new(operator: String, place: PartOwner, unpack: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Parcel {
         Parcel { operator, place, unpack: Arc::new(unpack) }
     }
 
@@ -128,7 +128,7 @@ pub trait Save {
     /// not applied.
     fn freeze(&mut self, upper: Tick);
     /// Gives the next parts, of about `bytes_max` bytes together; says whether there are no more.
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool;
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(PartOwner, Vec<u8>)) -> bool;
 }
 
 #[derive(Default)]

@@ -9,14 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, vec::Broadcast};
 
 use crate::binding::Binding;
-use crate::checkpoint::{Checkpoints, Place, Save, encode};
+use crate::checkpoint::{Checkpoints, PartOwner, Save, encode};
 use crate::release::SharedClock;
 use crate::time::{Tick, TimeMs};
 use crate::watermark::Report;
@@ -51,8 +50,8 @@ impl Save for Saved {
         self.coded = self.is_first.then(|| encode(&self.face.borrow().watermarks, Vec::new()));
     }
 
-    fn give(&mut self, _: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
-        self.coded.take().into_iter().for_each(|coded| give(Place::Everyone, coded));
+    fn give(&mut self, _: usize, give: &mut dyn FnMut(PartOwner, Vec<u8>)) -> bool {
+        self.coded.take().into_iter().for_each(|coded| give(PartOwner::Everyone, coded));
         true
     }
 }
@@ -116,6 +115,3 @@ pub fn clock<'scope>(
         }
     })
 }
-
-/// The container of marks, for operators that build their own ports.
-pub type MarkBuilder = CapacityContainerBuilder<Vec<Mark>>;

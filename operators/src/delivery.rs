@@ -64,7 +64,7 @@ impl Message {
 
 /// A place among a shard's messages: some of a tick's are passed, and all of every tick before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct MessagePosition {
     /// The tick.
     pub tick: Tick,
     /// How many of its messages are passed.
@@ -76,7 +76,7 @@ pub struct Place {
 pub struct Delivery<D> {
     outbox: Outbox<D>,
     /// How far each shard is durable where it is written.
-    places: Vec<Place>,
+    places: Vec<MessagePosition>,
     /// By shard: compares what is derived again with what is there.
     rederived: Vec<Option<Rederived>>,
 }
@@ -84,7 +84,7 @@ pub struct Delivery<D> {
 impl<D: Folder> Delivery<D> {
     /// Goes on with what lies in the outbox, given how far each shard was written. `topics` are those of the messages.
     pub fn open(disk: D, outbox_bytes: u64, written: &[Progress], topics: &[String]) -> io::Result<Self> {
-        let places: Vec<Place> = written.iter().map(Progress::place).collect();
+        let places: Vec<MessagePosition> = written.iter().map(Progress::place).collect();
         let outbox = Outbox::open(disk, outbox_bytes, least(&places).tick)?;
         let rederived = (0..).zip(written).map(|(shard, written)| Rederived::of(shard, written, topics)).collect();
         Ok(Delivery { outbox, places, rederived })
@@ -138,12 +138,12 @@ impl<D: Folder> Delivery<D> {
     }
 
     /// What a shard's writer has to send from `place` on, until it is `messages_max` messages or `bytes_max` bytes.
-    pub fn take(&self, shard: u32, place: Place, messages_max: usize, bytes_max: usize) -> io::Result<Taken> {
+    pub fn take(&self, shard: u32, place: MessagePosition, messages_max: usize, bytes_max: usize) -> io::Result<Taken> {
         self.outbox.take(shard, place, messages_max, bytes_max)
     }
 
     /// Notes how far a shard is written, and trims the outbox behind the slowest one.
-    pub fn passed(&mut self, shard: u32, place: Place) -> io::Result<()> {
+    pub fn passed(&mut self, shard: u32, place: MessagePosition) -> io::Result<()> {
         self.places[shard as usize] = place;
         self.outbox.trim(self.durable())
     }
@@ -159,6 +159,6 @@ impl<D: Folder> Delivery<D> {
     }
 }
 
-fn least(places: &[Place]) -> Place {
+fn least(places: &[MessagePosition]) -> MessagePosition {
     places.iter().min().copied().unwrap_or_default()
 }

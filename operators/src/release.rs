@@ -72,18 +72,18 @@ pub struct Released<R> {
 
 /// A record that was not accepted and not seen before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Aside<R> {
+pub struct SetAside<R> {
     /// Its partition.
     pub partition: PartitionId,
     /// Its offset.
     pub offset: u64,
     /// Why it was set aside.
-    pub why: Why<R>,
+    pub reason: SetAsideReason<R>,
 }
 
 /// Why a record was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Why<R> {
+pub enum SetAsideReason<R> {
     /// It came behind its lane.
     Late(R),
     /// It is none.
@@ -151,7 +151,7 @@ pub struct ReleaseStreams<'scope, R: Record> {
     /// What was accepted, at the tick it belongs to, on the partition owner's worker.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// What was set aside.
-    pub aside: StreamVec<'scope, Tick, Aside<R>>,
+    pub aside: StreamVec<'scope, Tick, SetAside<R>>,
     /// One report per partition and tick.
     pub reports: StreamVec<'scope, Tick, Report>,
     /// What has to be deduplicated after an exchange; empty where identities fix their partition.
@@ -190,7 +190,7 @@ pub fn release<'scope, R: Record>(
     let (reports, reports_stream) = builder.new_output();
     let (pending, pending_stream) = builder.new_output();
     let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
-    let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<Aside<R>>>>::from(aside);
+    let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<SetAside<R>>>>::from(aside);
     let mut reports = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports);
     let mut pending = OutputBuilder::<_, CapacityContainerBuilder<Vec<Pending<R>>>>::from(pending);
 

@@ -15,12 +15,12 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::checkpoint::{Checkpoints, Part, Place, Save, decode, encode};
+use crate::checkpoint::{Checkpoints, Part, PartOwner, Save, decode, encode};
 use crate::clock::Mark;
 use crate::fold::FoldGauge;
 use crate::identity::{Identities, identity_shard};
 use crate::record::{Identity, Record};
-use crate::release::{Aside, LatePolicy, Pending, Released, Sight, Why, conflict, count_accepted, sight};
+use crate::release::{LatePolicy, Pending, Released, SetAside, SetAsideReason, Sight, conflict, count_accepted, sight};
 use crate::time::{Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
 use crate::watermark::Counts;
@@ -30,7 +30,7 @@ pub struct ResolveStreams<'scope, R: Record> {
     /// What was accepted.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// Conflicts.
-    pub aside: StreamVec<'scope, Tick, Aside<R>>,
+    pub aside: StreamVec<'scope, Tick, SetAside<R>>,
     /// Verdicts, told back to the partition.
     pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
     /// How much is remembered of identities on this worker.
@@ -44,7 +44,7 @@ type Seen = BTreeMap<GroupId, (Identities, TimeMs)>;
 #[derive(Default)]
 struct Remembered {
     seen: Seen,
-    taken: Vec<(Place, Vec<u8>)>,
+    taken: Vec<(PartOwner, Vec<u8>)>,
 }
 
 /// What a checkpoint holds: a group, the event time behind which its identities count as absent, and some of these.
@@ -59,9 +59,9 @@ impl Remembered {
     }
 }
 
-fn save(group: GroupId, absent_before_ms: TimeMs, shard: u64, coded: Vec<u8>) -> (Place, Vec<u8>) {
+fn save(group: GroupId, absent_before_ms: TimeMs, shard: u64, coded: Vec<u8>) -> (PartOwner, Vec<u8>) {
     let saved: Saved = (group, absent_before_ms, coded);
-    (Place::Shard(shard as u16), encode(&saved, Vec::new()))
+    (PartOwner::Shard(shard as u16), encode(&saved, Vec::new()))
 }
 
 impl Save for Remembered {
@@ -71,7 +71,7 @@ impl Save for Remembered {
         }
     }
 
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(PartOwner, Vec<u8>)) -> bool {
         self.taken.drain(..).for_each(|(place, bytes)| give(place, bytes));
         let mut given = 0;
         for (group, (identities, absent_before_ms)) in &mut self.seen {
@@ -109,7 +109,7 @@ pub fn resolve<'scope, R: Record>(
     let (aside, aside_stream) = builder.new_output();
     let (counts, counts_stream) = builder.new_output();
     let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
-    let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<Aside<R>>>>::from(aside);
+    let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<SetAside<R>>>>::from(aside);
     let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
 
     let mut remembered = Remembered::default();
@@ -149,14 +149,14 @@ pub fn resolve<'scope, R: Record>(
                         Sight::SetAside => {
                             counts.late += 1;
                             let Pending { partition, offset, record, .. } = pending;
-                            aside.give(Aside { partition, offset, why: Why::Late(record) });
+                            aside.give(SetAside { partition, offset, reason: SetAsideReason::Late(record) });
                         }
                         Sight::Duplicate => counts.duplicate += 1,
                         Sight::Conflict => {
                             counts.dead += 1;
                             let Pending { partition, offset, origin, line, raw, .. } = pending;
-                            let why = Why::Dead { origin, line, rejection: conflict(), raw };
-                            aside.give(Aside { partition, offset, why });
+                            let reason = SetAsideReason::Dead { origin, line, rejection: conflict(), raw };
+                            aside.give(SetAside { partition, offset, reason });
                         }
                         Sight::Accepted(standing) => {
                             count_accepted(counts, standing, mark(&pending.record));

@@ -64,11 +64,6 @@ impl Counts {
         self.too_old += other.too_old;
         self.marked += other.marked;
     }
-
-    /// Whether nothing is lost and nothing invented.
-    pub fn conserved(&self) -> bool {
-        self.read == self.on_time + self.late + self.duplicate + self.dead
-    }
 }
 
 /// What a partition's owner says of a tick; given at every tick, also when nothing was read.

@@ -1,6 +1,6 @@
 //! Finding the newest checkpoint that can be restored, and reading it.
 
-use operators::checkpoint::{Parcel, Place};
+use operators::checkpoint::{Parcel, PartOwner};
 use operators::time::Tick;
 
 use super::manifest::{Manifest, object, uppers};
@@ -48,7 +48,7 @@ impl Store {
     pub fn load(
         &self,
         manifest: &Manifest,
-        wanted: impl Fn(Place) -> bool,
+        wanted: impl Fn(PartOwner) -> bool,
         mut progress: impl FnMut(u64),
     ) -> Result<Result<Vec<Parcel>, String>, StoreError> {
         let (mut parcels, mut read) = (Vec::new(), 0);

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use operators::checkpoint::{Parcel, Part, Place};
+use operators::checkpoint::{Parcel, Part, PartOwner};
 
 const MAGIC: &[u8; 8] = b"aislepts";
 const FORMAT_VERSION: u32 = 1;
@@ -66,7 +66,7 @@ impl Segment {
 /// words; what a parcel holds was written so, since its checksum holds.
 pub(super) fn parcels(
     bytes: Vec<u8>,
-    wanted: impl Fn(Place) -> bool,
+    wanted: impl Fn(PartOwner) -> bool,
     mut give: impl FnMut(Parcel),
 ) -> Result<(), String> {
     let bytes = Arc::new(bytes);
@@ -93,7 +93,7 @@ pub(super) fn parcels(
             return Err(damaged("does not match its checksum"));
         }
         rest = &after[header_bytes + body_bytes..];
-        let (operator, place, length): (String, Place, u64) =
+        let (operator, place, length): (String, PartOwner, u64) =
             postcard::from_bytes(header).map_err(|_| damaged("has a header that is none"))?;
         if !wanted(place) {
             continue;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use operators::checkpoint::{Parcel, Part, Piece, Place};
+use operators::checkpoint::{Parcel, Part, PartOwner, Piece};
 use operators::time::Tick;
 use operators::timekeeper::Position;
 use operators::topology::PartitionId;
@@ -34,9 +34,9 @@ fn parts(upper: Tick, worker: usize) -> Vec<Part> {
     let part = |number: u16| Part {
         operator: format!("Fold{}", number % 3),
         place: match number % 4 {
-            0 => Place::Everyone,
-            1 => Place::Partition(PartitionId(u32::from(number))),
-            _ => Place::Shard(number),
+            0 => PartOwner::Everyone,
+            1 => PartOwner::Partition(PartitionId(u32::from(number))),
+            _ => PartOwner::Shard(number),
         },
         bytes: (0..200 * u64::from(number)).flat_map(|word| (word * upper + worker as u64).to_le_bytes()).collect(),
     };
@@ -124,7 +124,7 @@ fn what_is_written_is_read_and_only_the_newest_are_kept() {
     assert_eq!(store.newest(4, |_| Ok(())).unwrap().manifest.unwrap().position, position(4));
     assert!(store.newest(3, |_| Ok(())).unwrap().manifest.is_none());
     // Only what is wanted is given.
-    let wanted = |place| matches!(place, Place::Shard(shard) if shard % 2 == 0);
+    let wanted = |place| matches!(place, PartOwner::Shard(shard) if shard % 2 == 0);
     let given = store.load(&manifest, wanted, |_| {}).unwrap().unwrap();
     assert!(!given.is_empty() && given.iter().all(|part| wanted(part.place)));
 }

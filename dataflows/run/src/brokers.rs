@@ -16,8 +16,8 @@ use operators::source::Source;
 #[cfg(feature = "kafka")]
 pub use cluster::connection;
 
-use super::inquiry::Inquiry;
 use super::password::PasswordError;
+use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{KafkaSettings, PartitionInput, Plan, Settings, SourceInput, SourceTopic, TopicRecord};
 
 /// How much of all partitions together may lie fetched and not yet taken.
@@ -58,7 +58,7 @@ trait Topics {
         record: &TopicRecord,
         number: usize,
         decoder: D,
-        inquiry: &Inquiry,
+        schema_lookup: &SchemaLookup,
     ) -> Box<dyn Source<Record = D::Record>>;
 
     /// How many partitions a topic has by now, if that is known.
@@ -76,7 +76,7 @@ impl Topics for Infallible {
         _: &TopicRecord,
         _: usize,
         _: D,
-        _: &Inquiry,
+        _: &SchemaLookup,
     ) -> Box<dyn Source<Record = D::Record>> {
         match **cluster {}
     }
@@ -130,16 +130,16 @@ impl Brokers {
         self.0.as_ref().ok_or(BrokersError::Nowhere)?.find(topic)
     }
 
-    /// The reader of a partition, by its number; where its decoder has questions they go to `inquiry`.
+    /// The reader of a partition, by its number; where its decoder has questions they go to `schema_lookup`.
     pub fn source<D: DecodeMessage>(
         &self,
         record: &TopicRecord,
         number: usize,
         decoder: D,
-        inquiry: &Inquiry,
+        schema_lookup: &SchemaLookup,
     ) -> Result<Box<dyn Source<Record = D::Record>>, BrokersError> {
         let cluster = self.0.as_ref().ok_or(BrokersError::Nowhere)?;
-        Ok(Topics::source(cluster, record, number, decoder, inquiry))
+        Ok(Topics::source(cluster, record, number, decoder, schema_lookup))
     }
 
     /// A topic of the plan that has more partitions by now than the plan knows, and how many.

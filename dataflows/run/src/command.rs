@@ -16,7 +16,7 @@ use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settin
 use super::memory::ReserveError;
 use super::replay::{Compared, Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
-use super::{drawing, inputs, memory};
+use super::{graph_text, inputs, memory};
 use crate::BUILT;
 use dataflows::configuration::check;
 
@@ -272,7 +272,7 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             let folder = folder_of(&configuration);
             let brokers = Brokers::of_settings(&settings, &folder).map_err(RunError::from)?;
             let plan = inputs::plan(&settings, &folder, &brokers, 0).map_err(RunError::from)?;
-            print(&drawing::draw(&graph_plan(&plan)));
+            print(&graph_text::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }
     }

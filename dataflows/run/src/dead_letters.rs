@@ -22,7 +22,7 @@ use super::job::{ADDRESS, folder_of, read_settings};
 use super::logs::{Logs, is_data_folder};
 use super::re_entry::{ASKED_BYTES_MAX, ReEntries, entered};
 use dataflows::dead_letters::{DeadLetter, DeadLetters};
-use dataflows::re_entry::{Place, as_json};
+use dataflows::re_entry::{DeadLetterId, as_json};
 use dataflows::view::View;
 
 pub use error::DeadLettersError;
@@ -127,7 +127,7 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
 
 fn show(
     folder: &Path,
-    entered: &BTreeSet<Place>,
+    entered: &BTreeSet<DeadLetterId>,
     partition: &str,
     offset: u64,
     output: &mut impl Write,
@@ -224,7 +224,7 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
 
 impl Which {
     /// The letters that entered before.
-    fn entered(&self) -> Result<BTreeSet<Place>, DeadLettersError> {
+    fn entered(&self) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
         entered_letters(&self.folder, self.configuration.as_deref())
     }
 
@@ -234,8 +234,8 @@ impl Which {
     }
 }
 
-fn place_of(letter: &DeadLetter) -> Place {
-    Place { partition: letter.partition.to_string(), offset: letter.offset, line: letter.line }
+fn place_of(letter: &DeadLetter) -> DeadLetterId {
+    DeadLetterId { partition: letter.partition.to_string(), offset: letter.offset, line: letter.line }
 }
 
 fn raw(letter: &DeadLetter) -> Vec<u8> {
@@ -322,7 +322,7 @@ fn add_changes(
 }
 
 /// The letters that entered before, as the command log says right now; another process may be writing to it.
-fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<Place>, DeadLettersError> {
+fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
     Ok(entered(&logs_of(folder, configuration)?.copy_of_commands(&LocalDisk::new(folder))?.read()?))
 }
 

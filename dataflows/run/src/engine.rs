@@ -46,7 +46,7 @@ use crew::Crew;
 use keeper::Keeper;
 use link::{Loss, Neighbour};
 
-pub use cluster::{Begins, Cluster, ClusterError, Links};
+pub use cluster::{Cluster, ClusterError, Links, StartPoint};
 pub use control::Control;
 use options::OpenedSource;
 pub use options::{InputOptions, PartitionSource, Recovery, Workers};

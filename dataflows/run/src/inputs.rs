@@ -12,8 +12,8 @@ use operators::topology::Partition;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
-use super::inquiry::Inquiry;
 use super::logs::COMMAND_LOG;
+use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{
     CsvSettings, FileRecord, Format, PartitionInput, PartitionPlan, Plan, Settings, SourceInput, SourceSettings,
     TopicRecord,
@@ -84,12 +84,12 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
-/// Questions of their decoders go to `inquiry`.
+/// Questions of their decoders go to `schema_lookup`.
 pub fn sources(
     plan: &Plan,
     folder: &Path,
     brokers: &Brokers,
-    inquiry: &Inquiry,
+    schema_lookup: &SchemaLookup,
     commands: &Commands,
 ) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
@@ -102,7 +102,8 @@ pub fn sources(
             tenants: (!source.tenants.is_empty()).then_some(tenants),
             fact_sources: source.fact_sources.clone(),
         };
-        let reader = Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, inquiry, commands };
+        let reader =
+            Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, schema_lookup, commands };
         kinds::open(source.kind, SourceOpener { source, names, reader })
     };
     partitions.map(open).collect()
@@ -146,7 +147,7 @@ struct Reader<'a> {
     number: usize,
     folder: &'a Path,
     brokers: &'a Brokers,
-    inquiry: &'a Inquiry,
+    schema_lookup: &'a SchemaLookup,
     commands: &'a Commands,
 }
 
@@ -157,7 +158,7 @@ impl Reader<'_> {
         record: &TopicRecord,
         decoder: D,
     ) -> Result<Box<dyn Source<Record = D::Record>>, InputsError> {
-        Ok(self.brokers.source(record, self.number, decoder, self.inquiry)?)
+        Ok(self.brokers.source(record, self.number, decoder, self.schema_lookup)?)
     }
 
     /// Of the rows of files.
@@ -231,7 +232,7 @@ mod tests {
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
         let sources =
-            sources(&plan, folder.path(), &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
+            sources(&plan, folder.path(), &Brokers::default(), &SchemaLookup::default(), &Commands::default()).unwrap();
         let mut source = sources.into_iter().next().unwrap();
         assert!(source.try_poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }

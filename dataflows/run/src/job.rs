@@ -1,7 +1,7 @@
 //! `aisle run`: opens or resumes a data folder, runs the engine over it, shows progress, serves, and ends.
 
-mod begun;
 mod error;
+mod open_run;
 mod plans;
 mod report;
 
@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use connectors::command_log::Commands;
 use operators::disk::Clock;
 
-use super::assist::{assist, even_if_lost, in_common, linked};
 use super::brokers::Brokers;
-use super::engine::{Begins, Cluster, Control, Engine, WallClock, Workers};
+use super::engine::{Cluster, Control, Engine, StartPoint, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
-use super::inquiry::{self, Inquiry};
 use super::outputs::served::Served;
 use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
+use super::schema_lookup::{self, SchemaLookup};
+use super::secondary::{even_if_lost, in_common, linked, run_secondary};
 use super::{inputs, recovery};
 use dataflows::answer::subscribe::HubBounds;
 use dataflows::configuration::Plan;
@@ -33,7 +33,7 @@ pub use plans::{folder_of, graph_plan, read_settings, recorded_plans, views};
 pub use report::say;
 pub(super) use report::stopped;
 
-use begun::{Begun, remember};
+use open_run::{OpenRun, remember};
 use report::print_tables;
 
 /// The folder of the sinks' outboxes in a data folder.
@@ -83,9 +83,9 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
     let (mut options, mut begins) = (options.clone(), true);
     loop {
         match run_as_found(&options, begins, interrupted)? {
-            Went::Ended(ended) => return Ok(ended),
-            Went::Grown { listen } => {
-                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+            Outcome::Ended(ended) => return Ok(ended),
+            Outcome::Restart { listen } => {
+                // The data folder that was open_run anew goes on, and whoever reads finds us where we were.
                 options.fresh = false;
                 begins = false;
                 options.listen = listen;
@@ -95,35 +95,35 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 }
 
 /// How far a run went with the partitions that it found when it began.
-pub(super) enum Went {
+pub(super) enum Outcome {
     /// To its end.
     Ended(Ended),
     /// Until there were more of them: a topic has grown, or dead letters enter again.
-    Grown {
+    Restart {
         /// Where it listened, or is to listen.
         listen: Option<String>,
     },
 }
 
-fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) -> Result<Went, RunError> {
+fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) -> Result<Outcome, RunError> {
     let settings = read_settings(&options.configuration)?;
     let inputs_folder = folder_of(&options.configuration);
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
-    let registry = inquiry::registry(&settings, &inputs_folder, begins)?;
+    let registry = schema_lookup::registry(&settings, &inputs_folder, begins)?;
     let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
     };
     if options.workers.process > 0 {
-        return assist(options, &settings, &brokers, cluster, interrupted);
+        return run_secondary(options, &settings, &brokers, cluster, interrupted);
     }
-    let begun = Begun::open(options, &settings, &inputs_folder, wanted)?;
-    begun.tell();
-    let (upper, commands) = (begun.upper(), begun.re_entries.commands());
-    let Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = begun;
-    let inquiry = Inquiry::outside(timekeeper.answers(), registry);
-    let control = Control::first(inquiry.clone(), commands.clone(), &options.workers);
+    let open_run = OpenRun::open(options, &settings, &inputs_folder, wanted)?;
+    open_run.tell();
+    let (upper, commands) = (open_run.upper(), open_run.re_entries.commands());
+    let OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = open_run;
+    let schema_lookup = SchemaLookup::outside(timekeeper.answers(), registry);
+    let control = Control::first(schema_lookup.clone(), commands.clone(), &options.workers);
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
     history.iter().for_each(|history| history.serve(&published));
@@ -142,12 +142,12 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         .with(Served::new(Arc::clone(&published), plan.topology.groups.clone()))
         .within(folder, local.data_bytes_max);
     let watch = outputs.watch();
-    let from = Begins { run, upper, plan: plan.canonical() };
+    let from = StartPoint { run, upper, plan: plan.canonical() };
     let Some(links) = linked(cluster, from, &control, interrupted)? else {
-        return Ok(Went::Ended(stopped()));
+        return Ok(Outcome::Ended(stopped()));
     };
     let resumed = recovery::resume(store, chosen, &settings, &plan, &options.workers)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &schema_lookup, &commands)?;
     let engine = Engine::start_linked(
         links,
         &graph_plan(&plan),
@@ -178,10 +178,10 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         let listen = Some(server.address().to_string());
         server.shutdown();
         let Some(grown) = grown.filter(|_| !interrupted.load(Ordering::Acquire)) else {
-            return Ok(Went::Ended(stopped()));
+            return Ok(Outcome::Ended(stopped()));
         };
         say(&format!("{grown}; going on with that"));
-        return Ok(Went::Grown { listen });
+        return Ok(Outcome::Restart { listen });
     }
     drain(&watch, started, interrupted, &control);
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
@@ -203,12 +203,12 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     server.shutdown();
     match watch.failure() {
         Some(failure) => Err(failure),
-        None if enters && interrupted.load(Ordering::Acquire) => Ok(Went::Ended(stopped())),
+        None if enters && interrupted.load(Ordering::Acquire) => Ok(Outcome::Ended(stopped())),
         None if enters => {
             say("dead letters enter again; going on with that");
-            Ok(Went::Grown { listen })
+            Ok(Outcome::Restart { listen })
         }
-        None => Ok(Went::Ended(ended)),
+        None => Ok(Outcome::Ended(ended)),
     }
 }
 

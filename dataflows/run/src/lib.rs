@@ -2,16 +2,14 @@
 
 use dataflows::configuration::Built;
 
-mod assist;
 pub mod brokers;
 pub mod command;
 pub mod dead_letters;
-pub mod drawing;
 pub mod engine;
+pub mod graph_text;
 pub mod history;
 pub mod http;
 pub mod inputs;
-pub mod inquiry;
 pub mod job;
 pub mod logs;
 pub mod memory;
@@ -21,6 +19,8 @@ pub mod progress;
 pub mod re_entry;
 mod recovery;
 pub mod replay;
+pub mod schema_lookup;
+mod secondary;
 pub mod subscribe;
 pub mod tables;
 #[cfg(feature = "kafka")]

@@ -111,12 +111,12 @@ impl std::fmt::Display for Topics {
 /// Where both logs are.
 #[derive(Clone, Debug)]
 pub struct Logs {
-    place: Place,
+    place: LogStore,
     stop: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum LogStore {
     Files,
     #[cfg(feature = "kafka")]
     Topics {
@@ -148,7 +148,7 @@ impl Logs {
                 let place = place(topics, kafka, folder, create_with_replicas)?;
                 Ok(Logs { place, stop: Arc::default() })
             }
-            _ => Ok(Logs { place: Place::Files, stop: Arc::default() }),
+            _ => Ok(Logs { place: LogStore::Files, stop: Arc::default() }),
         }
     }
 
@@ -156,7 +156,7 @@ impl Logs {
     /// relative to.
     pub fn of_folder(data: &Path, configuration: Option<(&KafkaSettings, &Path)>) -> Result<Logs, LogsError> {
         let place = match (recorded(&LocalDisk::new(data), data)?, configuration) {
-            (None, _) => Place::Files,
+            (None, _) => LogStore::Files,
             (Some(topics), Some((kafka, folder))) => place(topics, kafka, folder, None)?,
             (Some(topics), None) => {
                 return Err(LogsError::Nowhere { folder: data.to_owned(), topics: topics.to_string() });
@@ -189,9 +189,9 @@ impl Logs {
 
     fn topics(&self) -> Option<&Topics> {
         match &self.place {
-            Place::Files => None,
+            LogStore::Files => None,
             #[cfg(feature = "kafka")]
-            Place::Topics { topics, .. } => Some(topics),
+            LogStore::Topics { topics, .. } => Some(topics),
         }
     }
 
@@ -216,9 +216,9 @@ impl Logs {
 
     fn open(&self, which: Which, disk: LocalDisk) -> Result<Box<dyn Log>, LogsError> {
         match &self.place {
-            Place::Files => Ok(Box::new(FramedLog::new(disk, which.file()))),
+            LogStore::Files => Ok(Box::new(FramedLog::new(disk, which.file()))),
             #[cfg(feature = "kafka")]
-            Place::Topics { topics, connection, create_with_replicas } => {
+            LogStore::Topics { topics, connection, create_with_replicas } => {
                 let (topic, create_with_replicas) = (which.of(topics), *create_with_replicas);
                 let options = connectors::kafka::log::TopicLogOptions { topic, create_with_replicas };
                 Ok(Box::new(connectors::kafka::log::open(connection, &options, Arc::clone(&self.stop))?))
@@ -240,13 +240,13 @@ impl Logs {
         // Whatever a reader mends is not ours.
         let (name, copy) = (which.file(), MemoryDisk::new());
         match &self.place {
-            Place::Files => {
+            LogStore::Files => {
                 let unreadable = |source| LogError::Disk { name: name.to_owned(), doing: "read", source };
                 copy.put(name, disk.read(name).map_err(unreadable)?.unwrap_or_default());
                 Ok(Box::new(FramedLog::new(copy, name)))
             }
             #[cfg(feature = "kafka")]
-            Place::Topics { topics, connection, .. } => {
+            LogStore::Topics { topics, connection, .. } => {
                 let mut log = FramedLog::new(copy, name);
                 for entry in connectors::kafka::log::read(connection, &which.of(topics))? {
                     log.append(&entry)?;
@@ -285,13 +285,13 @@ fn place(
     kafka: &KafkaSettings,
     folder: &Path,
     create_with_replicas: Option<u16>,
-) -> Result<Place, LogsError> {
+) -> Result<LogStore, LogsError> {
     let connection = Box::new(super::brokers::connection(kafka, folder)?);
-    Ok(Place::Topics { topics, connection, create_with_replicas })
+    Ok(LogStore::Topics { topics, connection, create_with_replicas })
 }
 
 #[cfg(not(feature = "kafka"))]
-fn place(_: Topics, _: &KafkaSettings, folder: &Path, _: Option<u16>) -> Result<Place, LogsError> {
+fn place(_: Topics, _: &KafkaSettings, folder: &Path, _: Option<u16>) -> Result<LogStore, LogsError> {
     Err(LogsError::NotBuilt { folder: folder.to_owned() })
 }
 

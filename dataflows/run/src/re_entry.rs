@@ -11,7 +11,7 @@ use operators::disk::{Log, LogError};
 use super::http::Published;
 use dataflows::answer::{Failure, Response, Views};
 use dataflows::dead_letters::{DeadLetter, DeadLetters};
-use dataflows::re_entry::{Place, Refused, accept, read_command};
+use dataflows::re_entry::{DeadLetterId, Refused, accept, read_command};
 use dataflows::view::ViewId;
 
 /// How much may be asked at once, in bytes.
@@ -42,7 +42,7 @@ pub struct ReEntries {
 
 struct Open {
     log: CommandLog<Box<dyn Log>>,
-    entered: BTreeSet<Place>,
+    entered: BTreeSet<DeadLetterId>,
 }
 
 impl ReEntries {
@@ -107,7 +107,7 @@ impl ReEntries {
 }
 
 /// The letters that commands let in.
-pub fn entered<C: AsRef<[u8]>>(commands: &[C]) -> BTreeSet<Place> {
+pub fn entered<C: AsRef<[u8]>>(commands: &[C]) -> BTreeSet<DeadLetterId> {
     commands.iter().filter_map(|command| read_command(command.as_ref())).map(|(place, _)| place).collect()
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Manifest, Store, StoreError, Unusable};
 use connectors::objects::Location;
-use operators::checkpoint::{Parcel, Place, Restore};
+use operators::checkpoint::{Parcel, PartOwner, Restore};
 use operators::disk::Log;
 use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
@@ -106,7 +106,7 @@ pub(super) fn of_tick(store: &Store, upper: Tick, plan: &Plan, workers: &Workers
         return Err(RunError::OtherStore { store: store.shown().to_owned(), upper });
     };
     let (here, peers) = (workers.here(), workers.peers());
-    let wanted = |place: Place| here.clone().any(|worker| place.is_of(worker, peers, &plan.topology));
+    let wanted = |place: PartOwner| here.clone().any(|worker| place.is_of(worker, peers, &plan.topology));
     let loaded = load(store, &manifest, wanted)?;
     let parcels = loaded.map_err(|what| RunError::Checkpoint { store: store.shown().to_owned(), upper, what })?;
     Ok(Some(Chosen { manifest, parcels }))
@@ -116,7 +116,7 @@ pub(super) fn of_tick(store: &Store, upper: Tick, plan: &Plan, workers: &Workers
 fn load(
     store: &Store,
     manifest: &Manifest,
-    wanted: impl Fn(Place) -> bool,
+    wanted: impl Fn(PartOwner) -> bool,
 ) -> Result<Result<Vec<Parcel>, String>, RunError> {
     let upper = manifest.position.upper;
     let (all, mut told) = (manifest.bytes().max(1), 0);
@@ -146,7 +146,7 @@ pub(super) fn resume(
         for (from, next) in from.iter_mut().zip(&manifest.position.next) {
             *from = (*from).max(*next);
         }
-        let is_of = |place: Place, worker| place.is_of(worker, workers.peers(), &plan.topology);
+        let is_of = |place: PartOwner, worker| place.is_of(worker, workers.peers(), &plan.topology);
         let of_worker = |worker| {
             let parts = parcels.iter().filter(|parcel| is_of(parcel.place, worker)).cloned().collect();
             Restore { upper: manifest.position.upper, parts }

@@ -19,12 +19,12 @@ use super::brokers::Brokers;
 use super::engine::{Engine, InputOptions, Publish, Workers};
 use super::history::{History, Kept};
 use super::inputs;
-use super::inquiry::Inquiry;
 use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::outputs::Outputs;
 use super::outputs::change_files::ChangeFiles;
 use super::re_entry::ReEntries;
+use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
 pub mod messages;
@@ -120,7 +120,7 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
 }
 
 /// What a data folder recorded.
-struct Recorded<'a> {
+struct RunRecord<'a> {
     /// The plan of its first tick.
     first: &'a Plan,
     /// The newest one.
@@ -140,7 +140,7 @@ enum Replayed {
 fn again(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
-    publish: impl FnOnce(&Recorded<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
+    publish: impl FnOnce(&RunRecord<'_>) -> Result<(Box<dyn Publish>, Option<History>), RunError>,
 ) -> Result<Replayed, RunError> {
     let Replay { folder, inputs: inputs_folder, configuration, workers } = *replay;
     if !is_data_folder(folder) {
@@ -167,11 +167,11 @@ fn again(
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
-    let inquiry = Inquiry::nobody(timekeeper.answers(), end);
-    let (output, history) = publish(&Recorded { first: &first, plan: &plan, ticks })?;
+    let schema_lookup = SchemaLookup::nobody(timekeeper.answers(), end);
+    let (output, history) = publish(&RunRecord { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
-    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &inquiry, &commands)?;
+    let sources = inputs::sources(&plan, &inputs_folder, &brokers, &schema_lookup, &commands)?;
     let engine = Engine::start(
         &graph_plan(&plan),
         &workers,

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use aisle::brokers::Brokers;
 use aisle::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
-use aisle::inquiry::Inquiry;
+use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
 use connectors::command_log::Commands;
 use dataflows::experiment::ExperimentEvents;
@@ -130,7 +130,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let recorder = Recorder::default();
     let workers = Workers { threads: 2, addresses: Vec::new(), process: 0 };
     let sources =
-        inputs::sources(&plan, &folder, &Brokers::default(), &Inquiry::default(), &Commands::default()).unwrap();
+        inputs::sources(&plan, &folder, &Brokers::default(), &SchemaLookup::default(), &Commands::default()).unwrap();
     let engine = Engine::start(
         &graph,
         &workers,
@@ -153,7 +153,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
 
     let mut wholes = BTreeMap::new();
     for (source, partition) in
-        inputs::sources(&plan, &folder, &Brokers::default(), &Inquiry::default(), &Commands::default())
+        inputs::sources(&plan, &folder, &Brokers::default(), &SchemaLookup::default(), &Commands::default())
             .unwrap()
             .into_iter()
             .zip(&plan.topology.partitions)

@@ -25,19 +25,19 @@ const CHANGEABLE: [&str; 4] = ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms
 /// What a restart with `wanted` changes, or else each difference that it can't have, with what to do.
 ///
 /// When the run first started is no difference, so `wanted` may have any start; recorded again has to be the first one.
-pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
+pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
     let mut differences = Vec::new();
-    compare("", Some(&unchangeable(recorded)), Some(&unchangeable(wanted)), &mut differences);
+    compare("", Some(&unchangeable(current)), Some(&unchangeable(wanted)), &mut differences);
     let files = wanted.recorded.sources.iter().zip(wanted.files_by_source());
     let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), files)).collect();
-    for (source, before) in recorded.recorded.sources.iter().zip(recorded.files_by_source()) {
+    for (source, before) in current.recorded.sources.iter().zip(current.files_by_source()) {
         if let Some(after) = after.get(source.name.as_str()) {
             compare_files(&source.name, &before, after, &mut differences);
         }
     }
-    for (place, source) in recorded.recorded.sources.iter().enumerate() {
+    for (place, source) in current.recorded.sources.iter().enumerate() {
         if let Some(after) = wanted.recorded.sources.iter().position(|after| after.name == source.name) {
-            let before: Vec<_> = recorded.topic_records(place).collect();
+            let before: Vec<_> = current.topic_records(place).collect();
             let after: Vec<_> = wanted.topic_records(after).collect();
             compare_topics(source, &before, &after, &mut differences);
         }
@@ -47,7 +47,7 @@ pub fn compatible(recorded: &Plan, wanted: &Plan) -> Result<Change, Vec<String>>
         return Err(differences.into_iter().map(advice).collect());
     }
     // With partitions that were added the lanes are more, whatever their order is otherwise.
-    let is_same = recorded.continued(wanted).parameters.lanes == recorded.parameters.lanes;
+    let is_same = current.continued(wanted).parameters.lanes == current.parameters.lanes;
     Ok(if is_same { Change::None } else { Change::Entry })
 }
 

@@ -212,15 +212,14 @@ impl Plan {
     /// The canonical text.
     pub fn canonical(&self) -> String {
         let (partitions, added) = self.recorded_inputs();
-        let recorded = CanonicalText {
+        let text = CanonicalText {
             version: VERSION,
             start_ms: self.parameters.start_ms,
             recorded: self.recorded.clone(),
             partitions,
             added,
         };
-        let mut value =
-            serde_json::to_value(recorded).expect("a plan is strings, integers and flags under string keys");
+        let mut value = serde_json::to_value(text).expect("a plan is strings, integers and flags under string keys");
         value.sort_all_objects();
         value.to_string()
     }

@@ -1,4 +1,4 @@
-//! How a schema registry is reached, as the configuration says it: operation, not meaning, and in no record.
+//! How a schema registry is reached, as the configuration says it: it is local to a process and not recorded.
 
 use super::kafka::PasswordPlace;
 

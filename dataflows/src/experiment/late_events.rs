@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 
-use operators::release::{Aside, Why};
+use operators::release::{SetAside, SetAsideReason};
 use operators::route::stamp;
 use operators::time::{Tick, TimeMs};
 use operators::topology::{PartitionId, Topology};
@@ -99,13 +99,13 @@ impl View for LateEvents {
 const CHECKPOINT_TAG: u32 = 3;
 
 /// Publishes the late ones among the events that were set aside.
-pub(super) fn publish<'scope>(build: &mut Build<'_, 'scope>, aside: StreamVec<'scope, Tick, Aside<Event>>) {
+pub(super) fn publish<'scope>(build: &mut Build<'_, 'scope>, aside: StreamVec<'scope, Tick, SetAside<Event>>) {
     if !build.is_wanted::<LateEvents>() {
         return;
     }
     let (topology, catalog) = (Arc::clone(&build.plan().topology), Arc::clone(&build.plan().catalog));
     let late = stamp(aside, "LateEventRows", move |aside| match aside {
-        Aside { partition, offset, why: Why::Late(event) } => {
+        SetAside { partition, offset, reason: SetAsideReason::Late(event) } => {
             Some(row_of(partition, offset, event, &topology, &catalog))
         }
         _ => None,

@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::experiment::assignments::{Assignments, VariantKey, VariantList};
 use crate::experiment::measures::{Measures, Moments};
 use crate::experiment::sessions::{MinuteValue, StartValue};
-use crate::experiment::units::{UnitSays, UnitValue};
+use crate::experiment::units::{UnitFact, UnitValue};
 use crate::experiment::variant_minutes::VariantMinute;
 use crate::experiment::variant_totals::VariantTotal;
 
@@ -98,7 +98,7 @@ pub fn minute_of_start(
 /// What a change of a unit means for the minutes of variants: only exposed experiments have their minutes from units.
 pub fn minute_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &mut dyn FnMut(ListMinute, MinuteDelta)) {
     if let (Some(old), Some(new)) = (old, new)
-        && let (UnitSays::ExposedMinute(_, _, minute, was), UnitSays::ExposedMinute(_, _, new_minute, is)) =
+        && let (UnitFact::ExposedMinute(_, _, minute, was), UnitFact::ExposedMinute(_, _, new_minute, is)) =
             (&old.says, &new.says)
         && (old.counts_for, minute) == (new.counts_for, new_minute)
     {
@@ -110,13 +110,13 @@ pub fn minute_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &m
     for (UnitValue { counts_for, says }, diff) in signed(old, new) {
         let mut delta = MinuteDelta::default();
         let minute = match says {
-            UnitSays::Assigned(_) | UnitSays::Exposed(..) => continue,
-            UnitSays::ExposedMinute(_, _, minute, measures) => {
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) => continue,
+            UnitFact::ExposedMinute(_, _, minute, measures) => {
                 delta.active = diff;
                 delta.measures.add(measures, diff);
                 minute
             }
-            UnitSays::ExposedStart(_, _, minute) => {
+            UnitFact::ExposedStart(_, _, minute) => {
                 delta.started = diff;
                 minute
             }
@@ -248,7 +248,7 @@ impl Block {
 /// What a change of a unit means for the totals of variants.
 pub fn total_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &mut dyn FnMut(VariantList, Block)) {
     let totals = |value: Option<&UnitValue>, diff| {
-        let UnitValue { counts_for, says: UnitSays::Assigned(measures) | UnitSays::Exposed(_, measures) } = value?
+        let UnitValue { counts_for, says: UnitFact::Assigned(measures) | UnitFact::Exposed(_, measures) } = value?
         else {
             return None;
         };

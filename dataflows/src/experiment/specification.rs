@@ -25,7 +25,7 @@ use crate::experiment::event::{Event, EventKind};
 use crate::experiment::measures::{Measures, Moments};
 use crate::experiment::rollups::VariantMinuteKey;
 use crate::experiment::sessions::{SessionKey, SessionMinuteKey, SessionMinuteRow, SessionStart};
-use crate::experiment::units::{UnitKey, UnitRow, UnitSays};
+use crate::experiment::units::{UnitFact, UnitKey, UnitRow};
 use crate::experiment::variant_minutes::VariantMinute;
 use crate::experiment::variant_totals::VariantTotal;
 use crate::names::{Name, TenantId};
@@ -123,7 +123,7 @@ pub fn assigned_units<'scope>(arrivals: Ticked<'scope, Arrival>, catalog: &Arc<C
     let happened = of_experiments(arrivals, catalog)
         .explode(|Arrival { event, .. }| Some((unit_key(&event), (1isize, measures_of(&event)))));
     counted(happened, "AssignedUnits")
-        .map(|(key, (_events, measures))| UnitRow { key, says: UnitSays::Assigned(measures) })
+        .map(|(key, (_events, measures))| UnitRow { key, says: UnitFact::Assigned(measures) })
 }
 
 /// The same as [`assigned_units`], by recomputation.
@@ -134,7 +134,7 @@ pub fn assigned_units_recomputed<'scope>(
     of_experiments(arrivals, catalog)
         .map(|Arrival { event, .. }| (unit_key(&event), measures_of(&event)))
         .reduce_named("AssignedUnitsRecomputed", |_, happened, sums| sums.push((sum(happened), 1)))
-        .map(|(key, measures)| UnitRow { key, says: UnitSays::Assigned(measures) })
+        .map(|(key, measures)| UnitRow { key, says: UnitFact::Assigned(measures) })
 }
 
 /// An event of a unit that some exposed experiment has.
@@ -176,7 +176,7 @@ pub fn exposed_units<'scope>(
 }
 
 /// What all the events of a unit say of the experiments to which they expose it.
-fn say_exposed(occurrences: &[(&Occurrence, isize)], keep_ms: i64, says: &mut Vec<(UnitSays, isize)>) {
+fn say_exposed(occurrences: &[(&Occurrence, isize)], keep_ms: i64, says: &mut Vec<(UnitFact, isize)>) {
     let mut exposures: BTreeMap<u16, TimeMs> = BTreeMap::new();
     let mut sessions: BTreeMap<&Name, Vec<(Tick, TimeMs, TimeMs)>> = BTreeMap::new();
     for (occurrence, _) in occurrences {
@@ -194,14 +194,14 @@ fn say_exposed(occurrences: &[(&Occurrence, isize)], keep_ms: i64, says: &mut Ve
             total.add(measures, *times as i64);
             minutes.entry((session, minute_of(*event_time_ms))).or_default().add(measures, *times as i64);
         }
-        says.push((UnitSays::Exposed(experiment, total), 1));
+        says.push((UnitFact::Exposed(experiment, total), 1));
         says.extend(minutes.into_iter().map(|((session, minute), measures)| {
-            (UnitSays::ExposedMinute(experiment, session.clone(), minute, measures), 1)
+            (UnitFact::ExposedMinute(experiment, session.clone(), minute, measures), 1)
         }));
         for (session, came) in &sessions {
             for times_ms in generations(came, keep_ms) {
                 let start_ms = times_ms.into_iter().filter(|time_ms| *time_ms >= first_ms).min();
-                let start = |start_ms| UnitSays::ExposedStart(experiment, (*session).clone(), minute_of(start_ms));
+                let start = |start_ms| UnitFact::ExposedStart(experiment, (*session).clone(), minute_of(start_ms));
                 says.extend(start_ms.map(|start_ms| (start(start_ms), 1)));
             }
         }
@@ -248,11 +248,11 @@ pub fn variant_minutes<'scope>(
     let names = Arc::clone(catalog);
     let of_units = units.explode(move |UnitRow { key, says }| {
         let (experiment, minute, sums) = match says {
-            UnitSays::ExposedMinute(experiment, _, minute, measures) => {
+            UnitFact::ExposedMinute(experiment, _, minute, measures) => {
                 (experiment, minute, (1isize, 0isize, measures))
             }
-            UnitSays::ExposedStart(experiment, _, minute) => (experiment, minute, (0, 1, none)),
-            UnitSays::Assigned(_) | UnitSays::Exposed(..) => return None,
+            UnitFact::ExposedStart(experiment, _, minute) => (experiment, minute, (0, 1, none)),
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) => return None,
         };
         let variant = VariantKey { experiment, variant: names.variant_of(experiment, &key.unit)? };
         Some((VariantMinuteKey { variant, minute }, sums))
@@ -282,12 +282,12 @@ pub fn variant_totals<'scope>(units: Ticked<'scope, UnitRow>, catalog: &Arc<Cata
     let names = Arc::clone(catalog);
     let blocks = units.explode(move |UnitRow { key: UnitKey { tenant, unit }, says }| {
         let (variants, measures) = match says {
-            UnitSays::Assigned(measures) => (variants_of(&names, Population::Assigned, tenant, &unit), measures),
-            UnitSays::Exposed(experiment, measures) => {
+            UnitFact::Assigned(measures) => (variants_of(&names, Population::Assigned, tenant, &unit), measures),
+            UnitFact::Exposed(experiment, measures) => {
                 let variant = names.variant_of(experiment, &unit);
                 (variant.into_iter().map(|variant| VariantKey { experiment, variant }).collect(), measures)
             }
-            UnitSays::ExposedMinute(..) | UnitSays::ExposedStart(..) => (Vec::new(), Measures::default()),
+            UnitFact::ExposedMinute(..) | UnitFact::ExposedStart(..) => (Vec::new(), Measures::default()),
         };
         let sums = measures.columns().map(i128::from);
         let block = match measures.overflows() {

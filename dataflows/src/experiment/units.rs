@@ -105,13 +105,13 @@ struct Exposure {
 impl Exposure {
     /// What the unit shows in this experiment: called twice for each tick that touches the unit, so it allocates nothing
     /// where little is pending.
-    fn says(&self, number: u16, pending: &[UnitEvent], mut say: impl FnMut(UnitSays)) {
+    fn says(&self, number: u16, pending: &[UnitEvent], mut say: impl FnMut(UnitFact)) {
         let mut counted: SmallVec<[&UnitEvent; 24]> =
             pending.iter().filter(|event| event.event_time_ms >= self.first_ms).collect();
         counted.sort_unstable_by(|one, other| {
             one.session.cmp(&other.session).then(one.event_time_ms.cmp(&other.event_time_ms))
         });
-        let start = |session: &Name, first_ms| UnitSays::ExposedStart(number, session.clone(), minute_of(first_ms));
+        let start = |session: &Name, first_ms| UnitFact::ExposedStart(number, session.clone(), minute_of(first_ms));
         let mut total = self.settled;
         let mut settled = self.started.iter().peekable();
         for of_session in counted.chunk_by(|one, next| one.session == next.session) {
@@ -128,11 +128,11 @@ impl Exposure {
                     measures.add(&Measures::of(kind, quantity, value), 1);
                 }
                 total.add(&measures, 1);
-                say(UnitSays::ExposedMinute(number, session.clone(), minute(of_minute[0]), measures));
+                say(UnitFact::ExposedMinute(number, session.clone(), minute(of_minute[0]), measures));
             }
         }
         settled.for_each(|(name, first_ms)| say(start(name, *first_ms)));
-        say(UnitSays::Exposed(number, total));
+        say(UnitFact::Exposed(number, total));
     }
 }
 
@@ -142,7 +142,7 @@ pub struct UnitRow {
     /// Whose.
     pub key: UnitKey,
     /// What it says.
-    pub says: UnitSays,
+    pub says: UnitFact,
 }
 
 /// What a unit shows.
@@ -151,12 +151,12 @@ pub struct UnitValue {
     /// The variants for which it counts.
     pub counts_for: VariantList,
     /// What it says.
-    pub says: UnitSays,
+    pub says: UnitFact,
 }
 
 /// What a row of a unit says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum UnitSays {
+pub enum UnitFact {
     /// Its sums, for every experiment with an assigned population that has it.
     Assigned(Measures),
     /// Its sums from its exposure on, for one experiment.
@@ -244,7 +244,7 @@ impl Fold for UnitsFold {
         }
         let found = || self.assignments.assigned(key.tenant, &key.unit);
         let counts_for = state.counts_for.unwrap_or_else(found);
-        values.push(UnitValue { counts_for, says: UnitSays::Assigned(state.total.get()) });
+        values.push(UnitValue { counts_for, says: UnitFact::Assigned(state.total.get()) });
         let Some(exposed) = &state.exposed else { return };
         for (number, exposure) in &exposed.exposures {
             let found = || self.assignments.of_experiment(*number, &key.unit);

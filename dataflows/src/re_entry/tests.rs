@@ -30,13 +30,13 @@ fn letters() -> Vec<DeadLetter> {
     ]
 }
 
-fn ask(lines: &str, entered: &[Place]) -> Result<Vec<(Place, String)>, String> {
+fn ask(lines: &str, entered: &[DeadLetterId]) -> Result<Vec<(DeadLetterId, String)>, String> {
     let letters = letters();
     let find = |partition: &str, offset| {
         let found = letters.iter().filter(|letter| letter.partition == partition && letter.offset == offset);
         found.cloned().collect()
     };
-    let entered: BTreeSet<Place> = entered.iter().cloned().collect();
+    let entered: BTreeSet<DeadLetterId> = entered.iter().cloned().collect();
     let commands = accept(lines, &find, &entered).map_err(|refused| refused.to_string())?;
     let read = commands.iter().map(|command| {
         let (place, start) = read_command(command).unwrap();
@@ -45,8 +45,8 @@ fn ask(lines: &str, entered: &[Place]) -> Result<Vec<(Place, String)>, String> {
     Ok(read.collect())
 }
 
-fn place(partition: &str, offset: u64, line: u64) -> Place {
-    Place { partition: partition.to_owned(), offset, line }
+fn place(partition: &str, offset: u64, line: u64) -> DeadLetterId {
+    DeadLetterId { partition: partition.to_owned(), offset, line }
 }
 
 #[test]

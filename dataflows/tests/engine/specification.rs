@@ -17,7 +17,7 @@ use dataflows::experiment::rollups::{
 };
 use dataflows::experiment::sessions::{MinuteValue, SessionMinutesFold, SessionStartsFold, StartValue};
 use dataflows::experiment::specification::{self as experiments, Arrival, Flavour, Ticked};
-use dataflows::experiment::units::{UnitRow, UnitSays, UnitValue, UnitsFold};
+use dataflows::experiment::units::{UnitFact, UnitRow, UnitValue, UnitsFold};
 use dataflows::inventory::ledger::fold::{LedgerFold, LedgerRow};
 use dataflows::inventory::ledger::{Entry, LedgerKey};
 use dataflows::inventory::specification as inventory;
@@ -165,10 +165,10 @@ impl Experiments {
         }
         for (row, tick, diff) in self.units.whole(1, seed) {
             let counts_for = match row.says {
-                UnitSays::Assigned(_) => lists.assigned(row.key.tenant, &row.key.unit),
-                UnitSays::Exposed(experiment, _)
-                | UnitSays::ExposedMinute(experiment, ..)
-                | UnitSays::ExposedStart(experiment, ..) => lists.of_experiment(experiment, &row.key.unit),
+                UnitFact::Assigned(_) => lists.assigned(row.key.tenant, &row.key.unit),
+                UnitFact::Exposed(experiment, _)
+                | UnitFact::ExposedMinute(experiment, ..)
+                | UnitFact::ExposedStart(experiment, ..) => lists.of_experiment(experiment, &row.key.unit),
             };
             let value = UnitValue { counts_for, says: row.says };
             let (old, new) = sides(&value, diff);
@@ -229,7 +229,7 @@ fn units_are_as_specified() {
             let changes = agree(&format!("{flavour:?}"), seed, &units, &specification);
             exposed += changes
                 .iter()
-                .filter(|(row, _, diff)| *diff < 0 && matches!(row.says, UnitSays::ExposedStart(..)))
+                .filter(|(row, _, diff)| *diff < 0 && matches!(row.says, UnitFact::ExposedStart(..)))
                 .count();
         }
     }
@@ -334,9 +334,9 @@ fn folds_that_forget_restore_all_else() {
         });
         forgotten += restores("session starts", seed, &folds.starts, |row, mark| started(row.tenant, row.minute, mark));
         forgotten += restores("units", seed, &folds.units, |UnitRow { key, says }, mark| match says {
-            UnitSays::Assigned(_) | UnitSays::Exposed(..) => false,
-            UnitSays::ExposedMinute(_, _, minute, _) => sealed(key.tenant, *minute, mark),
-            UnitSays::ExposedStart(_, _, minute) => started(key.tenant, *minute, mark),
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) => false,
+            UnitFact::ExposedMinute(_, _, minute, _) => sealed(key.tenant, *minute, mark),
+            UnitFact::ExposedStart(_, _, minute) => started(key.tenant, *minute, mark),
         });
         restores("variant minutes", seed, &folds.rollups(seed).0, |_, _| false);
     }

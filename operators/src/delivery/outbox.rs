@@ -20,7 +20,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::segment::Segment;
-use super::{Message, Place};
+use super::{Message, MessagePosition};
 use crate::disk::Folder;
 use crate::time::Tick;
 
@@ -39,7 +39,7 @@ pub struct Taken {
     /// Messages with their ticks, in order.
     pub messages: Vec<(Tick, Message)>,
     /// Where to go on.
-    pub next: Place,
+    pub next: MessagePosition,
 }
 
 /// A piece of a tick.
@@ -190,7 +190,7 @@ impl<D: Folder> Outbox<D> {
     }
 
     /// What a shard has from `place` on, until it is `messages_max` messages or `bytes_max` bytes.
-    pub fn take(&self, shard: u32, place: Place, messages_max: usize, bytes_max: usize) -> io::Result<Taken> {
+    pub fn take(&self, shard: u32, place: MessagePosition, messages_max: usize, bytes_max: usize) -> io::Result<Taken> {
         let mut taken = Taken { next: place, ..Taken::default() };
         let mut bytes = 0;
         let at = self.ticks.partition_point(|ticks| ticks.upto < place.tick);
@@ -216,11 +216,11 @@ impl<D: Folder> Outbox<D> {
                     }
                     bytes += message.bytes();
                     taken.messages.push((ticks.upto, message));
-                    taken.next = Place { tick: ticks.upto, passed: taken.next.passed + 1 };
+                    taken.next = MessagePosition { tick: ticks.upto, passed: taken.next.passed + 1 };
                 }
             }
             let upto = ticks.upto.min(self.synced - 1);
-            taken.next = Place { tick: upto + 1, passed: 0 };
+            taken.next = MessagePosition { tick: upto + 1, passed: 0 };
         }
         Ok(taken)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Message, Place};
+use super::{Message, MessagePosition};
 use crate::time::Tick;
 
 /// Which message of a topic's partition: they ascend.
@@ -71,8 +71,8 @@ pub struct Progress {
 
 impl Progress {
     /// Where to go on.
-    pub fn place(&self) -> Place {
-        Place { tick: self.tick, passed: self.sent }
+    pub fn place(&self) -> MessagePosition {
+        MessagePosition { tick: self.tick, passed: self.sent }
     }
 }
 

@@ -38,7 +38,7 @@ fn sound(topic: &MemoryTopic, identity: &str) -> Writer<MemoryChannel> {
 
 fn send(writer: &mut Writer<MemoryChannel>, tick: Tick) -> Result<(), MemoryTopicError> {
     let messages: Vec<_> = derived(tick).into_iter().map(|message| (tick, message)).collect();
-    writer.send(&messages, Place { tick: tick + 1, passed: 0 })
+    writer.send(&messages, MessagePosition { tick: tick + 1, passed: 0 })
 }
 
 /// One shard and its outbox, with crashes, and transactions that go wrong.
@@ -122,7 +122,7 @@ fn a_writer_that_was_taken_over_does_not_fence_its_successor() {
     let mut first = sound(&topic, "first");
     send(&mut first, 0).unwrap();
     let mut second = sound(&topic, "second");
-    assert_eq!(second.progress().place(), Place { tick: 1, passed: 0 });
+    assert_eq!(second.progress().place(), MessagePosition { tick: 1, passed: 0 });
     assert_eq!(send(&mut first, 1), Err(MemoryTopicError::Fenced));
     let again = Writer::reopen(MemoryChannel(topic.sound_client()), &topics(), first.progress());
     assert_eq!(again.map(|_| ()).unwrap_err(), WriterError::TakenOver);

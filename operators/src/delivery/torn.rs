@@ -50,7 +50,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::tests::{Random, TOPICS, expected, topics};
-    use super::super::{Chain, Channel, Message, Place, Writer, WriterError};
+    use super::super::{Chain, Channel, Message, MessagePosition, Writer, WriterError};
     use super::*;
     use crate::time::Tick;
     use crate::transactional_log::Upto;
@@ -181,15 +181,15 @@ mod tests {
             let mut writer = open(&mut random);
             loop {
                 // What the outbox would give: some messages from the writer's place on.
-                let Place { tick, passed } = writer.progress().place();
+                let MessagePosition { tick, passed } = writer.progress().place();
                 if tick == TICKS {
                     break;
                 }
                 let from = expected(tick).len() + passed as usize;
                 let upto = all.len().min(from + 1 + random.below(12) as usize);
                 let next = match all.get(upto) {
-                    None => Place { tick: TICKS, passed: 0 },
-                    Some((tick, _)) => Place { tick: *tick, passed: (upto - expected(*tick).len()) as u32 },
+                    None => MessagePosition { tick: TICKS, passed: 0 },
+                    Some((tick, _)) => MessagePosition { tick: *tick, passed: (upto - expected(*tick).len()) as u32 },
                 };
                 if writer.send(&all[from..upto], next).is_ok() {
                     continue;

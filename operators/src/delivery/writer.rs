@@ -1,6 +1,6 @@
 //! The one writer of a shard.
 
-use super::{Message, Place, Position, Progress};
+use super::{Message, MessagePosition, Position, Progress};
 use crate::time::Tick;
 use crate::transactional_log::Upto;
 
@@ -86,7 +86,7 @@ impl<C: Channel> Writer<C> {
 
     /// Sends messages, but for those that are there, and the progress that covers them, to where `next` is. After an error this
     /// writer is of no use.
-    pub fn send(&mut self, messages: &[(Tick, Message)], next: Place) -> Result<(), C::Error> {
+    pub fn send(&mut self, messages: &[(Tick, Message)], next: MessagePosition) -> Result<(), C::Error> {
         let mut progress = Progress { tick: next.tick, sent: next.passed, ..self.progress.clone() };
         for (tick, message) in messages {
             let topic = &self.topics[usize::from(message.topic)];

@@ -41,7 +41,7 @@ impl<F: Fold> Save for Folding<F> {
         self.saving = Some(Saving { upper, next: 0, put_by: BTreeMap::new() });
     }
 
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(checkpoint::Place, Vec<u8>)) -> bool {
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(checkpoint::PartOwner, Vec<u8>)) -> bool {
         let Some(saving) = &mut self.saving else { return true };
         let mut given = 0;
         while saving.next < SHARDS && given < bytes_max {
@@ -53,7 +53,7 @@ impl<F: Fold> Save for Folding<F> {
             saving.next += 1;
             given += coded.len();
             if !coded.is_empty() {
-                give(checkpoint::Place::Shard(shard), coded);
+                give(checkpoint::PartOwner::Shard(shard), coded);
             }
         }
         let is_done = saving.next == SHARDS;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
 use super::verdict::{Sight, absent_before, conflict, count_accepted, sight};
-use super::{Aside, LatePolicy, Pending, Released, Why};
+use super::{LatePolicy, Pending, Released, SetAside, SetAsideReason};
 use crate::binding::{Binding, Status};
-use crate::checkpoint::{self, Place, Save, decode, encode};
+use crate::checkpoint::{self, PartOwner, Save, decode, encode};
 use crate::feed::Feed;
 use crate::fetch::fetch;
 use crate::identity::Identities;
@@ -36,14 +36,14 @@ enum SavedRef<'a> {
 pub(super) struct AllOwned<R> {
     pub(super) partitions: Vec<Owned<R>>,
     /// Parts of a checkpoint that were taken when it was frozen.
-    taken: Vec<(Place, Vec<u8>)>,
+    taken: Vec<(PartOwner, Vec<u8>)>,
 }
 
 impl<R: Record> AllOwned<R> {
     pub(super) fn new(partitions: Vec<Owned<R>>, restore: impl Iterator<Item = checkpoint::Part>) -> Self {
         let mut all = AllOwned { partitions, taken: Vec::new() };
         for part in restore {
-            let owned = all.partitions.iter_mut().find(|owned| Place::Partition(owned.id) == part.place);
+            let owned = all.partitions.iter_mut().find(|owned| PartOwner::Partition(owned.id) == part.place);
             owned.expect("a worker is given the parts of what it owns").restore(&part.bytes);
         }
         all
@@ -57,7 +57,7 @@ impl<R: Record> AllOwned<R> {
     pub(super) fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
     where
         A: FnMut(Released<R>),
-        B: FnMut(Aside<R>),
+        B: FnMut(SetAside<R>),
         C: FnMut(Pending<R>),
     {
         let mut reached = true;
@@ -84,7 +84,7 @@ impl<R: Record> AllOwned<R> {
 impl<R: Record> Save for AllOwned<R> {
     fn freeze(&mut self, _: Tick) {
         for owned in &mut self.partitions {
-            let place = Place::Partition(owned.id);
+            let place = PartOwner::Partition(owned.id);
             self.taken.push((place, owned.head()));
             for (group, identities) in &mut owned.identities {
                 identities.freeze(|_, coded| {
@@ -95,7 +95,7 @@ impl<R: Record> Save for AllOwned<R> {
         }
     }
 
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(Place, Vec<u8>)) -> bool {
+    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(PartOwner, Vec<u8>)) -> bool {
         self.taken.drain(..).for_each(|(place, bytes)| give(place, bytes));
         let mut given = 0;
         for owned in &mut self.partitions {
@@ -105,7 +105,7 @@ impl<R: Record> Save for AllOwned<R> {
                 }
                 given += identities.give(bytes_max - given, |_, coded| {
                     let saved = SavedRef::Identities { group: *group, coded: &coded };
-                    give(Place::Partition(owned.id), encode(&saved, Vec::new()));
+                    give(PartOwner::Partition(owned.id), encode(&saved, Vec::new()));
                 });
                 if identities.is_saving() {
                     return false;
@@ -261,7 +261,7 @@ impl<R: Record> Owned<R> {
     fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
     where
         A: FnMut(Released<R>),
-        B: FnMut(Aside<R>),
+        B: FnMut(SetAside<R>),
         C: FnMut(Pending<R>),
     {
         while self.reached < self.bound {
@@ -300,7 +300,7 @@ impl<R: Record> Owned<R> {
     fn decide<A, B, C>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
     where
         A: FnMut(Released<R>),
-        B: FnMut(Aside<R>),
+        B: FnMut(SetAside<R>),
         C: FnMut(Pending<R>),
     {
         self.counts.read += 1;
@@ -341,7 +341,7 @@ impl<R: Record> Owned<R> {
             }
             Sight::SetAside => {
                 self.counts.late += 1;
-                (out.aside)(Aside { partition: self.id, offset, why: Why::Late(record) });
+                (out.aside)(SetAside { partition: self.id, offset, reason: SetAsideReason::Late(record) });
             }
             Sight::Duplicate => self.counts.duplicate += 1,
             Sight::Accepted(standing) => {
@@ -369,7 +369,7 @@ impl<R: Record> Owned<R> {
         self.judge.judge(header, &rules)
     }
 
-    fn bury<A, B: FnMut(Aside<R>), C>(
+    fn bury<A, B: FnMut(SetAside<R>), C>(
         &mut self,
         offset: u64,
         line: u64,
@@ -378,10 +378,10 @@ impl<R: Record> Owned<R> {
         out: &mut Out<A, B, C>,
     ) {
         self.counts.dead += 1;
-        (out.aside)(Aside {
+        (out.aside)(SetAside {
             partition: self.id,
             offset,
-            why: Why::Dead { origin: self.origin(), line, rejection, raw },
+            reason: SetAsideReason::Dead { origin: self.origin(), line, rejection, raw },
         });
     }
 

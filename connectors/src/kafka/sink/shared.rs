@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use operators::delivery::{Delivery, Foreign, Message, Place, Progress, Taken, Writer, WriterError};
+use operators::delivery::{Delivery, Foreign, Message, MessagePosition, Progress, Taken, Writer, WriterError};
 use operators::time::Tick;
 
 use super::channel::KafkaChannel;
@@ -76,7 +76,7 @@ impl Shared {
     }
 
     /// What a shard has from `place` on. Waits for something to come for as long as `patience`.
-    pub(super) fn take(&self, shard: u32, place: Place, patience: Duration) -> Result<Taken, KafkaSinkError> {
+    pub(super) fn take(&self, shard: u32, place: MessagePosition, patience: Duration) -> Result<Taken, KafkaSinkError> {
         let nothing_new = |delivery: &mut Delivery<LocalDisk>| delivery.synced() <= place.tick && !self.is_closed();
         let waited = self.changed.wait_timeout_while(self.lock(), patience, nothing_new);
         let delivery = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -86,7 +86,7 @@ impl Shared {
     }
 
     /// Notes how far a shard is durable in its topics.
-    pub(super) fn passed(&self, shard: u32, place: Place) -> Result<(), KafkaSinkError> {
+    pub(super) fn passed(&self, shard: u32, place: MessagePosition) -> Result<(), KafkaSinkError> {
         let passed = self.on_disk(|delivery| delivery.passed(shard, place));
         self.changed.notify_all();
         passed

@@ -10,8 +10,8 @@ use operators::record::DecodeMessage;
 use operators::source::Source;
 
 use super::{BrokersError, Topics};
-use crate::inquiry::Inquiry;
 use crate::password;
+use crate::schema_lookup::SchemaLookup;
 use dataflows::configuration::{
     KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, SaslMechanism, SourceTopic, TopicRecord, TopicStart,
 };
@@ -38,12 +38,12 @@ impl Topics for Cluster {
         record: &TopicRecord,
         number: usize,
         decoder: D,
-        inquiry: &Inquiry,
+        schema_lookup: &SchemaLookup,
     ) -> Box<dyn Source<Record = D::Record>> {
         let TopicRecord { topic, topic_id, partition, .. } = record.clone();
         let place = TopicPartition { topic, topic_id, partition };
         let source = TopicSource::new(Arc::clone(cluster), place, decoder);
-        Box::new(source.asking(inquiry.answers.clone(), inquiry.asked_by(number)))
+        Box::new(source.asking(schema_lookup.answers.clone(), schema_lookup.asked_by(number)))
     }
 
     fn partitions_of(&self, topic: &str) -> Option<u32> {

@@ -100,12 +100,12 @@ pub struct Links {
     /// What the processes tell each other.
     pub(super) control: Control,
     /// Which run it is, and where it begins, as process 0 says.
-    pub begins: Begins,
+    pub begins: StartPoint,
 }
 
 /// What is run, and where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Begins {
+pub struct StartPoint {
     /// Which run it is: its checkpoints lie under this number.
     pub run: u64,
     /// The first tick that is not in the checkpoint which is restored, or 0.
@@ -115,14 +115,14 @@ pub struct Begins {
     pub plan: String,
 }
 
-impl Begins {
+impl StartPoint {
     fn to_bytes(&self) -> [u8; 16] {
         (u128::from(self.run) << 64 | u128::from(self.upper)).to_be_bytes()
     }
 
     fn from_bytes(bytes: &[u8], plan: String) -> Self {
         let both = u128::from_be_bytes(bytes.try_into().expect("sixteen bytes are sixteen bytes"));
-        Begins { run: (both >> 64) as u64, upper: both as u64, plan }
+        StartPoint { run: (both >> 64) as u64, upper: both as u64, plan }
     }
 }
 
@@ -157,7 +157,7 @@ impl Cluster {
     /// processes are missing, as often as that changes. Where process 0 `begins`, all do.
     pub fn connect(
         mut self,
-        begins: Begins,
+        begins: StartPoint,
         control: Control,
         interrupted: &AtomicBool,
         mut waiting: impl FnMut(&[String]),
@@ -203,7 +203,7 @@ impl Cluster {
     }
 
     /// Calls a process with a lower number, none if it is not there yet. Process 0 also says what is run from where.
-    fn call(&self, process: usize) -> Result<Option<(TcpStream, Option<Begins>)>, ClusterError> {
+    fn call(&self, process: usize) -> Result<Option<(TcpStream, Option<StartPoint>)>, ClusterError> {
         let address = &self.addresses[process];
         let Some(mut stream) = call(address) else { return Ok(None) };
         let Ok(answer) = stream.write_all(&self.hello).and_then(|()| read_hello(&mut stream)) else { return Ok(None) };
@@ -213,7 +213,7 @@ impl Cluster {
             _ => return Err(ClusterError::Stranger { process, address: address.clone() }),
         }
         let confirmed = stream.write_all(&CONFIRMED).and_then(|()| match process {
-            0 => Ok(Some(Begins::from_bytes(&answer[48..], read_plan(&mut stream)?))),
+            0 => Ok(Some(StartPoint::from_bytes(&answer[48..], read_plan(&mut stream)?))),
             _ => Ok(None),
         });
         let confirmed = confirmed.and_then(|begins| without_deadline(&stream).map(|()| begins));
@@ -332,12 +332,12 @@ mod tests {
         clusters
     }
 
-    fn begins() -> Begins {
-        Begins { run: u64::MAX - 5, upper: 17, plan: "what is run".repeat(10_000) }
+    fn begins() -> StartPoint {
+        StartPoint { run: u64::MAX - 5, upper: 17, plan: "what is run".repeat(10_000) }
     }
 
     fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
-        let begins = if cluster.process == 0 { begins() } else { Begins::default() };
+        let begins = if cluster.process == 0 { begins() } else { StartPoint::default() };
         let workers = Workers { threads: 1, addresses: cluster.addresses.clone(), process: cluster.process };
         cluster.connect(begins, Control::other(&workers), &AtomicBool::new(false), |_| {})
     }
@@ -386,7 +386,7 @@ mod tests {
         let (cluster, workers) = cluster(0, 3, 7);
         let interrupted = AtomicBool::new(false);
         let mut told = Vec::new();
-        let links = cluster.connect(Begins::default(), Control::other(&workers), &interrupted, |missing| {
+        let links = cluster.connect(StartPoint::default(), Control::other(&workers), &interrupted, |missing| {
             told.extend_from_slice(missing);
             interrupted.store(true, Ordering::Release);
         });

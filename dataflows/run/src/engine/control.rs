@@ -27,7 +27,7 @@ use timely::worker::Worker;
 
 use super::pulse::{Pulse, Pulses};
 use super::{Workers, lock};
-use crate::inquiry::Inquiry;
+use crate::schema_lookup::SchemaLookup;
 
 /// How long somebody who asked waits for process 0, which itself waits for seconds where the outside is slow.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ struct Shared {
 
 enum Role {
     /// Of process 0: what it knows, and how many commands it told, once it told that there are none or some.
-    First { inquiry: Inquiry, commands: Commands, told: Mutex<Option<u64>> },
+    First { schema_lookup: SchemaLookup, commands: Commands, told: Mutex<Option<u64>> },
     /// Of any other: what it was told.
     Other { answers: AnswerBook, commands: Commands },
 }
@@ -100,8 +100,8 @@ struct Waiting {
 
 impl Control {
     /// Of process 0, which has the logs.
-    pub fn first(inquiry: Inquiry, commands: Commands, workers: &Workers) -> Control {
-        Control::new(Role::First { inquiry, commands, told: Mutex::new(None) }, workers)
+    pub fn first(schema_lookup: SchemaLookup, commands: Commands, workers: &Workers) -> Control {
+        Control::new(Role::First { schema_lookup, commands, told: Mutex::new(None) }, workers)
     }
 
     /// Of another process, which knows nothing yet.
@@ -125,10 +125,10 @@ impl Control {
     }
 
     /// Whom this process's readers ask.
-    pub fn inquiry(&self) -> Inquiry {
+    pub fn schema_lookup(&self) -> SchemaLookup {
         match &self.0.role {
-            Role::First { inquiry, .. } => inquiry.clone(),
-            Role::Other { answers, .. } => Inquiry::outside(answers.clone(), Some(Arc::new(self.clone()))),
+            Role::First { schema_lookup, .. } => schema_lookup.clone(),
+            Role::Other { answers, .. } => SchemaLookup::outside(answers.clone(), Some(Arc::new(self.clone()))),
         }
     }
 
@@ -225,14 +225,14 @@ impl Control {
 
     /// Answers what other processes ask, until it is told to stop. Only process 0 does.
     pub(super) fn answer(&self, questions: &Receiver<Vec<u8>>, stop: &AtomicBool) {
-        let Role::First { inquiry, .. } = &self.0.role else { return };
+        let Role::First { schema_lookup, .. } = &self.0.role else { return };
         while !stop.load(Ordering::Acquire) {
             let question = match questions.recv_timeout(Duration::from_millis(50)) {
                 Ok(question) => question,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.0.notices.tell(match inquiry.answer(&question) {
+            self.0.notices.tell(match schema_lookup.answer(&question) {
                 Ok(answer) => Notice::Answer(Answer { question, answer: answer.map(|answer| answer.to_vec()) }),
                 Err(error) => Notice::NoAnswer { question, why: error.to_string() },
             });

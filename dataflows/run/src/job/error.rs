@@ -14,8 +14,8 @@ use crate::engine::{ClusterError, EngineError};
 use crate::history::HistoryError;
 use crate::http::ServeError;
 use crate::inputs::InputsError;
-use crate::inquiry::InquiryError;
 use crate::logs::LogsError;
+use crate::schema_lookup::SchemaLookupError;
 use dataflows::configuration::{Mistake, RecordedError};
 
 /// Why a run could not be, or go on.
@@ -67,7 +67,7 @@ pub enum RunError {
     Inputs(InputsError),
     /// Who has to be asked.
     #[error(transparent)]
-    Inquiry(#[from] InquiryError),
+    SchemaLookup(#[from] SchemaLookupError),
     /// Where the logs are.
     #[error(transparent)]
     Logs(#[from] LogsError),

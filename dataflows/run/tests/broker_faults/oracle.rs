@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::rows::Row;
 use aisle::brokers::Brokers;
-use aisle::inquiry::Inquiry;
 use aisle::logs::{self, Logs};
+use aisle::schema_lookup::SchemaLookup;
+use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
 use connectors::command_log::Commands;
 use connectors::kafka::connection::Connection;
@@ -177,7 +178,8 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
         .for_each(|advance| ends[advance.partition.0 as usize] = advance.next);
 
     let brokers = Brokers::of_plan(&plan, settings.local.kafka.as_ref(), &place.path("")).unwrap();
-    let sources = inputs::sources(&plan, &place.path(""), &brokers, &Inquiry::default(), &Commands::default()).unwrap();
+    let sources =
+        inputs::sources(&plan, &place.path(""), &brokers, &SchemaLookup::default(), &Commands::default()).unwrap();
     let records =
         sources.into_iter().zip(&ends).map(|(source, end)| match source.kind() == KindId::of::<ExperimentEvents>() {
             true => Records::Events(read_to(source.into_source::<ExperimentEvents>().unwrap(), *end)),

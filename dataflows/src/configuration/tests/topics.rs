@@ -100,7 +100,7 @@ fn avro_needs_a_registry_which_is_no_meaning() {
     let settings = right(&plain);
     let registry = settings.local.registry.as_ref().unwrap();
     assert_eq!((registry.url.as_str(), &registry.credentials), ("http://registry:8081/path", &None));
-    assert!(!plan(&settings).canonical().contains("8081"), "how it is reached is no meaning");
+    assert!(!plan(&settings).canonical().contains("8081"), "how it is reached is not recorded");
     assert!(plan(&settings).canonical().contains("\"avro\""));
     let secured = right(&format!("{plain}username = \"u\"\npassword_file = \"p\"\n")).local.registry.unwrap();
     assert_eq!(secured.credentials, Some(("u".to_owned(), PasswordPlace::File("p".to_owned()))));
@@ -125,7 +125,7 @@ fn logs_in_topics_are_no_meaning() {
     let logs = settings.local.logs.as_ref().unwrap();
     let found = (logs.remap_topic.as_str(), logs.commands_topic.as_str(), logs.create_with_replicas);
     assert_eq!(found, ("one.remap", "one.remap.commands", None));
-    assert!(!plan(&settings).canonical().contains("one.remap"), "where the logs are is no meaning");
+    assert!(!plan(&settings).canonical().contains("one.remap"), "where the logs are is not recorded");
     let all = with("remap_topic = \"r\"\ncommands_topic = \"c\"\ncreate = true\nreplicas = 1\n");
     let logs = right(&all).local.logs.unwrap();
     assert_eq!((logs.commands_topic.as_str(), logs.create_with_replicas), ("c", Some(1)));
@@ -171,7 +171,7 @@ fn partitions_of_a_topic_are_live_and_promise_nothing_unless_they_are_told_to() 
     let promised = plan(&right(&format!("{TOPIC}identity_fixes_partition = true\n")));
     assert!(promised.topology.partitions.iter().all(|partition| partition.identity_fixes_partition));
     assert_eq!(Plan::from_canonical(&before.canonical()).unwrap(), before);
-    assert!(!before.canonical().contains("9092"), "how a cluster is reached is no meaning");
+    assert!(!before.canonical().contains("9092"), "how a cluster is reached is not recorded");
 }
 
 #[test]

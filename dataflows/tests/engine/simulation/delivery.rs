@@ -8,7 +8,7 @@ use crate::rows::{Row, rows_of};
 use dataflows::build::Publication;
 use dataflows::view::ViewId;
 use operators::delivery::memory_channel::{MemoryChannel, read_messages};
-use operators::delivery::{Delivery, Message, Place, Progress, Writer, WriterError};
+use operators::delivery::{Delivery, Message, MessagePosition, Progress, Writer, WriterError};
 use operators::memory_topic::{MemoryTopic, MemoryTopicError, Troubles};
 use operators::simulation::Random;
 use operators::time::Tick;
@@ -49,7 +49,7 @@ pub struct Sinks {
 struct Shard {
     writer: Option<Writer<MemoryChannel>>,
     before: Progress,
-    next: Place,
+    next: MessagePosition,
 }
 
 impl Topics {

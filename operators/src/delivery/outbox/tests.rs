@@ -17,7 +17,7 @@ fn open(disk: &MemoryDisk, bytes_max: u64, needed: Tick) -> Outbox<MemoryDisk> {
 }
 
 /// Everything of a shard, taken a few messages at a time.
-fn all(outbox: &Outbox<MemoryDisk>, of: u32, from: Place, at_once: usize) -> Vec<(Tick, u32)> {
+fn all(outbox: &Outbox<MemoryDisk>, of: u32, from: MessagePosition, at_once: usize) -> Vec<(Tick, u32)> {
     let (mut place, mut taken) = (from, Vec::new());
     loop {
         let some = outbox.take(of, place, at_once, usize::MAX).unwrap();
@@ -47,18 +47,18 @@ fn each_shard_takes_its_messages_in_order_however_few_at_once() {
         let counts = if quiet { (0, 0) } else { (tick as u32, 2) };
         outbox.append(tick, vec![shard(tick, counts.0), shard(tick, counts.1)]).unwrap();
     }
-    assert_eq!(all(&outbox, 0, Place { tick: 5, passed: 0 }, 3), [], "nothing is synchronised");
+    assert_eq!(all(&outbox, 0, MessagePosition { tick: 5, passed: 0 }, 3), [], "nothing is synchronised");
     outbox.sync().unwrap();
     let busy: Vec<Tick> = (5..15).filter(|tick| tick % 3 != 0).collect();
     let first: Vec<(Tick, u32)> = busy.iter().map(|tick| (*tick, *tick as u32)).collect();
     let second: Vec<(Tick, u32)> = busy.iter().map(|tick| (*tick, 2)).collect();
     for at_once in [1, 2, 3, 7, 1_000] {
-        assert_eq!(all(&outbox, 0, Place { tick: 5, passed: 0 }, at_once), expected(&first));
-        assert_eq!(all(&outbox, 1, Place { tick: 5, passed: 0 }, at_once), expected(&second));
+        assert_eq!(all(&outbox, 0, MessagePosition { tick: 5, passed: 0 }, at_once), expected(&first));
+        assert_eq!(all(&outbox, 1, MessagePosition { tick: 5, passed: 0 }, at_once), expected(&second));
     }
-    let from_the_middle = Place { tick: 8, passed: 6 };
+    let from_the_middle = MessagePosition { tick: 8, passed: 6 };
     assert_eq!(all(&outbox, 0, from_the_middle, 100)[..3], [(8, 6), (8, 7), (10, 0)]);
-    assert!(outbox.take(0, Place { tick: 4, passed: 0 }, 1, 1).is_err(), "tick 4 is not in it");
+    assert!(outbox.take(0, MessagePosition { tick: 4, passed: 0 }, 1, 1).is_err(), "tick 4 is not in it");
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn a_restart_finds_every_complete_tick() {
     assert_eq!((outbox.range(), outbox.bytes(), outbox.damaged().len()), ((0, 30), bytes, 0));
     outbox.append(30, vec![Vec::new(), shard(30, 2)]).unwrap();
     outbox.sync().unwrap();
-    assert_eq!(all(&outbox, 0, Place::default(), 100).len(), 30 * 40);
-    assert_eq!(all(&outbox, 1, Place::default(), 100).len(), 32);
+    assert_eq!(all(&outbox, 0, MessagePosition::default(), 100).len(), 30 * 40);
+    assert_eq!(all(&outbox, 1, MessagePosition::default(), 100).len(), 32);
     outbox.trim(29).unwrap();
     assert!(segments(&disk) < files);
-    assert_eq!(all(&outbox, 1, Place { tick: 29, passed: 0 }, 100), [(29, 0), (30, 0), (30, 1)]);
+    assert_eq!(all(&outbox, 1, MessagePosition { tick: 29, passed: 0 }, 100), [(29, 0), (30, 0), (30, 1)]);
     outbox.trim(31).unwrap();
     assert_eq!((outbox.range(), outbox.bytes(), segments(&disk)), ((31, 31), 0, 0));
     outbox.append(31, vec![shard(31, 1)]).unwrap();
@@ -116,7 +116,7 @@ fn a_restart_keeps_what_is_needed() {
         disk.bring_back(|_| true);
         let outbox = open(&disk, 1 << 20, needed);
         assert_eq!((outbox.range(), outbox.damaged().len()), (range, damaged), "needed from {needed}");
-        assert_eq!(all(&outbox, 0, Place { tick: needed, passed: 0 }, 9).len() as u64, range.1 - needed);
+        assert_eq!(all(&outbox, 0, MessagePosition { tick: needed, passed: 0 }, 9).len() as u64, range.1 - needed);
     }
 }
 
@@ -139,7 +139,7 @@ fn damage_costs_what_lies_behind_it_and_nothing_else() {
         assert!(next < 10, "cut {cut}, flipped {flip:?}");
         assert_eq!(outbox.damaged(), [name]);
         let counts: Vec<(Tick, u32)> = (0..next).map(|tick| (tick, 2)).collect();
-        assert_eq!(all(&outbox, 0, Place::default(), 3), expected(&counts));
+        assert_eq!(all(&outbox, 0, MessagePosition::default(), 3), expected(&counts));
         outbox.append(next, vec![shard(next, 1)]).unwrap();
         outbox.sync().unwrap();
         assert_eq!(open(&disk, 1 << 20, 0).range(), (0, next + 1));
@@ -163,6 +163,6 @@ fn a_long_silence_takes_no_memory() {
     (0..1_000).for_each(|tick| outbox.append(tick, vec![Vec::new()]).unwrap());
     outbox.sync().unwrap();
     assert_eq!(outbox.ticks.len(), 1);
-    let taken = outbox.take(0, Place::default(), 10, 10).unwrap();
-    assert_eq!((taken.messages.len(), taken.next), (0, Place { tick: 1_000, passed: 0 }));
+    let taken = outbox.take(0, MessagePosition::default(), 10, 10).unwrap();
+    assert_eq!((taken.messages.len(), taken.next), (0, MessagePosition { tick: 1_000, passed: 0 }));
 }

@@ -58,8 +58,8 @@ fn log() -> CommandLog<FramedLog<MemoryDisk>> {
 fn the_first_process_learns_what_another_one_asks_before_that_one_knows_it() {
     let answers = AnswerBook::default();
     answers.recorded(&Answer { question: b"recorded".to_vec(), answer: Some(b"as it was".to_vec()) });
-    let inquiry = Inquiry::outside(answers.clone(), Some(Arc::new(Outside)));
-    let (first, other) = (Control::first(inquiry, Commands::default(), &workers(0)), Control::other(&workers(1)));
+    let schema_lookup = SchemaLookup::outside(answers.clone(), Some(Arc::new(Outside)));
+    let (first, other) = (Control::first(schema_lookup, Commands::default(), &workers(0)), Control::other(&workers(1)));
     joined(&first, &other, || {
         assert_eq!(other.ask(b"known").unwrap().as_deref(), Some(&b"so it is"[..]));
         assert_eq!(other.ask(b"missing").unwrap(), None);
@@ -78,7 +78,7 @@ fn the_first_process_learns_what_another_one_asks_before_that_one_knows_it() {
 #[test]
 fn commands_come_to_every_process_once_and_in_order() {
     let mut log = log();
-    let first = Control::first(Inquiry::default(), log.commands(), &workers(0));
+    let first = Control::first(SchemaLookup::default(), log.commands(), &workers(0));
     let other = Control::other(&workers(1));
     joined(&first, &other, || {
         let long = |number: u8| vec![number; COMMANDS_BYTES / 3];
@@ -99,7 +99,7 @@ fn commands_come_to_every_process_once_and_in_order() {
 
 #[test]
 fn every_process_hears_that_it_begins_anew() {
-    let first = Control::first(Inquiry::default(), Commands::default(), &workers(0));
+    let first = Control::first(SchemaLookup::default(), Commands::default(), &workers(0));
     let other = Control::other(&workers(1));
     joined(&first, &other, || {
         assert!(!first.begins_anew() && !other.begins_anew());

@@ -10,28 +10,28 @@ use sha2::{Digest, Sha256};
 
 use super::brokers::Brokers;
 use super::engine::{
-    Begins, Cluster, CompleteTick, Control, Engine, EngineError, Links, Publish, PublishError, Workers,
+    Cluster, CompleteTick, Control, Engine, EngineError, Links, Publish, PublishError, StartPoint, Workers,
 };
-use super::job::{BUILD, Ended, RunError, RunOptions, Went, folder_of, graph_plan, input_options, say, stopped};
+use super::job::{BUILD, Ended, Outcome, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
 use super::{inputs, recovery};
 use dataflows::configuration::{PartitionInput, Plan, Settings};
 
 /// What a process of a cluster does that is not the first: it works until the first one ends the run, or begins it anew.
-pub(super) fn assist(
+pub(super) fn run_secondary(
     options: &RunOptions,
     settings: &Settings,
     brokers: &Brokers,
     cluster: Option<Cluster>,
     interrupted: &AtomicBool,
-) -> Result<Went, RunError> {
+) -> Result<Outcome, RunError> {
     let control = Control::other(&options.workers);
-    let Some(links) = linked(cluster, Begins::default(), &control, interrupted)? else {
-        return Ok(Went::Ended(stopped()));
+    let Some(links) = linked(cluster, StartPoint::default(), &control, interrupted)? else {
+        return Ok(Outcome::Ended(stopped()));
     };
     let begins = links.as_ref().map(|links| links.begins.clone()).unwrap_or_default();
     let plan = &Plan::from_canonical(&begins.plan)?;
     let folder = folder_of(&options.configuration);
-    let sources = inputs::sources(plan, &folder, brokers, &control.inquiry(), &control.commands())?;
+    let sources = inputs::sources(plan, &folder, brokers, &control.schema_lookup(), &control.commands())?;
     let store = recovery::open(settings, begins.run)?;
     let chosen = match &store {
         Some(store) if begins.upper > 0 => recovery::of_tick(store, begins.upper, plan, &options.workers)?,
@@ -47,7 +47,7 @@ pub(super) fn assist(
         &input_options(settings, plan, resumed.from),
         timekeeper,
         resumed.recovery,
-        Box::new(Nowhere),
+        Box::new(NoOutputs),
     )?;
     let is_over = || engine.has_finished() || engine.begins_anew() || engine.has_failed();
     while !is_over() && !interrupted.load(Ordering::Acquire) {
@@ -57,25 +57,25 @@ pub(super) fn assist(
     if engine.begins_anew() {
         even_if_lost(engine.leave(interrupted), interrupted)?;
         if interrupted.load(Ordering::Acquire) {
-            return Ok(Went::Ended(stopped()));
+            return Ok(Outcome::Ended(stopped()));
         }
         say("process 0 begins anew, since there is more to read");
-        return Ok(Went::Grown { listen: options.listen.clone() });
+        return Ok(Outcome::Restart { listen: options.listen.clone() });
     }
     if engine.has_finished() {
         engine.finish(interrupted)?;
         say("process 0 has ended the run");
-        return Ok(Went::Ended(Ended::Well));
+        return Ok(Outcome::Ended(Ended::Well));
     }
     even_if_lost(engine.stop(), interrupted)?;
-    Ok(Went::Ended(stopped()))
+    Ok(Outcome::Ended(stopped()))
 }
 
 /// The links to the other processes of a cluster, if it is one; nothing where that was interrupted.
 /// Where process 0 `begins`, all do.
 pub(super) fn linked(
     cluster: Option<Cluster>,
-    begins: Begins,
+    begins: StartPoint,
     control: &Control,
     interrupted: &AtomicBool,
 ) -> Result<Option<Option<Links>>, RunError> {
@@ -113,10 +113,10 @@ pub(super) fn even_if_lost(ended: Result<(), EngineError>, interrupted: &AtomicB
     }
 }
 
-/// The publisher of a process that emits nothing.
-struct Nowhere;
+/// The outputs of a process that emits nothing: none.
+struct NoOutputs;
 
-impl Publish for Nowhere {
+impl Publish for NoOutputs {
     fn publish(&mut self, _: CompleteTick) -> Result<(), PublishError> {
         Ok(())
     }

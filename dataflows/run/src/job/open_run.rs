@@ -21,7 +21,7 @@ use crate::recovery::{self, Chosen};
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
 /// What a run has in hand when it begins.
-pub(super) struct Begun {
+pub(super) struct OpenRun {
     pub(super) folder: DataFolder,
     pub(super) logs: Logs,
     pub(super) plan: Plan,
@@ -36,7 +36,7 @@ pub(super) struct Begun {
     pub(super) chosen: Option<Chosen>,
 }
 
-impl Begun {
+impl OpenRun {
     /// Opens or resumes the data folder of a configuration, which lies in `inputs_folder`.
     pub(super) fn open(
         options: &RunOptions,
@@ -90,7 +90,7 @@ impl Begun {
             0 => timekeeper,
             upper => timekeeper.resume_at(upper),
         };
-        Ok(Begun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
+        Ok(OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
     }
 
     /// The first tick that is not restored.

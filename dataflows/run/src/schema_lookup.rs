@@ -13,7 +13,7 @@ use dataflows::configuration::{Format, Settings};
 
 /// Why nobody can be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum InquiryError {
+pub enum SchemaLookupError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -24,7 +24,7 @@ pub enum InquiryError {
 
 /// What is known, and who is asked.
 #[derive(Clone, Default)]
-pub struct Inquiry {
+pub struct SchemaLookup {
     /// What is known: all that the remap log holds, before any reader begins.
     pub answers: AnswerBook,
     /// Who is asked; none in a replay.
@@ -33,15 +33,15 @@ pub struct Inquiry {
     bound: Vec<u64>,
 }
 
-impl Inquiry {
+impl SchemaLookup {
     /// Of a run that goes on.
     pub fn outside(answers: AnswerBook, outside: Option<Arc<dyn Ask>>) -> Self {
-        Inquiry { answers, outside, bound: Vec::new() }
+        SchemaLookup { answers, outside, bound: Vec::new() }
     }
 
     /// Of a replay, which ends at `position`.
     pub fn nobody(answers: AnswerBook, position: Position) -> Self {
-        Inquiry { answers, outside: None, bound: position.next }
+        SchemaLookup { answers, outside: None, bound: position.next }
     }
 
     /// The answer to a question of another process, which holds from now on.
@@ -66,7 +66,7 @@ impl Inquiry {
 }
 
 /// The registry of a configuration, if a source needs it. Where a run begins it has to answer; later it may be away.
-pub fn registry(settings: &Settings, folder: &Path, begins: bool) -> Result<Option<Arc<dyn Ask>>, InquiryError> {
+pub fn registry(settings: &Settings, folder: &Path, begins: bool) -> Result<Option<Arc<dyn Ask>>, SchemaLookupError> {
     let is_needed = settings.recorded.sources.iter().any(|source| source.format == Format::Avro);
     let Some(place) = settings.local.registry.as_ref().filter(|_| is_needed) else { return Ok(None) };
     let mut registry = Registry::new(&place.url);
