@@ -19,7 +19,7 @@ use timely::dataflow::operators::{Concat, Concatenate};
 use timely::worker::Worker;
 
 use operators::bindings::Inlet;
-use operators::checkpoint::{Checkpoints, Depot, Restore};
+use operators::checkpoint::{Checkpoints, Depot, Restore, StateFormats};
 use operators::clock::{Mark, clock};
 use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
@@ -113,6 +113,16 @@ pub struct Ports {
     pub restore: Option<Restore>,
 }
 
+impl Ports {
+    /// Those of a graph that reads nothing and ends at once: to look at how it is built.
+    pub fn closed() -> Ports {
+        let inlet = Inlet::default();
+        inlet.close();
+        let publish = Arc::new(|_| {});
+        Ports { events: Vec::new(), facts: Vec::new(), inlet, publish, depot: None, restore: None }
+    }
+}
+
 /// How much each fold holds, by its name, and how much is remembered of identities.
 pub type Gauges = Vec<(&'static str, Box<dyn Fn() -> FoldGauge>)>;
 
@@ -122,6 +132,8 @@ pub struct Graph {
     pub probe: Handle<Tick>,
     /// How much each fold holds on this worker.
     pub gauges: Gauges,
+    /// The operators that have state, with the formats in which checkpoints have it.
+    pub states: StateFormats,
 }
 
 /// The changes of a collection.
@@ -193,10 +205,10 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let publish = Arc::clone(&wiring.publish);
         let marked = marks_to(marks, move |mark| publish(Publication::Mark(mark)));
         let probe = Handle::new();
-        let Wiring { mut ends, gauges, .. } = wiring;
+        let Wiring { mut ends, gauges, checkpoints, .. } = wiring;
         ends.push(marked);
         scope.concatenate(ends).probe_with(&probe);
-        Graph { probe, gauges }
+        Graph { probe, gauges, states: checkpoints.formats() }
     })
 }
 

@@ -82,7 +82,7 @@ impl Begun {
         let history = History::open(&operation.archive, data, &plan, run, durable, options.replay_all)?;
         let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
         let chosen = match &store {
-            Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
+            Some(store) => recovery::choose(store, &timekeeper, &plan, least, options.replay_all)?,
             None => None,
         };
         let timekeeper = match upper_of(&chosen) {
