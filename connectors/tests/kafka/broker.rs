@@ -49,6 +49,13 @@ impl Broker {
         Broker::own(port)
     }
 
+    /// A broker of one's own that begins with a copy of what another one wrote: its `data` folder.
+    pub fn of_data(port: u16, data: &Path) -> Broker {
+        script(Some(port), 1, &["stop"]);
+        script(Some(port), 1, &["start", "--data", &data.to_string_lossy()]);
+        Broker::own(port)
+    }
+
     /// Three of one's own: topics have three replicas, of which two have to be in step.
     pub fn own_three(port: u16) -> Broker {
         Broker::at(Some(port), 3)
