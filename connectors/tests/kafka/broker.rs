@@ -153,7 +153,9 @@ impl Broker {
 }
 
 fn command(port: Option<u16>, nodes: u16, arguments: &[&str]) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
+    // Packages at several depths have tests that need it.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("scripts/kafka.sh"));
+    let path = above.find(|path| path.exists()).expect("the script is in the repository");
     let mut command = Command::new(path);
     command.args(arguments).args(["--nodes", &nodes.to_string()]);
     if let Some(port) = port {

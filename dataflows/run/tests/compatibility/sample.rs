@@ -73,7 +73,7 @@ impl Sample {
             (path, (sha256, bytes))
         });
         let expected: BTreeMap<_, _> = lines.collect();
-        assert!(expected.len() > 10, "{expected:?}");
+        assert!(expected.len() >= 10, "{expected:?}");
         expected
     }
 

@@ -87,8 +87,6 @@ for path in sorted(path for folder in ("sinks", "history") for path in pathlib.P
         kept = [said for said in lines if json.loads(said).get("tick", -1) < upper >= json.loads(said).get("progress", 0)]
         data = b"".join(kept)
         assert lines[: len(kept)] == kept, path
-    elif int(path.name.split("-")[1]) > upper:
-        continue
     print(hashlib.sha256(data).hexdigest(), len(data), path)
 PYTHON
   )
@@ -169,7 +167,8 @@ PYTHON
   echo "$restored"
   ticks=$(grep -o '[0-9]*' <<<"$restored" | paste -sd + | bc)
   [ "$(grep -o 'tick [0-9]*' <<<"$restored")" = "tick $((10#$(newest)))" ] || fail "another checkpoint was used"
-  outputs "$work/again/aisle-data" "$ticks" >expected
+  # By a clock files of history come and go, too.
+  outputs "$work/again/aisle-data" "$ticks" | grep -v ' history/' >expected
   forget_machine
   # The broker, ended in good order.
   kill -TERM "$(cut -d ' ' -f 1 "$AISLE_RUNS/kafka-$KAFKA_PORT/node-1/process")"
