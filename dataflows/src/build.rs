@@ -26,7 +26,7 @@ use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
-use operators::checkpoint::Checkpoints;
+use operators::checkpoint::{Checkpoints, StateFormats};
 use operators::clock::{Mark, clock};
 use operators::emit::{Shards, emit, marks_to};
 use operators::fold::{Data, Fold, FoldGauge, Folded, Outlet, rows};
@@ -57,6 +57,8 @@ pub struct Graph {
     pub probe: Handle<Tick>,
     /// How much each fold holds on this worker.
     pub gauges: Gauges,
+    /// The operators that have state, with the formats in which checkpoints have it.
+    pub states: StateFormats,
 }
 
 /// The changes of a collection.
@@ -227,10 +229,10 @@ impl<'a, 'scope> Build<'a, 'scope> {
 
     /// Ends the graph: it is complete where everything was published.
     fn finish(self, marks: StreamVec<'scope, Tick, Mark>) -> Graph {
-        let Build { publish, mut ends, gauges, scope, .. } = self;
+        let Build { publish, mut ends, gauges, scope, checkpoints, .. } = self;
         ends.push(marks_to(marks, move |mark| publish(Publication::Mark(mark))));
         let probe = Handle::new();
         scope.concatenate(ends).probe_with(&probe);
-        Graph { probe, gauges }
+        Graph { probe, gauges, states: checkpoints.formats() }
     }
 }

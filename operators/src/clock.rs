@@ -38,6 +38,9 @@ pub struct Mark {
 /// The operator's name.
 pub const CLOCK: &str = "Clock";
 
+/// The format in which checkpoints have watermarks.
+const STATE_FORMAT: u32 = 1;
+
 /// What a checkpoint holds of the clock: the first worker's is everybody's.
 struct Saved {
     is_first: bool,
@@ -68,7 +71,7 @@ pub fn clock<'scope>(
     let is_first = bindings.scope().index() == 0;
     let checkpoints = checkpoints.clone();
     reports.broadcast().binary_frontier(bindings, Pipeline, Pipeline, CLOCK, move |_, info| {
-        let seat = checkpoints.seat(CLOCK, worker.activator_for(info.address));
+        let seat = checkpoints.seat(CLOCK, STATE_FORMAT, worker.activator_for(info.address));
         let mut saved = Saved { is_first, face: Rc::clone(&clock), coded: None };
         let mut reported: BTreeMap<Tick, Vec<Report>> = BTreeMap::new();
         let mut bound: BTreeMap<Tick, (Capability<Tick>, Arc<Binding>)> = BTreeMap::new();

@@ -26,6 +26,7 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::checkpoint::FIRST_STATE_FORMAT;
 use crate::time::{Tick, TimeMs};
 use crate::topology::GroupId;
 
@@ -88,6 +89,10 @@ pub trait Fold: 'static {
     type Value: Clone + Ord + 'static;
     /// The table that holds the states: [`Table`] unless the domain has a denser one.
     type Table: States<Self::Key, Self::State> + 'static;
+
+    /// The format in which checkpoints have the states: it rises with every change of what [`State`](Fold::State) or
+    /// [`Key`](Fold::Key) are written as.
+    const STATE_FORMAT: u32 = FIRST_STATE_FORMAT;
 
     /// Its name in the graph.
     fn name(&self) -> &'static str;

@@ -35,6 +35,9 @@ use crate::time::{Tick, TimeMs};
 use crate::topology::{PartitionId, ReleaseId, Topology};
 use crate::watermark::{Report, Watermarks};
 use owned::{AllOwned, Out, Owned};
+
+/// The format in which checkpoints have a partition's offset, its judge and its identities.
+const STATE_FORMAT: u32 = 1;
 pub(crate) use verdict::{Sight, conflict, count_accepted, sight};
 
 /// What becomes of late records.
@@ -199,7 +202,7 @@ pub fn release<'scope, R: Record>(
     clock.borrow_mut().waiting.push(worker.activator_for(Rc::clone(&address)));
     let wake = worker.sync_activator_for(address.to_vec());
 
-    let seat = checkpoints.seat(&plan.name, worker.activator_for(Rc::clone(&address)));
+    let seat = checkpoints.seat(&plan.name, STATE_FORMAT, worker.activator_for(Rc::clone(&address)));
     let restored_upper = checkpoints.restored_upper();
     let owned = plan.feeds.into_iter().map(|(id, feed)| Owned::new(id, feed, topology, plan.late, plan.mark));
     let owned = AllOwned::new(owned.collect(), checkpoints.take(&plan.name));

@@ -50,6 +50,9 @@ struct Remembered {
 /// What a checkpoint holds: a group, the event time behind which its identities count as absent, and some of these.
 type Saved = (GroupId, TimeMs, Vec<u8>);
 
+/// The format of that.
+const STATE_FORMAT: u32 = 1;
+
 impl Remembered {
     fn restore(&mut self, part: &Part) {
         let (group, absent_before_ms, coded): Saved = decode(&mut part.bytes.as_slice());
@@ -102,7 +105,7 @@ pub fn resolve<'scope, R: Record>(
         Identity::Sequence { stream, .. } => identity_shard(stream),
     };
     let activator = scope.worker().activator_for(builder.operator_info().address);
-    let seat = checkpoints.seat(name, activator);
+    let seat = checkpoints.seat(name, STATE_FORMAT, activator);
     let mut input = builder.new_input(pending, Exchange::new(route));
     let mut marks = builder.new_input(marks, Pipeline);
     let (released, released_stream) = builder.new_output();

@@ -114,7 +114,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
 
         let mut builder = OperatorBuilder::new(fold.name().to_owned(), scope);
         let activator = scope.worker().activator_for(builder.operator_info().address);
-        let seat = checkpoints.seat(fold.name(), activator);
+        let seat = checkpoints.seat(fold.name(), F::STATE_FORMAT, activator);
         let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of_hash(posting.hash));
         let mut postings = builder.new_input(self, pact);
         let mut marks = builder.new_input(marks, Pipeline);

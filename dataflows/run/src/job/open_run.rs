@@ -83,7 +83,7 @@ impl OpenRun {
         let history = History::open(&local.archive, data, &plan, run, durable, options.replay_all)?;
         let least = sinks.iter().map(|sink| sink.least_resumed()).fold(files.least_resumed(), u64::min);
         let chosen = match &store {
-            Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
+            Some(store) => recovery::choose(store, &timekeeper, &plan, least, options.replay_all)?,
             None => None,
         };
         let timekeeper = match upper_of(&chosen) {
