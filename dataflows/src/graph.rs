@@ -20,13 +20,13 @@ use timely::worker::Worker;
 
 use operators::bindings::Inlet;
 use operators::checkpoint::{Checkpoints, Depot, Restore};
-use operators::clock::{Mark, clock};
-use operators::emit::{Emitted, Shards, emit, marks_to};
+use operators::clock::{Mark, clock, shared_clock};
+use operators::emit::{EmitPlan, Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
 use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows};
 use operators::health::{HealthFold, News};
-use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release, shared_clock};
-use operators::resolve::resolve;
+use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release};
+use operators::resolve::{ResolvePlan, resolve};
 use operators::retain::{Retain, Until};
 use operators::route::{route, route_to_three, stamp};
 use operators::time::{MINUTE_MS, Tick};
@@ -137,20 +137,24 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let without_unit: fn(&Event) -> bool = |event| event.unit.is_empty();
         let events_plan = ReleasePlan {
             name: "ReleaseEvents".to_owned(),
-            release: EVENTS,
             late: LatePolicy::SetAside,
-            mark: without_unit,
+            counted_apart: without_unit,
             feeds: ports.events,
+            topology,
+            clock: &face,
+            checkpoints: &checkpoints,
         };
         let facts_plan = ReleasePlan {
             name: "ReleaseFacts".to_owned(),
-            release: FACTS,
             late: LatePolicy::Fold,
-            mark: |_: &Fact| false,
+            counted_apart: |_: &Fact| false,
             feeds: ports.facts,
+            topology,
+            clock: &face,
+            checkpoints: &checkpoints,
         };
-        let events = release(bindings.clone(), events_plan, topology, &face, &checkpoints);
-        let facts = release(bindings.clone(), facts_plan, topology, &face, &checkpoints);
+        let events = release(bindings.clone(), events_plan);
+        let facts = release(bindings.clone(), facts_plan);
         let mut gauges: Gauges = vec![("Identities", events.remembered), ("Identities", facts.remembered)];
         let reports = events.reports.concat(facts.reports);
         let marks = clock(reports.clone(), bindings, &face, &checkpoints);
@@ -159,14 +163,13 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let shared = |release| topology.of_release(release).any(|(_, partition)| !partition.identity_fixes_partition);
         let (mut released_events, mut events_aside) = (events.released, events.aside);
         if shared(EVENTS) {
-            let resolved = resolve(
-                events.pending,
-                marks.clone(),
-                &checkpoints,
-                "ResolveEvents",
-                LatePolicy::SetAside,
-                without_unit,
-            );
+            let plan = ResolvePlan {
+                name: "ResolveEvents",
+                late: LatePolicy::SetAside,
+                counted_apart: without_unit,
+                checkpoints: &checkpoints,
+            };
+            let resolved = resolve(events.pending, marks.clone(), plan);
             gauges.push(("Identities", resolved.remembered));
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
@@ -176,8 +179,13 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         }
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
-            let resolved =
-                resolve(facts.pending, marks.clone(), &checkpoints, "ResolveFacts", LatePolicy::Fold, |_: &Fact| false);
+            let plan = ResolvePlan {
+                name: "ResolveFacts",
+                late: LatePolicy::Fold,
+                counted_apart: |_: &Fact| false,
+                checkpoints: &checkpoints,
+            };
+            let resolved = resolve(facts.pending, marks.clone(), plan);
             gauges.push(("Identities", resolved.remembered));
             released_facts = released_facts.concat(resolved.released);
             facts_aside = facts_aside.concat(resolved.aside);
@@ -364,6 +372,7 @@ impl<'scope> Wiring<'_, 'scope> {
         let publish = move |emitted| publish(Publication::Changes(view, emitted));
         let name = format!("Emit {}", view.name());
         let restored_upper = self.checkpoints.restored_upper();
-        self.ends.push(emit(changes, self.marks.clone(), &name, shards, restored_upper, place_of, publish));
+        let plan = EmitPlan { name: &name, shards, restored_upper, place: place_of, publish };
+        self.ends.push(emit(changes, self.marks.clone(), plan));
     }
 }

@@ -76,7 +76,7 @@ pub fn source_health(health: Health, topology: &Topology) -> Row {
         duplicate: counts.duplicate,
         dead_letters: counts.dead,
         too_old: counts.too_old,
-        without_unit: counts.marked,
+        without_unit: counts.counted_apart,
         watermark_ms: Some(health.watermark_ms).filter(|watermark_ms| *watermark_ms > MINUS_INFINITY),
     }))
 }

@@ -4,22 +4,23 @@
 //! at each complete tick it gives exactly one [`Mark`] on every worker, which brings `W(T)` and the capability. To release
 //! it writes the worker's [`SharedClock`]: release needs only `W(T-1)`, so no cycle of the graph is needed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, vec::Broadcast};
+use timely::scheduling::Activator;
 
 use crate::binding::Binding;
-use crate::checkpoint::{Checkpoints, Place, Save, encode};
-use crate::release::SharedClock;
+use crate::checkpoint::{Checkpoints, Place, Save, decode, encode};
 use crate::time::{Tick, TimeMs};
-use crate::watermark::Report;
+use crate::topology::Topology;
+use crate::watermark::{Report, Watermarks};
 
 /// A complete tick: what time it was, and the watermark of each group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,7 +37,29 @@ pub struct Mark {
     pub checkpoint: bool,
 }
 
-/// The operator's name.
+/// The face of a worker's clock: watermarks and floors, and the tick through which they are complete.
+#[derive(Debug)]
+pub struct ClockFace {
+    /// The watermarks as of that tick.
+    pub watermarks: Watermarks,
+    /// The first tick of which they know nothing.
+    pub upper: Tick,
+    /// Releases to be woken when that changes.
+    pub waiting: Vec<Activator>,
+}
+
+/// The clock of a worker, shared by its operators. It is written only from complete ticks.
+pub type SharedClock = Rc<RefCell<ClockFace>>;
+
+/// A clock before tick 0, or as a checkpoint held it.
+pub fn shared_clock(topology: &Topology, checkpoints: &Checkpoints) -> SharedClock {
+    let restored = checkpoints.take(CLOCK).next().map(|part| decode(&mut part.bytes.as_slice()));
+    let watermarks =
+        restored.map_or_else(|| Watermarks::new(topology), |watermarks: Watermarks| watermarks.with_added(topology));
+    Rc::new(RefCell::new(ClockFace { watermarks, upper: checkpoints.restored_upper(), waiting: Vec::new() }))
+}
+
+/// The operator's name in the graph and in checkpoints.
 pub const CLOCK: &str = "Clock";
 
 /// What a checkpoint holds of the clock: the first worker's is everybody's.
@@ -106,7 +129,7 @@ pub fn clock<'scope>(
                     reached,
                     checkpoint: binding.checkpoint,
                 });
-                face.waiting.iter().for_each(timely::scheduling::Activator::activate);
+                face.waiting.iter().for_each(Activator::activate);
                 drop(face);
                 if binding.checkpoint {
                     seat.freeze(tick + 1, &mut saved);
@@ -116,6 +139,3 @@ pub fn clock<'scope>(
         }
     })
 }
-
-/// The container of marks, for operators that build their own ports.
-pub type MarkBuilder = CapacityContainerBuilder<Vec<Mark>>;

@@ -51,20 +51,34 @@ pub struct Shards {
     pub workers: usize,
 }
 
-/// Gives each complete tick's changes of a view to `publish`, on the worker that has the shard. The stream that comes out
-/// is empty and carries the frontier.
-///
-/// Ticks below `restored_upper` show whole collections. They are given as they came, in pieces, since copying them together
-/// costs as much fresh memory as they have.
-pub fn emit<'scope, R: Data>(
+/// What an emission has to be told.
+pub struct EmitPlan<'a, P, G> {
+    /// The operator's name in the graph.
+    pub name: &'a str,
+    /// Where the shards of the view are.
+    pub shards: Shards,
+    /// Ticks below this one show whole collections, restored from a checkpoint; 0 where nothing was restored. Such a tick is
+    /// given as it came, in pieces, since copying them together costs as much fresh memory as they have.
+    pub restored_upper: Tick,
+    /// A hash of what a row is known by: rows of which it is the same are in one shard.
+    pub place: P,
+    /// Takes the changes, on the worker that has their shard.
+    pub publish: G,
+}
+
+/// Gives each complete tick's changes of a view to `publish`, shard by shard. The stream that comes out is empty and
+/// carries the frontier.
+pub fn emit<'scope, R, P, G>(
     changes: StreamVec<'scope, Tick, (R, Tick, isize)>,
     marks: StreamVec<'scope, Tick, Mark>,
-    name: &str,
-    shards: Shards,
-    restored_upper: Tick,
-    place: impl Fn(&R) -> u64 + Clone + 'static,
-    mut publish: impl FnMut(Emitted<R>) + 'static,
-) -> StreamVec<'scope, Tick, ()> {
+    plan: EmitPlan<'_, P, G>,
+) -> StreamVec<'scope, Tick, ()>
+where
+    R: Data,
+    P: Fn(&R) -> u64 + Clone + 'static,
+    G: FnMut(Emitted<R>) + 'static,
+{
+    let EmitPlan { name, shards, restored_upper, place, mut publish } = plan;
     let shard_of = move |row: &R| (place(row) % u64::from(shards.count)) as u32;
     let route = shard_of.clone();
     let worker_of = move |shard: u32| (shards.first_worker + shard as usize) % shards.workers;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{MINUS_INFINITY, TimeMs};
+use crate::time::TimeMs;
 use crate::topology::GroupId;
 
 /// A decoded record, as the dataflow carries it.
@@ -173,12 +173,6 @@ impl<R> Batch<R> {
         let Batch { end_offset, bytes, origin, items, text, text_offset, text_starts, append_ms } = self;
         let shell = Batch { end_offset, bytes, origin, items: Vec::new(), text, text_offset, text_starts, append_ms };
         (shell, items)
-    }
-
-    /// The greatest event time of its decoded records.
-    pub fn greatest_event_time_ms(&self) -> TimeMs {
-        let times = self.items.iter().filter_map(|item| item.outcome.as_ref().ok());
-        times.map(|(header, _)| header.event_time_ms).max().unwrap_or(MINUS_INFINITY)
     }
 
     /// The raw bytes of the item at this place, at most [`RAW_BYTES_MAX`] of them.

@@ -50,7 +50,54 @@ struct Remembered {
 /// What a checkpoint holds: a group, the event time behind which its identities count as absent, and some of these.
 type Saved = (GroupId, TimeMs, Vec<u8>);
 
+/// A record that leaves; duplicates are only counted.
+#[derive(Debug, PartialEq, Eq)]
+enum Decided<R> {
+    Released(Released<R>),
+    Aside(Aside<R>),
+}
+
 impl Remembered {
+    /// Decides the records of a complete tick, in the order of (partition, offset, line); gives those that leave, and says
+    /// what to count for each partition.
+    fn decide<R: Record>(
+        &mut self,
+        mut records: Vec<Pending<R>>,
+        late: LatePolicy,
+        counted_apart: fn(&R) -> bool,
+        mut give: impl FnMut(Decided<R>),
+    ) -> BTreeMap<PartitionId, Counts> {
+        let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();
+        records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
+        for pending in records {
+            let Pending { partition, offset, record, origin, line, raw, .. } = pending;
+            let (identities, absent_before_ms) = self.seen.entry(pending.header.group).or_default();
+            *absent_before_ms = pending.absent_before_ms;
+            let counts = told.entry(partition).or_default();
+            match sight(identities, &pending.header, pending.late, late, pending.absent_before_ms, pending.watermark_ms)
+            {
+                Sight::SetAside => {
+                    counts.late += 1;
+                    give(Decided::Aside(Aside { partition, offset, why: Why::Late(record) }));
+                }
+                Sight::Duplicate => counts.duplicate += 1,
+                Sight::Conflict => {
+                    counts.dead += 1;
+                    let why = Why::Dead { origin, line, rejection: conflict(), raw };
+                    give(Decided::Aside(Aside { partition, offset, why }));
+                }
+                Sight::Accepted(standing) => {
+                    count_accepted(counts, standing, counted_apart(&record));
+                    give(Decided::Released(Released { record, standing }));
+                }
+            }
+        }
+        for (identities, absent_before_ms) in self.seen.values_mut() {
+            identities.sweep(*absent_before_ms);
+        }
+        told
+    }
+
     fn restore(&mut self, part: &Part) {
         let (group, absent_before_ms, coded): Saved = decode(&mut part.bytes.as_slice());
         let (identities, absent) = self.seen.entry(group).or_default();
@@ -86,24 +133,30 @@ impl Save for Remembered {
     }
 }
 
+/// What a resolve has to be told.
+pub struct ResolvePlan<'a, R> {
+    /// The operator's name in the graph and in checkpoints.
+    pub name: &'a str,
+    /// What becomes of late records.
+    pub late: LatePolicy,
+    /// Accepted records of which this is true are counted in [`Counts::counted_apart`] as well.
+    pub counted_apart: fn(&R) -> bool,
+    /// Where state comes from at a restore, and goes when a checkpoint is asked for.
+    pub checkpoints: &'a Checkpoints,
+}
+
 /// Decides which pending records were seen before. `marks` say when a tick is complete.
 pub fn resolve<'scope, R: Record>(
     pending: StreamVec<'scope, Tick, Pending<R>>,
     marks: StreamVec<'scope, Tick, Mark>,
-    checkpoints: &Checkpoints,
-    name: &str,
-    late: LatePolicy,
-    mark: fn(&R) -> bool,
+    plan: ResolvePlan<'_, R>,
 ) -> ResolveStreams<'scope, R> {
+    let ResolvePlan { name, late, counted_apart, checkpoints } = plan;
     let scope = pending.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
-    let route = |pending: &Pending<R>| match pending.header.identity {
-        Identity::Id { id, .. } => identity_shard(id),
-        Identity::Sequence { stream, .. } => identity_shard(stream),
-    };
     let activator = scope.worker().activator_for(builder.operator_info().address);
     let seat = checkpoints.seat(name, activator);
-    let mut input = builder.new_input(pending, Exchange::new(route));
+    let mut input = builder.new_input(pending, Exchange::new(place_of));
     let mut marks = builder.new_input(marks, Pipeline);
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
@@ -134,39 +187,13 @@ pub fn resolve<'scope, R: Record>(
                 && !frontiers[0].less_equal(entry.key())
             {
                 let (tick, (capabilities, checkpoint)) = entry.remove_entry();
-                let mut records = stash.remove(&tick).unwrap_or_default();
-                let seen = &mut remembered.seen;
-                records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
+                let records = stash.remove(&tick).unwrap_or_default();
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
-                let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();
-                for pending in records {
-                    let (identities, absent_before_ms) = seen.entry(pending.header.group).or_default();
-                    *absent_before_ms = pending.absent_before_ms;
-                    let counts = told.entry(pending.partition).or_default();
-                    let Pending { absent_before_ms, watermark_ms, .. } = pending;
-                    match sight(identities, &pending.header, pending.late, late, absent_before_ms, watermark_ms) {
-                        Sight::SetAside => {
-                            counts.late += 1;
-                            let Pending { partition, offset, record, .. } = pending;
-                            aside.give(Aside { partition, offset, why: Why::Late(record) });
-                        }
-                        Sight::Duplicate => counts.duplicate += 1,
-                        Sight::Conflict => {
-                            counts.dead += 1;
-                            let Pending { partition, offset, origin, line, raw, .. } = pending;
-                            let why = Why::Dead { origin, line, rejection: conflict(), raw };
-                            aside.give(Aside { partition, offset, why });
-                        }
-                        Sight::Accepted(standing) => {
-                            count_accepted(counts, standing, mark(&pending.record));
-                            released.give(Released { record: pending.record, standing });
-                        }
-                    }
-                }
-                for (identities, absent_before_ms) in seen.values_mut() {
-                    identities.sweep(*absent_before_ms);
-                }
+                let told = remembered.decide(records, late, counted_apart, |decided| match decided {
+                    Decided::Released(record) => released.give(record),
+                    Decided::Aside(record) => aside.give(record),
+                });
                 counts.session(&capabilities[2]).give_iterator(told.into_iter());
                 if checkpoint {
                     seat.freeze(tick + 1, &mut *remembered);
@@ -180,5 +207,13 @@ pub fn resolve<'scope, R: Record>(
         aside: aside_stream,
         counts: counts_stream,
         remembered: Box::new(gauge),
+    }
+}
+
+/// Where a record is decided: with all others of the same identity.
+fn place_of<R>(pending: &Pending<R>) -> u64 {
+    match pending.header.identity {
+        Identity::Id { id, .. } => identity_shard(id),
+        Identity::Sequence { stream, .. } => identity_shard(stream),
     }
 }

@@ -49,8 +49,8 @@ pub struct Counts {
     pub dead: i64,
     /// Of the late: too old to be judged, counted and not folded.
     pub too_old: i64,
-    /// Of the accepted: those that the domain marks.
-    pub marked: i64,
+    /// Of the accepted: those that the domain wants to be counted apart.
+    pub counted_apart: i64,
 }
 
 impl Counts {
@@ -62,12 +62,7 @@ impl Counts {
         self.duplicate += other.duplicate;
         self.dead += other.dead;
         self.too_old += other.too_old;
-        self.marked += other.marked;
-    }
-
-    /// Whether nothing is lost and nothing invented.
-    pub fn conserved(&self) -> bool {
-        self.read == self.on_time + self.late + self.duplicate + self.dead
+        self.counted_apart += other.counted_apart;
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) struct Owned<R> {
     id: PartitionId,
     feed: Feed<R>,
     late: LatePolicy,
-    mark: fn(&R) -> bool,
+    counted_apart: fn(&R) -> bool,
     live: bool,
     /// The partition whose records come in again here, if it is such a one.
     re_enters: Option<PartitionId>,
@@ -181,14 +181,14 @@ impl<R: Record> Owned<R> {
         feed: Feed<R>,
         topology: &Topology,
         late: LatePolicy,
-        mark: fn(&R) -> bool,
+        counted_apart: fn(&R) -> bool,
     ) -> Self {
         let partition = &topology.partitions[id.0 as usize];
         Owned {
             id,
             feed,
             late,
-            mark,
+            counted_apart,
             live: partition.live,
             re_enters: partition.re_enters,
             identity_fixes_partition: partition.identity_fixes_partition,
@@ -345,7 +345,7 @@ impl<R: Record> Owned<R> {
             }
             Sight::Duplicate => self.counts.duplicate += 1,
             Sight::Accepted(standing) => {
-                count_accepted(&mut self.counts, standing, (self.mark)(&record));
+                count_accepted(&mut self.counts, standing, (self.counted_apart)(&record));
                 (out.released)(Released { record, standing });
             }
         }
