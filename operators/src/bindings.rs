@@ -79,3 +79,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

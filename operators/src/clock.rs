@@ -139,3 +139,6 @@ pub fn clock<'scope>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

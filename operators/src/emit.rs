@@ -197,3 +197,6 @@ pub fn marks_to<'scope>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod outlet;
 mod saving;
 mod states;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wakes;
 
 use std::fmt::Debug;
@@ -30,7 +32,7 @@ use crate::time::{Tick, TimeMs};
 use crate::topology::GroupId;
 
 pub use operator::{FoldGauge, FoldHandle, Folded, Posting};
-pub use outlet::{Outlet, Port, combined, rows};
+pub use outlet::{Outlet, Port, Rows, combined, rows};
 pub use states::{Notes, Position, States};
 pub use table::{Table, TableNotes};
 pub use wakes::PackedWake;

@@ -109,3 +109,6 @@ impl Fold for HealthFold {
         (watermark_ms < PLUS_INFINITY).then(|| Wake::Watermark(group, watermark_ms + 1))
     }
 }
+
+#[cfg(test)]
+mod tests;

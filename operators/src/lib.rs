@@ -34,6 +34,8 @@ pub mod side_channel;
 pub mod simulation;
 pub mod sink;
 pub mod source;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod timekeeper;
 pub mod topology;

@@ -10,6 +10,8 @@
 
 mod operator;
 mod owned;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::sync::Arc;

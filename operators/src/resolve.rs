@@ -217,3 +217,6 @@ fn place_of<R>(pending: &Pending<R>) -> u64 {
         Identity::Sequence { stream, .. } => identity_shard(stream),
     }
 }
+
+#[cfg(test)]
+mod tests;

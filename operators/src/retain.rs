@@ -99,3 +99,6 @@ impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Fold for Retain<R, U> {
         held.left || held.copies == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

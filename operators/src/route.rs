@@ -95,3 +95,6 @@ pub fn stamp<'scope, R: Clone + 'static, D: Data>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

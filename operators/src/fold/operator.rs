@@ -40,6 +40,23 @@ impl<K: Hash, E> Posting<K, E> {
     }
 }
 
+impl<K, E> Posting<K, E> {
+    /// The tick to which the event belongs.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// The key that the event concerns.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// What the key needs of the event.
+    pub fn event(&self) -> &E {
+        &self.event
+    }
+}
+
 /// How much a fold holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FoldGauge {
