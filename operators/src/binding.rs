@@ -77,6 +77,13 @@ pub struct Binding {
     pub checkpoint: bool,
 }
 
+impl Binding {
+    /// A binding that says what time it was and changes nothing else.
+    pub fn new(tick: Tick, now_ms: TimeMs) -> Binding {
+        Binding { tick, now_ms, advances: Vec::new(), configuration: None, answers: Vec::new(), checkpoint: false }
+    }
+}
+
 /// As written: relative to the entry before.
 #[derive(Serialize, Deserialize)]
 struct Entry {

@@ -1,9 +1,67 @@
-//! Emission: per complete tick, by sink shard.
+//! Emission: a view's changes leave the dataflow, tick by complete tick, by sink shard.
 //!
-//! The changes of a view are exchanged by sink shard. Sink shards are fixed by configuration and by key hash, so the
-//! set of changes in each is the same at every tick, whatever the number of workers. The canonical order within a tick is
-//! that of the rows, and only who writes or shows changes in an order needs it ([`Emitted::make_canonical`]): sorting them is not the
-//! workers' business.
+//! This is the way out. A view is a stream of changes `(row, tick, difference)`; whoever is outside (files, topics, the
+//! served index) wants each tick once, whole, and in shards that never depend on the number of workers.
+//!
+//! # What goes in and comes out
+//!
+//! The changes of a view and the clock's marks go in. For each complete tick and each shard that it changed, one
+//! [`Emitted`] goes to `publish`, on the worker that has the shard. The stream that comes out is empty: a probe behind it
+//! has passed a tick once `publish` was given all of it.
+//!
+//! # Why it is exact
+//!
+//! How many shards there are is configured, and which one a row is in follows from a hash of its key. So the set of changes
+//! of a shard at a tick is the same whatever the number of workers, and on which of them it goes out does not matter. A
+//! change carries its own tick and is kept until the frontier has passed that tick. The order within a tick is that of
+//! arrival, and means nothing: the canonical order is that of the rows, and only who writes or shows changes needs it
+//! ([`Emitted::make_canonical`]). Sorting is not the workers' business.
+//!
+//! # Cost
+//!
+//! All changes of a view cross to the workers that emit; where there is one shard they go by whole messages, without a look
+//! at them. Each change is moved once from its message into its shard.
+//!
+//! # What it does not do
+//!
+//! It does not consolidate, sort, or write. It says nothing of a tick without changes: [`marks_to`] gives every complete
+//! tick, so that whoever publishes knows how far it is. It does not hold ticks back for a slow publisher; the timekeeper's
+//! gate does, by what was published.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::mpsc::channel;
+//!
+//! use operators::clock::Mark;
+//! use operators::emit::{EmitPlan, Emitted, Shards, emit};
+//! use timely::dataflow::operators::vec::{Delay, ToStream};
+//!
+//! let (sender, receiver) = channel();
+//! timely::example(move |scope| {
+//!     let changes = [("tea", 0, 1), ("tea", 1, -1), ("milk", 1, 1), ("salt", 1, 1)];
+//!     let changes = changes.map(|(row, tick, diff)| (row.to_owned(), tick, diff));
+//!     let changes = changes.to_stream(scope).delay(|(_, tick, _), _| *tick);
+//!     let mark = |tick| Mark { tick, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
+//!     let marks = [0, 1, 2].map(mark).to_stream(scope).delay(|mark, _| mark.tick);
+//!     let plan = EmitPlan {
+//!         name: "Emit groceries",
+//!         shards: Shards { count: 2, first_worker: 0, workers: 1 },
+//!         restored_upper: 0,
+//!         place: |row: &String| row.len() as u64,
+//!         publish: move |mut emitted: Emitted<String>| {
+//!             emitted.make_canonical();
+//!             sender.send((emitted.tick, emitted.shard, emitted.changes)).expect("the receiver is there");
+//!         },
+//!     };
+//!     emit(changes, marks, plan);
+//! });
+//! let row = |name: &str, diff| (name.to_owned(), diff);
+//! assert_eq!(
+//!     receiver.iter().collect::<Vec<_>>(),
+//!     [(0, 1, vec![row("tea", 1)]), (1, 0, vec![row("milk", 1), row("salt", 1)]), (1, 1, vec![row("tea", -1)])]
+//! );
+//! ```
 
 use std::collections::BTreeMap;
 

@@ -109,14 +109,7 @@ pub(crate) fn mark(tick: Tick, time_ms: TimeMs) -> Mark {
 pub(crate) fn binding(tick: Tick, now_ms: TimeMs, next: &[u64]) -> Binding {
     let advance =
         |(number, next): (u32, &u64)| Advance { partition: PartitionId(number), next: *next, status: Status::CaughtUp };
-    Binding {
-        tick,
-        now_ms,
-        advances: (0..).zip(next).map(advance).collect(),
-        configuration: None,
-        answers: Vec::new(),
-        checkpoint: false,
-    }
+    Binding { advances: (0..).zip(next).map(advance).collect(), ..Binding::new(tick, now_ms) }
 }
 
 /// The binding of tick 0, which names so many partitions and allows the lanes of each this.
