@@ -39,7 +39,7 @@ impl Status {
 /// What a binding says of one partition; partitions of which nothing changed are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advance {
-    /// Which partition.
+    /// The partition that advances.
     pub partition: PartitionId,
     /// Records below this offset belong to this tick or an earlier one.
     pub next: u64,
@@ -102,9 +102,9 @@ pub enum CodingError {
     /// The bytes are no entry.
     #[error("entry {tick} of the remap log can't be decoded: {what}")]
     Malformed {
-        /// Its tick.
+        /// The tick of the entry.
         tick: Tick,
-        /// Why.
+        /// What about the bytes does not fit.
         what: String,
     },
     /// The bytes were written by a build that codes bindings otherwise.

@@ -120,9 +120,9 @@ use crate::watermark::{Report, Watermarks};
 /// A complete tick: what time it was, and the watermark of each group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mark {
-    /// The tick.
+    /// The tick that is complete.
     pub tick: Tick,
-    /// `now` of its binding.
+    /// What time it was, by the tick's binding.
     pub now_ms: TimeMs,
     /// `W(T)` by group.
     pub watermarks: Arc<[TimeMs]>,
@@ -135,11 +135,11 @@ pub struct Mark {
 /// The face of a worker's clock: watermarks and floors, and the tick through which they are complete.
 #[derive(Debug)]
 pub struct ClockFace {
-    /// The watermarks as of that tick.
+    /// The watermarks and floors as of the last complete tick.
     pub watermarks: Watermarks,
-    /// The first tick of which they know nothing.
+    /// The first tick that is not in them.
     pub upper: Tick,
-    /// Releases to be woken when that changes.
+    /// The releases that are woken when another tick is complete.
     pub waiting: Vec<Activator>,
 }
 

@@ -83,9 +83,9 @@ use crate::time::Tick;
 /// after a restore, comes in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted<R> {
-    /// The tick.
+    /// The complete tick at which they changed.
     pub tick: Tick,
-    /// The shard.
+    /// The sink shard to which the rows belong.
     pub shard: u32,
     /// Rows and differences, in no order.
     pub changes: Vec<(R, i64)>,
@@ -101,7 +101,7 @@ impl<R: Ord> Emitted<R> {
 /// Where the shards of a view are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shards {
-    /// How many: fixed by configuration.
+    /// How many shards there are: fixed by configuration.
     pub count: u32,
     /// The worker of the first one; the others follow in turn.
     pub first_worker: usize,

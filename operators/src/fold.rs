@@ -131,11 +131,11 @@ pub use wakes::PackedWake;
 /// A complete tick, as folds see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Now<'a> {
-    /// The tick.
+    /// The tick that is complete.
     pub tick: Tick,
-    /// What time it was.
+    /// What time it was, by the tick's binding.
     pub now_ms: TimeMs,
-    /// `W` of each group.
+    /// `W` of each group, by [`GroupId`].
     pub watermarks: &'a [TimeMs],
     /// The greatest `W` of each group that was not plus infinity.
     pub reached: &'a [TimeMs],
@@ -182,11 +182,11 @@ pub trait Fold: 'static {
     /// The table that holds the states: [`Table`] unless the domain has a denser one.
     type Table: States<Self::Key, Self::State> + 'static;
 
-    /// Its name in the graph.
+    /// The operator's name in the graph and in checkpoints.
     fn name(&self) -> &'static str;
     /// The keys that an input concerns, none, one or several, each with what it needs of the input.
     fn keys(&self, input: &Self::Input, post: &mut dyn FnMut(Self::Key, Self::Event));
-    /// Applies an event.
+    /// Applies an event to the state of its key. Events of one tick come in any order, and the result may not tell.
     fn apply(&self, state: &mut Self::State, key: &Self::Key, event: &Self::Event);
     /// Seals to the watermarks of a complete tick: called at its end for each key that was touched or woken.
     fn seal(&self, state: &mut Self::State, key: &Self::Key, now: &Now<'_>) {

@@ -83,16 +83,16 @@ use crate::watermark::{Counts, Report};
 /// Something new about a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum News {
-    /// What its owner reported.
+    /// The report of the partition's owner on a tick.
     Reported {
-        /// The offset of its next record.
+        /// The offset of the partition's next record.
         next: u64,
-        /// How far its reader was.
+        /// How far the partition's reader was.
         status: Status,
-        /// Verdicts of the tick.
+        /// The verdicts of the tick, counted.
         counts: Counts,
     },
-    /// Verdicts that were told back.
+    /// Verdicts that [`resolve`](crate::resolve) told back.
     Told(Counts),
 }
 
@@ -105,13 +105,13 @@ impl From<Report> for News {
 /// The health of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Health {
-    /// Which.
+    /// The partition whose health this is.
     pub partition: PartitionId,
-    /// The offset of its next record.
+    /// The offset of the partition's next record.
     pub next: u64,
-    /// How far its reader was.
+    /// How far the partition's reader was.
     pub status: Status,
-    /// Verdicts since the beginning.
+    /// All verdicts since the beginning, counted.
     pub counts: Counts,
     /// The least watermark of the groups that it feeds; minus infinity before there is one.
     pub watermark_ms: TimeMs,
@@ -126,10 +126,10 @@ pub struct HealthState {
     watermark: Option<(GroupId, TimeMs)>,
 }
 
-/// The fold.
+/// Folds news of partitions into their health.
 #[derive(Clone, Debug)]
 pub struct HealthFold {
-    /// Whose partitions they are.
+    /// All partitions of the run, and the groups that each feeds.
     pub topology: Arc<Topology>,
 }
 

@@ -157,11 +157,12 @@ pub enum LatePolicy {
 /// How an accepted record stands in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Standing {
-    /// On time.
+    /// The record is on time.
     OnTime,
-    /// Late, and to be folded.
+    /// The record is late, and is folded all the same.
     Late,
-    /// Too old to be judged a duplicate or none: not to be folded. What it touches is in doubt until this event time.
+    /// The record is too old for anybody to know whether it is a duplicate, so it is not folded. What it touches is in
+    /// doubt until this event time.
     TooOld {
         /// The watermark of the tick before.
         doubt_ms: TimeMs,
@@ -171,7 +172,7 @@ pub enum Standing {
 /// A record that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Released<R> {
-    /// The record.
+    /// The record itself, as it was decoded.
     pub record: R,
     /// How it stands in time.
     pub standing: Standing,
@@ -180,9 +181,9 @@ pub struct Released<R> {
 /// A record that was not accepted and not seen before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Aside<R> {
-    /// Its partition.
+    /// The partition in which it lies.
     pub partition: PartitionId,
-    /// Its offset.
+    /// Its offset in that partition.
     pub offset: u64,
     /// Why it was set aside.
     pub why: Why<R>,
@@ -191,17 +192,17 @@ pub struct Aside<R> {
 /// Why a record was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Why<R> {
-    /// It came behind its lane.
+    /// The record came behind its lane, or behind the floor under it.
     Late(R),
-    /// It is none.
+    /// The line could not be decoded, lies too far ahead, or contradicts a record of the same id.
     Dead {
-        /// Where it came from.
+        /// The file or topic that it came from.
         origin: Arc<str>,
-        /// Its line there.
+        /// Its line in that file, from 1.
         line: u64,
-        /// What was wrong.
+        /// A stable code of what was wrong, and words for a person.
         rejection: Rejection,
-        /// Its bytes.
+        /// Its bytes as they were read, at most [`RAW_BYTES_MAX`](crate::record::RAW_BYTES_MAX) of them.
         raw: Vec<u8>,
     },
 }
@@ -213,20 +214,20 @@ pub struct Pending<R> {
     pub header: Header,
     /// Its partition: the first in the order of (partition, offset, line) is the one that counts.
     pub partition: PartitionId,
-    /// Its offset.
+    /// Its offset in that partition.
     pub offset: u64,
-    /// Whether it was late.
+    /// Whether its partition's owner found it late.
     pub late: bool,
-    /// `W(T-1)` of its group.
+    /// `W(T-1)` of its group, as its owner knew it.
     pub watermark_ms: TimeMs,
     /// The event time behind which a remembered identity counts as absent.
     pub absent_before_ms: TimeMs,
-    /// The record.
+    /// The record itself, as it was decoded.
     pub record: R,
-    /// Where it came from, should it be a dead letter.
+    /// The file or topic that it came from, should it become a dead letter.
     pub origin: Arc<str>,
-    /// Its line there.
+    /// Its line in that file, from 1: what orders the records of one message.
     pub line: u64,
-    /// Its bytes, likewise.
+    /// Its bytes as they were read, should it become a dead letter.
     pub raw: Vec<u8>,
 }

@@ -97,15 +97,15 @@ use crate::time::{Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
 use crate::watermark::Counts;
 
-/// The streams that leave it.
+/// The streams that leave a resolve.
 pub struct ResolveStreams<'scope, R: Record> {
-    /// What was accepted.
+    /// Records that were accepted.
     pub released: StreamVec<'scope, Tick, Released<R>>,
-    /// Conflicts.
+    /// Records that are late, or that contradict one of the same id.
     pub aside: StreamVec<'scope, Tick, Aside<R>>,
-    /// Verdicts, told back to the partition.
+    /// The verdicts that were given here, counted for each partition of the tick.
     pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
-    /// How much is remembered of identities on this worker.
+    /// Says how much this worker remembers of identities.
     pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
 

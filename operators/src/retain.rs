@@ -69,7 +69,7 @@ pub enum Until {
     AfterMs(i64),
 }
 
-/// A row that is held.
+/// What is kept of a row: its copies, and since when.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Held {
     copies: i64,
@@ -77,9 +77,9 @@ pub struct Held {
     left: bool,
 }
 
-/// The fold; `until` is a pure function of the row and of the configuration.
+/// Folds the changes of a collection into the rows that are not out of retention; `until` is a pure function of the row and of the configuration.
 pub struct Retain<R, U> {
-    /// Its name in the graph.
+    /// The operator's name in the graph.
     pub name: &'static str,
     /// Until when a row stays.
     pub until: U,

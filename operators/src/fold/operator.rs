@@ -25,11 +25,11 @@ use crate::time::Tick;
 pub struct Posting<K, E> {
     /// The written hash of the key, which both the exchange and the table need.
     pub(super) hash: u64,
-    /// The tick.
+    /// The tick to which the event belongs.
     pub(super) tick: Tick,
-    /// The key.
+    /// The key that the event concerns.
     pub(super) key: K,
-    /// What the key needs.
+    /// What the key needs of the event.
     pub(super) event: E,
 }
 
@@ -60,11 +60,11 @@ impl<K, E> Posting<K, E> {
 /// How much a fold holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FoldGauge {
-    /// Keys.
+    /// How many keys the table has.
     pub keys: usize,
-    /// Resident bytes of the table, by capacity.
+    /// The resident bytes of the table, by capacity.
     pub table_bytes: usize,
-    /// What the states own on the heap.
+    /// The bytes that the states own on the heap.
     pub heap_bytes: usize,
 }
 

@@ -12,7 +12,7 @@ use crate::time::Tick;
 /// Where an entry lies: its virtual shard, and its slot within the shard. It holds until the entry is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The virtual shard.
+    /// The virtual shard of the key.
     pub shard: u16,
     /// The entry's number within the shard; the table gives it.
     pub slot: u32,

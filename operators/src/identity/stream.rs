@@ -38,7 +38,7 @@ impl Intervals {
         }
     }
 
-    /// The greatest number.
+    /// The greatest number in the set.
     fn greatest(&self) -> Option<u64> {
         self.0.last_key_value().map(|(_, last)| *last)
     }

@@ -9,9 +9,9 @@ use crate::fetch::fetch;
 
 /// What is kept of an id. One value means that a slot is vacant: no id has it.
 pub(super) trait Kept: Clone {
-    /// That value.
+    /// The value that no id has.
     const VACANT: Self;
-    /// Whether this is it.
+    /// Whether this is the value that no id has.
     fn is_vacant(&self) -> bool;
 }
 
@@ -133,7 +133,7 @@ impl<V: Kept> IdTable<V> {
         self.len
     }
 
-    /// Resident bytes.
+    /// The resident bytes of the slots, by capacity.
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<V>>()
     }
