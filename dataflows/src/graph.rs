@@ -29,6 +29,7 @@ use operators::release::{Aside, LatePolicy, ReleasePlan, Released, Why, release}
 use operators::resolve::{ResolvePlan, resolve};
 use operators::retain::{Retain, Until};
 use operators::route::{route, route_to_three, stamp};
+use operators::streams::StreamPlan;
 use operators::time::{MINUTE_MS, Tick};
 use operators::topology::{PartitionId, ReleaseId, Topology};
 
@@ -139,6 +140,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             name: "ReleaseEvents".to_owned(),
             late: LatePolicy::SetAside,
             counted_apart: without_unit,
+            streams: StreamPlan::NONE,
             feeds: ports.events,
             topology,
             clock: &face,
@@ -148,6 +150,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             name: "ReleaseFacts".to_owned(),
             late: LatePolicy::Fold,
             counted_apart: |_: &Fact| false,
+            streams: StreamPlan::NONE,
             feeds: ports.facts,
             topology,
             clock: &face,
@@ -167,6 +170,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
                 name: "ResolveEvents",
                 late: LatePolicy::SetAside,
                 counted_apart: without_unit,
+                streams: StreamPlan::NONE,
                 checkpoints: &checkpoints,
             };
             let resolved = resolve(events.pending, marks.clone(), plan);
@@ -183,6 +187,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
                 name: "ResolveFacts",
                 late: LatePolicy::Fold,
                 counted_apart: |_: &Fact| false,
+                streams: StreamPlan::NONE,
                 checkpoints: &checkpoints,
             };
             let resolved = resolve(facts.pending, marks.clone(), plan);

@@ -45,6 +45,7 @@
 //! use operators::feed::Feed;
 //! use operators::record::{Batch, Header, Identity, Item};
 //! use operators::release::{LatePolicy, ReleasePlan, release};
+//! use operators::streams::StreamPlan;
 //! use operators::topology::{
 //!     GroupId, LaneParameters, Lanes, Parameters, Partition, PartitionId, ReleaseId, Topology,
 //! };
@@ -111,6 +112,7 @@
 //!         name: "Release".into(),
 //!         late: LatePolicy::SetAside,
 //!         counted_apart: |celsius: &u64| *celsius > 30,
+//!         streams: StreamPlan::NONE,
 //!         feeds: vec![(PartitionId(0), feed)],
 //!         topology: &topology,
 //!         clock: &face,

@@ -38,6 +38,7 @@
 //! use operators::record::{Header, Identity};
 //! use operators::release::{LatePolicy, Pending};
 //! use operators::resolve::{ResolvePlan, resolve};
+//! use operators::streams::StreamPlan;
 //! use operators::topology::{GroupId, PartitionId};
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //! use timely::dataflow::operators::vec::{Delay, Map, ToStream};
@@ -66,6 +67,7 @@
 //!         name: "Resolve",
 //!         late: LatePolicy::SetAside,
 //!         counted_apart: |_: &String| false,
+//!         streams: StreamPlan::NONE,
 //!         checkpoints: &Checkpoints::default(),
 //!     };
 //!     let streams = resolve(told.map(|(_, pending)| pending), marks, plan);
@@ -93,18 +95,21 @@ use crate::fold::FoldGauge;
 use crate::identity::{Identities, identity_shard};
 use crate::record::{Identity, Record};
 use crate::release::{Aside, LatePolicy, Pending, Released, Sight, Why, conflict, count_accepted, sight};
-use crate::time::{Tick, TimeMs};
+use crate::streams::{StreamNames, StreamPlan, StreamReport};
+use crate::time::{MINUS_INFINITY, Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
 use crate::watermark::Counts;
 
 /// The streams that leave a resolve.
-pub struct ResolveStreams<'scope, R: Record> {
+pub struct ResolveStreams<'scope, R: Record, S: 'static> {
     /// Records that were accepted.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// Records that are late, or that contradict one of the same id.
     pub aside: StreamVec<'scope, Tick, Aside<R>>,
     /// The verdicts that were given here, counted for each partition of the tick.
     pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
+    /// What is told of sequenced streams ([`streams`](crate::streams)), where the plan says how.
+    pub streams: StreamVec<'scope, Tick, StreamReport<S>>,
     /// Says how much this worker remembers of identities.
     pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
@@ -132,22 +137,39 @@ enum Decided<R> {
 impl Remembered {
     /// Decides the records of a complete tick, in the order of (partition, offset, line); gives those that leave, and says
     /// what to count for each partition.
-    fn decide<R: Record>(
+    fn decide<R: Record, S: Clone>(
         &mut self,
         mut records: Vec<Pending<R>>,
-        late: LatePolicy,
-        counted_apart: fn(&R) -> bool,
+        (late, counted_apart): (LatePolicy, fn(&R) -> bool),
+        mark: &Mark,
+        names: &mut StreamNames<R, S>,
         mut give: impl FnMut(Decided<R>),
     ) -> BTreeMap<PartitionId, Counts> {
         let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();
+        let is_told = names.counts(mark.tick);
+        let begin = |identities: &mut Identities| {
+            if is_told {
+                identities.begin_tick(mark.tick, mark.now_ms);
+            }
+        };
+        self.seen.values_mut().for_each(|(identities, _)| begin(identities));
+        let new = || {
+            let mut identities = Identities::default();
+            begin(&mut identities);
+            (identities, MINUS_INFINITY)
+        };
         records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
         for pending in records {
             let Pending { partition, offset, record, origin, line, raw, .. } = pending;
-            let (identities, absent_before_ms) = self.seen.entry(pending.header.group).or_default();
+            let (identities, absent_before_ms) = self.seen.entry(pending.header.group).or_insert_with(new);
             *absent_before_ms = pending.absent_before_ms;
             let counts = told.entry(partition).or_default();
-            match sight(identities, &pending.header, pending.late, late, pending.absent_before_ms, pending.watermark_ms)
-            {
+            let sight =
+                sight(identities, &pending.header, pending.late, late, pending.absent_before_ms, pending.watermark_ms);
+            if let Some(stream) = identities.take_unnamed() {
+                names.take(stream, &record);
+            }
+            match sight {
                 Sight::SetAside => {
                     counts.late += 1;
                     give(Decided::Aside(Aside { partition, offset, why: Why::Late(record) }));
@@ -206,24 +228,26 @@ impl Save for Remembered {
 }
 
 /// What a resolve has to be told.
-pub struct ResolvePlan<'a, R> {
+pub struct ResolvePlan<'a, R, S> {
     /// The operator's name in the graph and in checkpoints.
     pub name: &'a str,
     /// What becomes of late records.
     pub late: LatePolicy,
     /// Accepted records of which this is true are counted in [`Counts::counted_apart`] as well.
     pub counted_apart: fn(&R) -> bool,
+    /// How sequenced streams are told of, if they are.
+    pub streams: Option<StreamPlan<R, S>>,
     /// Where state comes from at a restore, and goes when a checkpoint is asked for.
     pub checkpoints: &'a Checkpoints,
 }
 
 /// Decides which pending records were seen before. `marks` say when a tick is complete.
-pub fn resolve<'scope, R: Record>(
+pub fn resolve<'scope, R: Record, S: Clone + 'static>(
     pending: StreamVec<'scope, Tick, Pending<R>>,
     marks: StreamVec<'scope, Tick, Mark>,
-    plan: ResolvePlan<'_, R>,
-) -> ResolveStreams<'scope, R> {
-    let ResolvePlan { name, late, counted_apart, checkpoints } = plan;
+    plan: ResolvePlan<'_, R, S>,
+) -> ResolveStreams<'scope, R, S> {
+    let ResolvePlan { name, late, counted_apart, streams, checkpoints } = plan;
     let scope = pending.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let activator = scope.worker().activator_for(builder.operator_info().address);
@@ -233,9 +257,12 @@ pub fn resolve<'scope, R: Record>(
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
     let (counts, counts_stream) = builder.new_output();
+    let (told, streams_stream) = builder.new_output();
     let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
     let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<Aside<R>>>>::from(aside);
     let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
+    let mut told = OutputBuilder::<_, CapacityContainerBuilder<Vec<StreamReport<S>>>>::from(told);
+    let mut names = StreamNames::new(streams);
 
     let mut remembered = Remembered::default();
     checkpoints.take(name).for_each(|part| remembered.restore(&part));
@@ -244,31 +271,39 @@ pub fn resolve<'scope, R: Record>(
     let gauge = move || shared.borrow().seen.values().map(|(identities, _)| identities.gauge()).sum();
     builder.build(move |_| {
         let mut stash: BTreeMap<Tick, Vec<Pending<R>>> = BTreeMap::new();
-        let mut marked: BTreeMap<Tick, ([Capability<Tick>; 3], bool)> = BTreeMap::new();
+        let mut marked: BTreeMap<Tick, ([Capability<Tick>; 4], Mark)> = BTreeMap::new();
         move |frontiers| {
             let mut remembered = remembered.borrow_mut();
             input.for_each(|capability, data| stash.entry(*capability.time()).or_default().append(data));
             marks.for_each(|capability, marks| {
                 for mark in marks.drain(..) {
-                    let capabilities = [0, 1, 2].map(|port| capability.retain(port));
-                    marked.insert(mark.tick, (capabilities, mark.checkpoint));
+                    let capabilities = [0, 1, 2, 3].map(|port| capability.retain(port));
+                    marked.insert(mark.tick, (capabilities, mark));
                 }
             });
-            let (mut released, mut aside, mut counts) = (released.activate(), aside.activate(), counts.activate());
+            let (mut released, mut aside) = (released.activate(), aside.activate());
+            let (mut counts, mut told) = (counts.activate(), told.activate());
             while let Some(entry) = marked.first_entry()
                 && !frontiers[0].less_equal(entry.key())
             {
-                let (tick, (capabilities, checkpoint)) = entry.remove_entry();
-                let records = stash.remove(&tick).unwrap_or_default();
+                let (capabilities, mark) = entry.remove();
+                let records = stash.remove(&mark.tick).unwrap_or_default();
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
-                let told = remembered.decide(records, late, counted_apart, |decided| match decided {
+                let rules = (late, counted_apart);
+                let verdicts = remembered.decide(records, rules, &mark, &mut names, |decided| match decided {
                     Decided::Released(record) => released.give(record),
                     Decided::Aside(record) => aside.give(record),
                 });
-                counts.session(&capabilities[2]).give_iterator(told.into_iter());
-                if checkpoint {
-                    seat.freeze(tick + 1, &mut *remembered);
+                counts.session(&capabilities[2]).give_iterator(verdicts.into_iter());
+                let mut told = told.session(&capabilities[3]);
+                for (identities, _) in remembered.seen.values_mut() {
+                    identities.end_tick(mark.checkpoint, |report| {
+                        names.name(report).into_iter().for_each(|report| told.give(report));
+                    });
+                }
+                if mark.checkpoint {
+                    seat.freeze(mark.tick + 1, &mut *remembered);
                 }
             }
             seat.work(&mut *remembered);
@@ -278,6 +313,7 @@ pub fn resolve<'scope, R: Record>(
         released: released_stream,
         aside: aside_stream,
         counts: counts_stream,
+        streams: streams_stream,
         remembered: Box::new(gauge),
     }
 }

@@ -82,6 +82,14 @@ impl<V: Kept> IdTable<V> {
         self.find(id).ok().map(|at| &self.slots[at].kept)
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: u128) -> Option<&mut V> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.find(id).ok().map(|at| &mut self.slots[at].kept)
+    }
+
     /// What is kept of an id, and whether it was made just now, since there was nothing.
     pub(super) fn get_or_insert(&mut self, id: u128, make: impl FnOnce() -> V) -> (bool, &mut V) {
         if self.slots.is_empty() {

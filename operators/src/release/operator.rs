@@ -21,12 +21,13 @@ use crate::clock::SharedClock;
 use crate::feed::Feed;
 use crate::fold::FoldGauge;
 use crate::record::Record;
+use crate::streams::{StreamNames, StreamPlan, StreamReport};
 use crate::time::Tick;
 use crate::topology::{Parameters, PartitionId, Topology};
 use crate::watermark::Report;
 
 /// The streams that leave a release.
-pub struct ReleaseStreams<'scope, R: Record> {
+pub struct ReleaseStreams<'scope, R: Record, S: 'static> {
     /// Accepted records, at the tick they belong to, on the worker that owns their partition.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// Records that were set aside.
@@ -36,18 +37,22 @@ pub struct ReleaseStreams<'scope, R: Record> {
     /// Records that have to be deduplicated after an exchange ([`resolve`](crate::resolve)); none where identities fix
     /// their partition.
     pub pending: StreamVec<'scope, Tick, Pending<R>>,
+    /// What is told of sequenced streams ([`streams`](crate::streams)), where the plan says how.
+    pub streams: StreamVec<'scope, Tick, StreamReport<S>>,
     /// Says how much this worker remembers of identities.
     pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
 
 /// What a release has to be told.
-pub struct ReleasePlan<'a, R> {
+pub struct ReleasePlan<'a, R, S> {
     /// The operator's name in the graph and in checkpoints.
     pub name: String,
     /// What becomes of late records.
     pub late: LatePolicy,
     /// Accepted records of which this is true are counted in [`Counts::counted_apart`](crate::watermark::Counts) as well.
     pub counted_apart: fn(&R) -> bool,
+    /// How sequenced streams are told of, if they are.
+    pub streams: Option<StreamPlan<R, S>>,
     /// The queues of the partitions that this worker owns.
     pub feeds: Vec<(PartitionId, Feed<R>)>,
     /// All partitions and groups of the run.
@@ -59,11 +64,11 @@ pub struct ReleasePlan<'a, R> {
 }
 
 /// Builds the release of one kind of records.
-pub fn release<'scope, R: Record>(
+pub fn release<'scope, R: Record, S: Clone + 'static>(
     bindings: StreamVec<'scope, Tick, Arc<Binding>>,
-    plan: ReleasePlan<'_, R>,
-) -> ReleaseStreams<'scope, R> {
-    let ReleasePlan { name, late, counted_apart, feeds, topology, clock, checkpoints } = plan;
+    plan: ReleasePlan<'_, R, S>,
+) -> ReleaseStreams<'scope, R, S> {
+    let ReleasePlan { name, late, counted_apart, streams, feeds, topology, clock, checkpoints } = plan;
     let scope = bindings.scope();
     let mut builder = OperatorBuilder::new(name.clone(), scope);
     let mut input = builder.new_input(bindings, Pipeline);
@@ -71,11 +76,13 @@ pub fn release<'scope, R: Record>(
     let (aside, aside_stream) = builder.new_output();
     let (reports, reports_stream) = builder.new_output();
     let (pending, pending_stream) = builder.new_output();
+    let (told, streams_stream) = builder.new_output();
     let mut outputs = Outputs {
         released: OutputBuilder::from(released),
         aside: OutputBuilder::from(aside),
         reports: OutputBuilder::from(reports),
         pending: OutputBuilder::from(pending),
+        streams: OutputBuilder::from(told),
     };
 
     let address = builder.operator_info().address;
@@ -97,13 +104,14 @@ pub fn release<'scope, R: Record>(
         restored_upper: checkpoints.restored_upper(),
         seat,
         wake,
+        names: StreamNames::new(streams),
     };
 
     builder.build(move |_| {
         move |_frontiers| {
             input.for_each(|capability, bindings| {
                 let bindings = bindings.drain(..);
-                bound.queue.extend(bindings.map(|binding| ([0, 1, 2, 3].map(|port| capability.retain(port)), binding)));
+                bound.queue.extend(bindings.map(|binding| (OUTPUTS.map(|port| capability.retain(port)), binding)));
             });
             bound.release(&mut owned.borrow_mut(), &mut outputs);
         }
@@ -114,6 +122,7 @@ pub fn release<'scope, R: Record>(
         aside: aside_stream,
         reports: reports_stream,
         pending: pending_stream,
+        streams: streams_stream,
         remembered: Box::new(remembered),
     }
 }
@@ -121,17 +130,21 @@ pub fn release<'scope, R: Record>(
 type Output<D> = OutputBuilder<Tick, CapacityContainerBuilder<Vec<D>>>;
 
 /// The operator's outputs, in the order of the capabilities of a tick.
-struct Outputs<R: Record> {
+struct Outputs<R: Record, S: 'static> {
     released: Output<Released<R>>,
     aside: Output<Aside<R>>,
     reports: Output<Report>,
     pending: Output<Pending<R>>,
+    streams: Output<StreamReport<S>>,
 }
 
+/// Their places.
+const OUTPUTS: [usize; 5] = [0, 1, 2, 3, 4];
+
 /// The ticks that are bound and not yet released, and what the release of one has to wait for.
-struct Bound {
+struct Bound<R, S> {
     /// By tick, a capability for each output and the binding.
-    queue: VecDeque<([Capability<Tick>; 4], Arc<Binding>)>,
+    queue: VecDeque<([Capability<Tick>; OUTPUTS.len()], Arc<Binding>)>,
     /// Whether the partitions know the binding of the tick at the front.
     begun: bool,
     /// The parameters as of that tick.
@@ -140,14 +153,16 @@ struct Bound {
     restored_upper: Tick,
     seat: Seat,
     wake: SyncActivator,
+    names: StreamNames<R, S>,
 }
 
-impl Bound {
+impl<R: Record, S: Clone + 'static> Bound<R, S> {
     /// Releases what is there: as many ticks as the clock is through with the tick before and the records have come, and
     /// of the next one the records that have.
-    fn release<R: Record>(&mut self, owned: &mut AllOwned<R>, outputs: &mut Outputs<R>) {
+    fn release(&mut self, owned: &mut AllOwned<R>, outputs: &mut Outputs<R, S>) {
         let (mut released, mut aside) = (outputs.released.activate(), outputs.aside.activate());
         let (mut reports, mut pending) = (outputs.reports.activate(), outputs.pending.activate());
+        let mut streams = outputs.streams.activate();
         let clock = Rc::clone(&self.clock);
         let face = clock.borrow();
         while let Some((capabilities, binding)) = self.queue.front().filter(|(_, binding)| binding.tick <= face.upper) {
@@ -158,6 +173,9 @@ impl Bound {
             }
             if !std::mem::replace(&mut self.begun, true) {
                 begin(owned, binding, &mut self.parameters);
+                if self.names.counts(binding.tick) {
+                    owned.partitions.iter_mut().for_each(|owned| owned.begin_streams(binding));
+                }
             }
             let mut released = released.session(&capabilities[0]);
             let mut aside = aside.session(&capabilities[1]);
@@ -166,15 +184,20 @@ impl Bound {
                 released: |record| released.give(record),
                 aside: |record| aside.give(record),
                 pending: |record| pending.give(record),
+                unnamed: |stream, record: &R| self.names.take(stream, record),
             };
             if !owned.run(&face.watermarks, &mut out, &self.wake) {
                 break;
             }
             let mut reports = reports.session(&capabilities[2]);
+            let mut streams = streams.session(&capabilities[4]);
             for owned in owned.partitions.iter_mut().filter(|owned| owned.is_named()) {
                 reports.give(owned.end(binding.tick, &face.watermarks));
+                owned.end_streams(binding.checkpoint, |report| {
+                    self.names.name(report).into_iter().for_each(|report| streams.give(report));
+                });
             }
-            drop((released, aside, pending, reports));
+            drop((released, aside, pending, reports, streams));
             self.begun = false;
             if binding.checkpoint {
                 self.seat.freeze(binding.tick + 1, owned);

@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoints;
 use crate::clock::{clock, shared_clock};
 use crate::feed::Feed;
 use crate::record::Item;
+use crate::streams::StreamPlan;
 use crate::testing::{LANES, Notebook, Shelf, batch, binding, end, first_binding, garbage, item, rest, run, topology};
 use crate::time::Tick;
 use crate::topology::{LaneParameters, Topology};
@@ -54,6 +55,7 @@ fn releases(
             name: "Release".to_owned(),
             late,
             counted_apart: |name: &String| name.starts_with('*'),
+            streams: StreamPlan::NONE,
             feeds: numbered.filter(|(id, _)| owner(*id, &of, peers) == worker).collect(),
             topology: &of,
             clock: &face,
@@ -260,6 +262,7 @@ fn a_tick_waits_for_its_records_and_for_the_clock_of_the_tick_before() {
                 name: "Release".to_owned(),
                 late: LatePolicy::SetAside,
                 counted_apart: |_: &String| false,
+                streams: StreamPlan::NONE,
                 feeds: vec![(PartitionId(0), feed.clone())],
                 topology: &of,
                 clock: &face,

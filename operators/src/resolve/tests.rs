@@ -5,6 +5,7 @@ use timely::dataflow::operators::{Concatenate, Inspect, Probe};
 
 use super::*;
 use crate::release::Standing;
+use crate::streams::{StreamNames, StreamPlan};
 use crate::testing::{Notebook, Shelf, dealt, end, header, mark, marks, run};
 use crate::time::MINUS_INFINITY;
 use crate::topology::Topology;
@@ -63,6 +64,7 @@ fn resolved(
             name: "Resolve",
             late: LatePolicy::SetAside,
             counted_apart: |_: &String| false,
+            streams: StreamPlan::NONE,
             checkpoints: &checkpoints,
         };
         let streams = resolve(records, marks(scope, &ticks), plan);
@@ -141,7 +143,9 @@ fn an_identity_is_forgotten_behind_the_bound() {
     let mut decide = |told, absent_before_ms| {
         let record = Pending { absent_before_ms, ..pending(told) };
         let mut given = Vec::new();
-        let counts = remembered.decide(vec![record], LatePolicy::SetAside, |_| true, |decided| given.push(decided));
+        let rules: (_, fn(&String) -> bool) = (LatePolicy::SetAside, |_| true);
+        let names = &mut StreamNames::new(StreamPlan::NONE);
+        let counts = remembered.decide(vec![record], rules, &mark(0, 0), names, |decided| given.push(decided));
         (given.len(), counts.into_values().next().expect("one partition was told"))
     };
     let again = |offset| Told(0, 0, offset, 7, 1, false);
