@@ -5,6 +5,7 @@
 //! from those lists anew. What a fold may forget is therefore never a question here, except where forgetting is itself
 //! the rule: identities behind their horizon, sessions behind `session_keep_ms`, rows out of retention.
 
+pub mod feeds;
 mod judging;
 mod ledger;
 mod rising;
@@ -70,6 +71,7 @@ struct Model<'a> {
     visits: usize,
     events: Vec<AcceptedEvent>,
     facts: Vec<AcceptedFact>,
+    feeds: feeds::Feeds,
     late_events: Vec<Shown>,
     dead_letters: Vec<Shown>,
 }
@@ -177,6 +179,7 @@ impl<'a> Model<'a> {
             visits: 0,
             events: Vec::new(),
             facts: Vec::new(),
+            feeds: feeds::Feeds::default(),
             late_events: Vec::new(),
             dead_letters: Vec::new(),
         }
@@ -185,6 +188,7 @@ impl<'a> Model<'a> {
     /// Goes on to the next tick: applies its records, then seals to its watermarks.
     fn tick(&mut self, binding: &Binding) {
         self.now_ms = binding.now_ms;
+        self.feeds.begin_tick(binding.now_ms);
         if let Some(configuration) = &binding.configuration {
             self.change_parameters(&configuration.parameters);
         }
@@ -219,6 +223,10 @@ impl<'a> Model<'a> {
     fn partition_name(&self, number: usize) -> Name {
         Name::from(self.history.topology.partitions[number].name.as_str())
     }
+}
+
+fn minute_of(time_ms: TimeMs) -> i64 {
+    time_ms.div_euclid(60_000)
 }
 
 /// A time less a duration; the infinities stay what they are.

@@ -9,7 +9,7 @@ use dataflows::views::{Measures, Moments, Row, SessionMinute, SourceHealth, Vari
 use operators::binding::Status;
 use operators::time::{MINUS_INFINITY, TimeMs};
 
-use super::{AcceptedEvent, Counts, Model, Shown, Snapshot};
+use super::{AcceptedEvent, Counts, Model, Shown, Snapshot, minute_of};
 
 /// A unit passes out of its variant's block when the absolute value of a sum passes this.
 const SUM_MAX: i64 = 1 << 40;
@@ -241,8 +241,4 @@ fn add_moments(moments: &mut Moments, columns: [i128; 7]) {
     moments.returns += returns;
     moments.quantity += quantity;
     moments.value += value;
-}
-
-fn minute_of(time_ms: TimeMs) -> i64 {
-    time_ms.div_euclid(60_000)
 }
