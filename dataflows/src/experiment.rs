@@ -7,4 +7,5 @@ pub mod measures;
 pub mod rollups;
 pub mod sessions;
 pub mod specification;
+pub mod unit_overlap;
 pub mod units;
