@@ -27,11 +27,10 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
 use operators::checkpoint::{Checkpoints, StateFormats};
-use operators::clock::{Mark, clock};
-use operators::emit::{Shards, emit, marks_to};
+use operators::clock::{Mark, clock, shared_clock};
+use operators::emit::{EmitPlan, Shards, emit, marks_to};
 use operators::fold::{Data, Fold, FoldGauge, Folded, Outlet, rows};
 use operators::health::News;
-use operators::release::shared_clock;
 use operators::retain::{Retain, Until};
 use operators::route::{Postings, stamp};
 use operators::time::Tick;
@@ -199,7 +198,8 @@ impl<'a, 'scope> Build<'a, 'scope> {
         let place = move |row: &V::Row| columns.place_of(row);
         let name = format!("Emit {}", V::NAME);
         let restored_upper = self.checkpoints.restored_upper();
-        self.ends.push(emit(changes, self.marks.clone(), &name, shards, restored_upper, place, publish));
+        let plan = EmitPlan { name: &name, shards, restored_upper, place, publish };
+        self.ends.push(emit(changes, self.marks.clone(), plan));
     }
 
     /// Publishes a view whose rows leave so long after they came; `TAG` is the place that the view had among the rows of

@@ -18,6 +18,7 @@ pub mod rollups;
 pub mod session_minutes;
 pub mod sessions;
 pub mod specification;
+pub mod unit_overlap;
 pub mod units;
 pub mod variant_minutes;
 pub mod variant_totals;

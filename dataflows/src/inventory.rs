@@ -9,6 +9,7 @@ pub mod availability;
 pub mod batch;
 pub mod decode;
 pub mod fact;
+pub mod feed_health;
 mod kind;
 pub mod ledger;
 pub mod specification;

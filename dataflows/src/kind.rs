@@ -8,10 +8,11 @@ use timely::dataflow::StreamVec;
 
 use operators::record::{Decode, DecodeMessage, Record};
 use operators::release::{LatePolicy, Released, SetAside};
+use operators::streams::{StreamPlan, StreamReport};
 use operators::time::Tick;
 use operators::topology::{Lanes, ReleaseId};
 
-use crate::build::Build;
+use crate::build::{Build, GraphPlan};
 use crate::configuration::{CsvSettings, Format, Recorded, SourceSettings};
 use crate::kinds::ENTRIES;
 use operators::document::Shape;
@@ -23,11 +24,13 @@ pub(crate) use entry::{AnyKind, Entry};
 pub use source::{SourceDecoders, SourceNames};
 
 /// What the records of a tick became, as the kind's own part of the graph receives them.
-pub struct Arrived<'scope, R: Record> {
+pub struct Arrived<'scope, R: Record, S: 'static> {
     /// Accepted records, at the tick they belong to.
     pub released: StreamVec<'scope, Tick, Released<R>>,
     /// Records that were set aside; dead letters among them are published already.
     pub set_aside: StreamVec<'scope, Tick, SetAside<R>>,
+    /// What is told of sequenced streams, where the kind tells of any.
+    pub streams: StreamVec<'scope, Tick, StreamReport<S>>,
 }
 
 /// A kind of records.
@@ -42,6 +45,8 @@ pub trait Kind: Sized + Send + Sync + 'static {
     type Rows: Decode<Record = Self::Record>;
     /// Decodes the kind's own messages of many records.
     type Batches: DecodeMessage<Record = Self::Record>;
+    /// What a sequenced stream of its records is called.
+    type Stream: Clone + 'static;
     /// Its name in configurations.
     const NAME: &'static str;
     /// What its records are called in the names of operators.
@@ -64,6 +69,11 @@ pub trait Kind: Sized + Send + Sync + 'static {
         let _ = record;
         false
     }
+    /// How sequenced streams are told of, where somebody wants to know.
+    fn streams(plan: &GraphPlan) -> Option<StreamPlan<Self::Record, Self::Stream>> {
+        let _ = plan;
+        None
+    }
     /// The lanes that a source may have within a tenant's group.
     fn lanes(source: &SourceSettings) -> Lanes;
     /// How long behind the watermark identities are remembered.
@@ -80,7 +90,7 @@ pub trait Kind: Sized + Send + Sync + 'static {
     /// That of messages of many records.
     fn batches(names: SourceNames) -> Self::Batches;
     /// What becomes of its records.
-    fn build<'scope>(build: &mut Build<'_, 'scope>, arrived: Arrived<'scope, Self::Record>);
+    fn build<'scope>(build: &mut Build<'_, 'scope>, arrived: Arrived<'scope, Self::Record, Self::Stream>);
 }
 
 /// A kind that is in the list.

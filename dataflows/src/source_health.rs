@@ -127,7 +127,7 @@ pub(crate) fn publish<'scope>(build: &mut Build<'_, 'scope>, news: Changes<'scop
             duplicate: counts.duplicate,
             dead_letters: counts.dead,
             too_old: counts.too_old,
-            without_unit: counts.marked,
+            without_unit: counts.counted_apart,
             watermark_ms: Some(health.watermark_ms).filter(|watermark_ms| *watermark_ms > MINUS_INFINITY),
         }
     });

@@ -16,6 +16,7 @@ use crate::experiment::session_minutes::SessionMinutes;
 use crate::experiment::variant_minutes::VariantMinutes;
 use crate::experiment::variant_totals::VariantTotals;
 use crate::inventory::availability::Availability;
+use crate::inventory::feed_health::view::Feeds;
 use crate::inventory::stock::Stock;
 use crate::source_health::SourceHealth;
 use crate::view::{Listed, Stays, View, ViewCodec, ViewId, codec};
@@ -78,4 +79,4 @@ macro_rules! views {
     (@store $view:ident $store:ty) => { $store };
 }
 
-views! { SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability }
+views! { SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds }

@@ -39,7 +39,7 @@ pub enum PartOwner {
     Shard(u16),
     /// The owner of a partition.
     Partition(PartitionId),
-    /// Every worker.
+    /// The part belongs to every worker.
     Everyone,
 }
 
@@ -59,7 +59,7 @@ impl PartOwner {
 pub struct Part {
     /// The operator's name in the graph.
     pub operator: String,
-    /// The place.
+    /// Which workers it belongs to.
     pub place: PartOwner,
     /// The state, in postcard's coding.
     pub bytes: Vec<u8>,
@@ -71,7 +71,7 @@ pub struct Part {
 pub struct Parcel {
     /// The operator's name in the graph.
     pub operator: String,
-    /// The place.
+    /// Which workers it belongs to.
     pub place: PartOwner,
     unpack: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
@@ -98,7 +98,7 @@ impl From<Part> for Parcel {
 /// What a worker hands over for a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A part.
+    /// One part of what the worker holds.
     Part(Part),
     /// There are no more parts of this worker.
     Complete,

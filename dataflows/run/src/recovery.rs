@@ -16,8 +16,8 @@ use operators::timekeeper::Timekeeper;
 
 use super::engine::{Recovery, Workers};
 use super::job::{BUILD, RunError, graph_plan, say};
+use dataflows::build::{GraphPlan, Ports, build};
 use dataflows::configuration::{Plan, Settings};
-use dataflows::graph::{GraphPlan, Ports, build};
 
 /// What a run begins with.
 pub(super) struct Resumed {

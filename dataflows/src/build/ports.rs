@@ -32,7 +32,7 @@ impl Feeds {
     }
 
     /// Takes the queues of all partitions of a kind.
-    pub(crate) fn take<K: ListedKind>(&mut self) -> Vec<(PartitionId, Feed<K::Record>)> {
+    pub fn take<K: ListedKind>(&mut self) -> Vec<(PartitionId, Feed<K::Record>)> {
         let of_kind = self.0.extract_if(.., |(kind, _, _)| *kind == K::ID);
         let typed = |feed: Box<dyn Any + Send>| *feed.downcast().expect("a queue of a kind has its records");
         of_kind.map(|(_, partition, feed)| (partition, typed(feed))).collect()

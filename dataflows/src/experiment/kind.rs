@@ -17,6 +17,7 @@ pub struct ExperimentEvents;
 
 impl Kind for ExperimentEvents {
     type Record = Event;
+    type Stream = ();
     type Json = EventDecoder;
     type Avro = AvroEventDecoder;
     type Rows = CsvEventDecoder;
@@ -53,7 +54,7 @@ impl Kind for ExperimentEvents {
         Self::json(names)
     }
 
-    fn build<'scope>(build: &mut Build<'_, 'scope>, Arrived { released, set_aside }: Arrived<'scope, Event>) {
+    fn build<'scope>(build: &mut Build<'_, 'scope>, Arrived { released, set_aside, .. }: Arrived<'scope, Event, ()>) {
         super::build(build, released);
         late_events::publish(build, set_aside);
     }

@@ -1,12 +1,15 @@
 //! Inventory facts as a kind of records.
 
 use operators::release::LatePolicy;
+use operators::streams::StreamPlan;
 use operators::topology::Lanes;
 
 use super::batch::BatchDecoder;
 use super::decode::{AvroFactDecoder, CORRECTS_FIELDS, CsvFactDecoder, FIELDS, FactDecoder, REQUIRED, fact_lane};
 use super::fact::Fact;
-use crate::build::Build;
+use super::feed_health::view::{self, Feeds};
+use super::feed_health::{FeedKey, feed_of};
+use crate::build::{Build, GraphPlan};
 use crate::configuration::{CsvSettings, Format, Recorded, SourceSettings};
 use crate::kind::{Arrived, Kind, SourceNames};
 use operators::document::Shape;
@@ -17,6 +20,7 @@ pub struct InventoryFacts;
 
 impl Kind for InventoryFacts {
     type Record = Fact;
+    type Stream = FeedKey;
     type Json = FactDecoder;
     type Avro = AvroFactDecoder;
     type Rows = CsvFactDecoder;
@@ -29,6 +33,11 @@ impl Kind for InventoryFacts {
     const INNER_FIELDS: &'static [(&'static str, Shape)] = CORRECTS_FIELDS;
     const REQUIRED: &'static [&'static str] = REQUIRED;
     const BATCHES: Option<Format> = Some(Format::FactsBatch);
+
+    fn streams(plan: &GraphPlan) -> Option<StreamPlan<Fact, FeedKey>> {
+        let feeds = plan.view::<Feeds>();
+        feeds.enabled.then_some(StreamPlan { stream_of: feed_of, since: feeds.since })
+    }
 
     fn lanes(source: &SourceSettings) -> Lanes {
         match &source.fact_sources {
@@ -57,7 +66,8 @@ impl Kind for InventoryFacts {
         BatchDecoder::new(catalog, tenants, fact_sources)
     }
 
-    fn build<'scope>(build: &mut Build<'_, 'scope>, Arrived { released, .. }: Arrived<'scope, Fact>) {
+    fn build<'scope>(build: &mut Build<'_, 'scope>, Arrived { released, streams, .. }: Arrived<'scope, Fact, FeedKey>) {
         super::build(build, released);
+        view::publish(build, streams);
     }
 }

@@ -8,9 +8,10 @@ use timely::dataflow::operators::Concat;
 
 use operators::binding::Binding;
 use operators::checkpoint::Checkpoints;
+use operators::clock::SharedClock;
 use operators::health::News;
-use operators::release::{ReleasePlan, ReleaseStreams, SharedClock, release};
-use operators::resolve::resolve;
+use operators::release::{ReleasePlan, ReleaseStreams, release};
+use operators::resolve::{ResolvePlan, resolve};
 use operators::route::stamp;
 use operators::time::Tick;
 use operators::topology::Lanes;
@@ -109,17 +110,20 @@ impl<K: ListedKind> AnyKind for Entry<K> {
     ) -> Box<dyn Released<'scope> + 'scope> {
         let release_plan = ReleasePlan {
             name: format!("Release{}", K::RECORDS),
-            release: K::RELEASE,
             late: K::LATE,
-            mark: K::is_counted_apart,
+            counted_apart: K::is_counted_apart,
+            streams: K::streams(plan),
             feeds: feeds.take::<K>(),
+            topology: &plan.topology,
+            clock,
+            checkpoints,
         };
-        let streams = release(bindings.clone(), release_plan, &plan.topology, clock, checkpoints);
+        let streams = release(bindings.clone(), release_plan);
         Box::new(ReleasedRecords::<K>(streams))
     }
 }
 
-struct ReleasedRecords<'scope, K: ListedKind>(ReleaseStreams<'scope, K::Record>);
+struct ReleasedRecords<'scope, K: ListedKind>(ReleaseStreams<'scope, K::Record, K::Stream>);
 
 impl<'scope, K: ListedKind> Released<'scope> for ReleasedRecords<'scope, K> {
     fn reports(&self) -> StreamVec<'scope, Tick, Report> {
@@ -127,17 +131,25 @@ impl<'scope, K: ListedKind> Released<'scope> for ReleasedRecords<'scope, K> {
     }
 
     fn resolve(self: Box<Self>, build: &mut Build<'_, 'scope>) -> Box<dyn Resolved<'scope> + 'scope> {
-        let ReleaseStreams { released, aside, pending, remembered, .. } = self.0;
+        let ReleaseStreams { released, aside, pending, streams, remembered, .. } = self.0;
         build.gauge("Identities", remembered);
-        let mut arrived = Arrived { released, set_aside: aside };
+        let mut arrived = Arrived { released, set_aside: aside, streams };
         let mut of_kind = build.plan().topology.of_release(K::RELEASE);
         if of_kind.any(|(_, partition)| !partition.identity_fixes_partition) {
             let name = format!("Resolve{}", K::RECORDS);
             let checkpoints = build.checkpoints().clone();
-            let resolved = resolve(pending, build.marks(), &checkpoints, &name, K::LATE, K::is_counted_apart);
+            let plan = ResolvePlan {
+                name: &name,
+                late: K::LATE,
+                counted_apart: K::is_counted_apart,
+                streams: K::streams(build.plan()),
+                checkpoints: &checkpoints,
+            };
+            let resolved = resolve(pending, build.marks(), plan);
             build.gauge("Identities", resolved.remembered);
             arrived.released = arrived.released.concat(resolved.released);
             arrived.set_aside = arrived.set_aside.concat(resolved.aside);
+            arrived.streams = arrived.streams.concat(resolved.streams);
             let told = stamp(resolved.counts, &format!("Told{}", K::RECORDS), |(partition, counts)| {
                 Some((partition, News::Told(counts)))
             });
@@ -153,7 +165,7 @@ impl<'scope, K: ListedKind> Released<'scope> for ReleasedRecords<'scope, K> {
     }
 }
 
-struct ResolvedRecords<'scope, K: ListedKind>(Arrived<'scope, K::Record>);
+struct ResolvedRecords<'scope, K: ListedKind>(Arrived<'scope, K::Record, K::Stream>);
 
 impl<'scope, K: ListedKind> Resolved<'scope> for ResolvedRecords<'scope, K> {
     fn build(self: Box<Self>, build: &mut Build<'_, 'scope>) {

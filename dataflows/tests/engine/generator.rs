@@ -5,7 +5,7 @@ mod records;
 mod ticks;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use dataflows::build::{GraphPlan, ViewPlan};
@@ -61,6 +61,8 @@ struct Generator {
     /// Facts that are made, and come after what corrects them.
     belated: BTreeMap<usize, Vec<(Header, Fact)>>,
     sequences: BTreeMap<u128, u64>,
+    /// By stream: numbers that were passed over.
+    missing: BTreeMap<u128, VecDeque<u64>>,
     records: u64,
     start_ms: TimeMs,
     /// Whether numbers of the greatest size occur.
@@ -114,6 +116,7 @@ impl Generator {
             corrected: BTreeSet::new(),
             belated: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            missing: BTreeMap::new(),
             records: 0,
             start_ms,
             great,

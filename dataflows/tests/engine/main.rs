@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod feeds;
 mod generator;
 mod history;
 mod naive;

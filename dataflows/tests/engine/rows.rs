@@ -12,6 +12,7 @@ use dataflows::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use dataflows::experiment::variant_totals::{VariantTotal, VariantTotals};
 use dataflows::inventory::InventoryFacts;
 use dataflows::inventory::availability::{Availability, AvailabilityRow};
+use dataflows::inventory::feed_health::view::{FeedRow, Feeds};
 use dataflows::inventory::stock::{Stock, StockRow};
 use dataflows::kind::ListedKind;
 use dataflows::source_health::{SourceHealth, SourceHealthRow};
@@ -76,6 +77,7 @@ rows! {
     SourceHealth of SourceHealth: SourceHealthRow,
     Stock of Stock: StockRow,
     Availability of Availability: AvailabilityRow,
+    Feed of Feeds: FeedRow,
 }
 
 fn columns<V: Listed>() -> Arc<Columns<<V as View>::Row>> {

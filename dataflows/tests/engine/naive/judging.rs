@@ -114,6 +114,9 @@ impl Model<'_> {
                 counts.too_old += 1;
             }
         }
+        if let (Record::Fact(fact), Identity::Sequence { sequence, .. }) = (&record, header.identity) {
+            self.feeds.speaks(fact, sequence);
+        }
         match (record, verdict) {
             (_, Verdict::Conflict | Verdict::Duplicate) => {}
             (Record::Event(event), Verdict::OnTime) => self.accept_event(number, event),

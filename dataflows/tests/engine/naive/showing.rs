@@ -10,13 +10,15 @@ use dataflows::experiment::measures::Moments;
 use dataflows::experiment::session_minutes::SessionMinute;
 use dataflows::experiment::variant_minutes::VariantMinute;
 use dataflows::experiment::variant_totals::VariantTotal;
+use dataflows::inventory::feed_health::view::FeedRow;
+use dataflows::inventory::feed_health::{FeedHealth, FeedKey};
 use dataflows::names::{Name, TenantId};
 use dataflows::source_health::SourceHealthRow;
 use dataflows::view::ViewId;
 use operators::binding::Status;
 use operators::time::{MINUS_INFINITY, TimeMs};
 
-use super::{AcceptedEvent, Counts, Model, Shown, Snapshot};
+use super::{AcceptedEvent, Counts, Model, Shown, Snapshot, minute_of};
 
 /// A unit passes out of its variant's block when the absolute value of a sum passes this.
 const SUM_MAX: i64 = 1 << 40;
@@ -39,6 +41,7 @@ impl Model<'_> {
                 "source_health" => self.source_health(),
                 "stock" => self.stock(),
                 "availability" => self.availability(),
+                "feed_health" => self.feed_health(),
                 other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();
@@ -50,6 +53,25 @@ impl Model<'_> {
             }
         }
         snapshot
+    }
+
+    fn feed_health(&self) -> Vec<Row> {
+        let catalog = &self.history.catalog;
+        let row = |(key, health): (&FeedKey, &FeedHealth)| {
+            Row::Feed(FeedRow {
+                tenant: catalog.tenant_name(key.tenant).clone(),
+                source: key.source.clone(),
+                node: key.node.clone(),
+                epoch: key.epoch,
+                state: health.state,
+                last_sequence: health.last_sequence,
+                open_gaps: health.open_gaps,
+                oldest_gap_ms: health.oldest_gap_ms,
+                last_event_ms: health.last_event_ms,
+                last_spoke_ms: health.last_spoke_ms,
+            })
+        };
+        self.shown_feeds.iter().map(row).collect()
     }
 
     fn minute_stays(&self, tenant: TenantId, minute: i64, retention_ms: i64) -> bool {
@@ -249,8 +271,4 @@ fn add_moments(moments: &mut Moments, columns: [i128; 7]) {
     moments.returns += returns;
     moments.quantity += quantity;
     moments.value += value;
-}
-
-fn minute_of(time_ms: TimeMs) -> i64 {
-    time_ms.div_euclid(60_000)
 }

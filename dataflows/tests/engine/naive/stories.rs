@@ -1,6 +1,7 @@
 //! The naive model against answers that were worked out by hand.
 
 mod events;
+mod feeds;
 mod stock;
 
 use std::collections::BTreeMap;

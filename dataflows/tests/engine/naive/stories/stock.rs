@@ -16,6 +16,8 @@ fn fact(id: u128, kind: FactKind, quantity: i64, event_time_ms: TimeMs) -> Fact 
         quantity,
         event_time_ms,
         observed_from_ms: event_time_ms,
+        source: "depot".into(),
+        epoch: 0,
         rank: 1,
         authority: kind == FactKind::Count,
         epsilon_ms: 0,
