@@ -77,7 +77,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let told = stamp(reports, "Reports", |report| Some((report.partition, News::from(report))));
         let mut build = Build {
             plan,
-            scope: scope.clone(),
+            scope,
             marks: marks.clone(),
             checkpoints,
             publish,
@@ -97,6 +97,13 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         }
         build.finish(marks)
     })
+}
+
+/// The operators of a graph that have state, with the formats of their states. The graph is built for that on a worker that
+/// reads nothing.
+pub fn states_of(plan: &GraphPlan) -> StateFormats {
+    let plan = plan.clone();
+    timely::execute::execute_directly(move |worker| build(worker, &plan, Ports::closed()).states)
 }
 
 /// The graph while it is built: its parts share marks, checkpoints and the way out.
@@ -121,7 +128,7 @@ impl<'a, 'scope> Build<'a, 'scope> {
 
     /// The scope of the graph.
     pub fn scope(&self) -> Scope<'scope, Tick> {
-        self.scope.clone()
+        self.scope
     }
 
     /// A mark for each complete tick.
@@ -212,7 +219,7 @@ impl<'a, 'scope> Build<'a, 'scope> {
     ) {
         let retention_ms = self.plan.view::<V>().retention_ms;
         let until = move |_: &Tagged<TAG, V::Row>| Until::AfterMs(retention_ms);
-        let tagged = stamped(changes, "TagRows", |row| Tagged(row));
+        let tagged = stamped(changes, "TagRows", Tagged);
         let retained = self.retain(tagged, route, Rc::new(Retain { name, until, rows: std::marker::PhantomData }));
         self.publish::<V>(stamped(retained, "UntagRows", |Tagged(row)| row));
     }

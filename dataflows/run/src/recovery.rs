@@ -16,7 +16,7 @@ use operators::timekeeper::Timekeeper;
 
 use super::engine::{Recovery, Workers};
 use super::job::{BUILD, RunError, graph_plan, say};
-use dataflows::build::{GraphPlan, Ports, build};
+use dataflows::build::states_of;
 use dataflows::configuration::{Plan, Settings};
 
 /// What a run begins with.
@@ -41,13 +41,6 @@ pub(super) fn open(settings: &Settings, run: u64) -> Result<Option<Store>, RunEr
     let base = Path::new(&settings.local.data_dir);
     let location = Location::parse(&checkpoints.to, checkpoints.endpoint.clone(), base).map_err(StoreError::from)?;
     Ok(Some(Store::open(&location, run)?))
-}
-
-/// The operators of a graph that have state, with the formats of their states. The graph is built for that on a worker that
-/// reads nothing.
-fn states_of(plan: &GraphPlan) -> StateFormats {
-    let plan = plan.clone();
-    timely::execute::execute_directly(move |worker| build(worker, &plan, Ports::closed()).states)
 }
 
 /// A checkpoint that was found to be whole.

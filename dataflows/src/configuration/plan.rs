@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use operators::binding::Configuration;
-use operators::time::TimeMs;
+use operators::time::{Tick, TimeMs};
 use operators::topology::{Parameters, Partition, PartitionId, Topology};
 
 use super::kafka::TopicRecord;
@@ -146,9 +146,10 @@ impl Plan {
         Plan { recorded, partitions, added: added_count, topology, parameters }
     }
 
-    /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, and more partitions of topics.
-    /// They are behind all others, so that numbers stay what they are, and are read from their very first record.
-    pub fn continued(&self, wanted: &Plan) -> Plan {
+    /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, more partitions of topics, and
+    /// views that it did not have, which hold from the tick `since` on.
+    /// Partitions are behind all others, so that numbers stay what they are, and are read from their very first record.
+    pub fn continued(&self, wanted: &Plan, since: Tick) -> Plan {
         let (inputs, mut added) = self.recorded_inputs();
         for partition in &wanted.partitions {
             if let PartitionInput::Topic(record) = &partition.input
@@ -158,7 +159,7 @@ impl Plan {
                 added.push((partition.source, PartitionInput::Topic(record)));
             }
         }
-        Plan::new(wanted.recorded.clone(), inputs, added, self.parameters.start_ms)
+        Plan::new(wanted.recorded.added_to(&self.recorded, since), inputs, added, self.parameters.start_ms)
     }
 
     /// This plan, in which records of every partition may enter again: each has one for that behind all others.

@@ -9,7 +9,8 @@ use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
 use operators::disk::{Disk, Log};
 use operators::minter::MinterOptions;
-use operators::timekeeper::Timekeeper;
+use operators::time::Tick;
+use operators::timekeeper::{Timekeeper, read_bindings};
 
 use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
 use crate::history::History;
@@ -145,7 +146,8 @@ fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan
     let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
     let plan = match compatible(&newest, &wanted).map_err(incompatible)? {
         Change::None => newest,
-        Change::Entry => newest.continued(&wanted),
+        // The tick at which the changed configuration is recorded: the next one that is minted.
+        Change::Entry => newest.continued(&wanted, read_bindings(log, &first.topology)?.len() as Tick),
     };
     Ok((plan, recovery::run_of(&first)))
 }

@@ -95,6 +95,22 @@ impl Recorded {
         (0..).zip(&self.tenants).filter(|(_, tenant)| named.contains(tenant)).map(|(number, _)| number).collect()
     }
 
+    /// These settings as a run goes on that recorded `before`: what it has keeps the tick from which it holds, views that it
+    /// did not have hold from `since` on, and its sinks go on with the views that they had.
+    pub(in crate::configuration) fn added_to(&self, before: &Recorded, since: Tick) -> Recorded {
+        let mut joined = self.clone();
+        joined.views.retain(|view, settings| settings.enabled || before.views.contains_key(view));
+        for (view, settings) in &mut joined.views {
+            settings.since = before.views.get(view).map_or(since, |known| known.since);
+        }
+        for sink in &mut joined.sinks {
+            if let Some(known) = before.sinks.iter().find(|known| known.name == sink.name) {
+                sink.views.retain(|view| known.views.contains(view) || before.views.contains_key(view));
+            }
+        }
+        joined
+    }
+
     /// What is kept and written of a view; one that is not named is off.
     pub fn view(&self, view: ViewId) -> ViewSettings {
         self.views

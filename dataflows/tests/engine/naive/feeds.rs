@@ -87,7 +87,7 @@ impl Feeds {
     }
 
     /// What is shown after this tick: something else at once where a gap or the state is another, and otherwise if the minute is.
-    fn show(&mut self, silent_after_ms: i64) -> FeedSnapshot {
+    pub(super) fn show(&mut self, silent_after_ms: i64) -> FeedSnapshot {
         let minute = minute_of(*self.times_ms.last().expect("it is some tick"));
         for (key, said) in &self.said {
             let health = self.health(said, silent_after_ms);

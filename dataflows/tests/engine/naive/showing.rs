@@ -204,7 +204,7 @@ impl Model<'_> {
                     add_moments(&mut total.squares, columns.map(|column| i128::from(column) * i128::from(column)));
                 }
             }
-            rows.extend(totals.into_values().map(|total| Row::VariantTotal(total)));
+            rows.extend(totals.into_values().map(Row::VariantTotal));
         }
         rows
     }
