@@ -80,3 +80,41 @@ macro_rules! views {
 }
 
 views! { SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every view is in the README's table, and its key in that of the sinks' page.
+    #[test]
+    fn every_view_is_documented() {
+        let (readme, sinks) = (include_str!("../../README.md"), include_str!("../../docs/sinks.md"));
+        for (view, entry) in ViewId::all().zip(ENTRIES) {
+            assert!(readme.contains(&format!("\n| `{view}` |")), "README.md does not say what {view} is");
+            let columns = entry.codec(&Recorded::default()).columns();
+            let keys: Vec<String> =
+                columns.iter().filter(|column| column.is_key).map(|column| format!("`{}`", column.name)).collect();
+            let row = format!("\n| `{view}` | {} |", keys.join(", "));
+            assert!(sinks.contains(&row), "docs/sinks.md lacks {row}");
+        }
+    }
+
+    /// What an example row is as JSON are its columns, in their order.
+    #[test]
+    fn rows_have_their_columns() {
+        for entry in ENTRIES {
+            let codec = entry.codec(&Recorded::default());
+            let row: serde_json::Value = serde_json::from_str(&codec.example()).unwrap();
+            let mut names = Vec::new();
+            for (name, value) in row.as_object().unwrap() {
+                match value.as_object() {
+                    Some(inner) => names.extend(inner.keys().map(|inner| (Some(name.as_str()), inner.as_str()))),
+                    None => names.push((None, name.as_str())),
+                }
+            }
+            let columns = codec.columns();
+            let expected: Vec<_> = columns.iter().map(|column| (column.within, column.name.as_str())).collect();
+            assert_eq!(names, expected, "{}", entry.name());
+        }
+    }
+}

@@ -9,7 +9,6 @@ use crate::rows::Row;
 use aisle::brokers::Brokers;
 use aisle::logs::{self, Logs};
 use aisle::schema_lookup::SchemaLookup;
-use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
 use connectors::command_log::Commands;
 use connectors::kafka::connection::Connection;
