@@ -18,7 +18,7 @@ mod sample;
 mod topics;
 
 use place::{outputs, succeeds, told};
-use sample::Sample;
+use sample::{Sample, VIEWS_ADDED};
 
 #[test]
 fn a_run_goes_on_from_an_old_checkpoint_and_writes_what_the_old_build_wrote() {
@@ -35,11 +35,12 @@ fn a_run_goes_on_from_an_old_checkpoint_and_writes_what_the_old_build_wrote() {
 #[test]
 fn an_old_data_folder_is_replayed_to_the_same_bytes() {
     let one = Sample::copy("one");
-    for workers in ["1", "2"] {
+    // The run that goes on has one tick more: that of the entry which adds views.
+    for (workers, ticks) in [("1", 66), ("2", 67)] {
         // In the one that was killed the change files end before the log does; in the one that goes on they do not.
         let replayed = one.aisle(&["replay", "aisle-data", "--inputs", ".", "--workers", workers]);
         succeeds(&replayed);
-        assert!(told(&replayed).contains("66 ticks replayed"), "{}", told(&replayed));
+        assert!(told(&replayed).contains(&format!("{ticks} ticks replayed")), "{}", told(&replayed));
         assert!(told(&replayed).contains("are the same"), "{}", told(&replayed));
         succeeds(&one.aisle(&["run", "aisle.toml", "--once"]));
     }
@@ -54,7 +55,9 @@ fn a_run_that_was_killed_with_input_left_reads_the_rest() {
     succeeds(&resumed);
     assert!(told(&resumed).contains("restored as of tick 28, 5 ticks are replayed"), "{}", told(&resumed));
     assert!(told(&resumed).contains("holds for every partition"), "{}", told(&resumed));
-    let after = outputs(&one.path("aisle-data"));
+    let mut after = outputs(&one.path("aisle-data"));
+    let is_added = |path: &std::path::Path| VIEWS_ADDED.iter().any(|view| path.to_string_lossy().contains(view));
+    after.retain(|entry| !is_added(&entry.0));
     assert_eq!(after.len(), before.len());
     for ((path, before), (_, after)) in before.iter().zip(&after) {
         assert!(after.len() > before.len() && after.starts_with(before), "{}", path.display());

@@ -72,6 +72,7 @@ fn a_checkpoint_of_this_build_names_the_format_of_every_operator_with_state() {
     let names: Vec<&str> = states.keys().map(String::as_str).collect();
     let expected = [
         "Clock",
+        "FeedHealth",
         "Ledger",
         "ReleaseEvents",
         "ReleaseFacts",
