@@ -10,7 +10,7 @@
 //! too, and with it time. What was not written when the process ends is made again from the logs, since no checkpoint
 //! behind it can be restored ([`Output::needed_from`]).
 //!
-//! A build without the feature `history` has no [`FileCodec`]: a run that keeps history is refused with the build that can.
+//! A build without the feature `history` has no `FileCodec`: a run that keeps history is refused with the build that can.
 
 #[cfg(feature = "history")]
 mod file;
