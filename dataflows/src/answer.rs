@@ -5,7 +5,7 @@
 //! says which (`tick`), what time that tick stands for (`time_ms`), and which tick is next (`frontier`).
 //!
 //! What is here knows no view: listings, snapshots and changes follow from the columns. A domain's own questions stand
-//! beside its views, in the list of [`endpoints`]. [`subscribe`] follows a view instead of asking again.
+//! beside its views, in the list of [`ENDPOINTS`]. [`subscribe`] follows a view instead of asking again.
 //!
 //! A view may come to be served in parts that lie in several processes; a reader of a tick asks [`Views`] and assumes
 //! nothing about where rows lie. For now there is one part.
