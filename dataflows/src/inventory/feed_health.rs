@@ -114,8 +114,9 @@ pub struct FeedProgress {
     openings: Vec<Opening>,
     shown: Option<FeedHealth>,
     shown_minute: i64,
-    /// Whether there is something to show when the minute is over.
-    is_pending: bool,
+    /// When somebody has to look again, or before that: a look that comes too early finds the next time. So a feed that speaks
+    /// all the time does not leave a time to look at behind with each report.
+    look_at_ms: Option<TimeMs>,
 }
 
 /// How far a feed is.
@@ -165,7 +166,9 @@ impl FeedProgress {
     /// began at nearly the same time become one, as old as the older one.
     fn close(&mut self) {
         let first_missing = self.known.as_ref().and_then(|known| known.first_missing);
-        self.openings.retain(|opening| first_missing.is_some_and(|first_missing| first_missing < opening.upto));
+        let is_closed = |opening: &&Opening| first_missing.is_none_or(|first_missing| opening.upto <= first_missing);
+        let closed = self.openings.iter().take_while(is_closed).count();
+        self.openings.drain(..closed);
         while self.openings.len() > OPENINGS_MAX {
             let apart_ms = |place: &usize| self.openings[*place].since_ms.abs_diff(self.openings[place + 1].since_ms);
             let nearest = (0..self.openings.len() - 1).min_by_key(apart_ms);
@@ -240,20 +243,31 @@ impl Fold for FeedHealthFold {
     }
 
     fn seal(&self, progress: &mut FeedProgress, _: &FeedKey, now: &Now<'_>) {
-        if now.now_ms > MINUS_INFINITY {
+        let has_time = progress.shown.as_ref().is_some_and(|shown| shown.last_spoke_ms.is_some());
+        if !has_time && now.now_ms > MINUS_INFINITY {
             progress.begin_at(now.now_ms);
         }
         progress.close();
         let Some(health) = progress.health(now.now_ms, self.silent_after_ms) else { return };
         let minute = minute_of(now.now_ms);
-        progress.is_pending = match &progress.shown {
+        let waits = match &progress.shown {
             Some(shown) if is_urgent(shown, &health) => false,
             Some(shown) => *shown != health && minute <= progress.shown_minute,
             None => false,
         };
-        if !progress.is_pending && progress.shown.as_ref() != Some(&health) {
+        let falls_silent_ms = match health.last_spoke_ms {
+            // As soon as there is a recorded time at all.
+            None => Some(MINUS_INFINITY + 1),
+            Some(_) if health.state == FeedState::Silent => None,
+            Some(spoke_ms) => Some(spoke_ms.saturating_add(self.silent_after_ms)),
+        };
+        if !waits && progress.shown.as_ref() != Some(&health) {
             (progress.shown, progress.shown_minute) = (Some(health), minute);
         }
+        let minute_ends_ms = waits.then(|| minute_end_ms(progress.shown_minute));
+        let due_ms = falls_silent_ms.into_iter().chain(minute_ends_ms).min();
+        let before = progress.look_at_ms.filter(|look_at_ms| *look_at_ms > now.now_ms);
+        progress.look_at_ms = due_ms.map(|due_ms| before.map_or(due_ms, |before_ms| before_ms.min(due_ms)));
     }
 
     fn values(&self, _: &FeedKey, progress: &FeedProgress, values: &mut Vec<FeedHealth>) {
@@ -261,15 +275,7 @@ impl Fold for FeedHealthFold {
     }
 
     fn wake(&self, _: &FeedKey, progress: &FeedProgress) -> Option<Wake> {
-        let (known, shown) = (progress.known.as_ref()?, progress.shown.as_ref()?);
-        if known.moved_ms == MINUS_INFINITY {
-            // As soon as there is a recorded time at all.
-            return Some(Wake::Now(MINUS_INFINITY + 1));
-        }
-        let falls_silent =
-            (shown.state != FeedState::Silent).then(|| known.moved_ms.saturating_add(self.silent_after_ms));
-        let shows = progress.is_pending.then(|| minute_end_ms(progress.shown_minute));
-        falls_silent.into_iter().chain(shows).min().map(Wake::Now)
+        progress.look_at_ms.map(Wake::Now)
     }
 
     fn heap_bytes(&self, progress: &FeedProgress) -> usize {

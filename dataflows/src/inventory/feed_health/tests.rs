@@ -102,7 +102,24 @@ fn early_reports_leave_no_trace() {
     assert_eq!(told.tick(80_000, &[report(2, 8, &[], 80_000)]), untold.tick(80_000, &[]));
     assert_eq!(told.tick(90_000, &[]), untold.tick(90_000, &[]));
     assert_eq!(told.tick(121_000, &[]), untold.tick(121_000, &[report(4, 8, &[], 80_000)]));
-    assert_eq!(told.wake(), untold.wake());
+    let silent = 80_000 + SILENT_AFTER;
+    assert_eq!(told.tick(silent - 1, &[]).state, FeedState::Live);
+    assert_eq!(told.tick(silent, &[]), untold.tick(silent, &[]));
+}
+
+/// What speaks all the time leaves few times to look at behind: memory is bounded by time, not by records.
+#[test]
+fn reports_do_not_move_the_time_to_look_again() {
+    let mut feed = Feed::default();
+    let mut looks = std::collections::BTreeSet::new();
+    for tick in 0..1_200u64 {
+        let now_ms = 60_000 + tick as i64 * 500;
+        let missing = [(10 * tick + 1, 10 * tick + 3)];
+        let is_odd = usize::from(tick % 2 == 1);
+        feed.tick(now_ms, &[opening(tick + 1, 10 * tick + 3, &missing[..is_odd], now_ms, &missing[..is_odd])]);
+        looks.extend(feed.wake().map(|wake| format!("{wake:?}")));
+    }
+    assert!(looks.len() < 10, "ten minutes have {looks:?}");
 }
 
 #[test]
