@@ -6,7 +6,7 @@
 
 mod movement;
 mod stream;
-mod table;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -37,7 +37,7 @@ pub enum Admission {
 
 /// Ids are hashes already: their low half is as good a place as any.
 #[derive(Default)]
-pub(crate) struct Low(u64);
+struct Low(u64);
 
 impl Hasher for Low {
     fn finish(&self) -> u64 {

@@ -301,10 +301,9 @@ pub fn resolve<'scope, R: Record, S: Clone + 'static>(
                 counts.session(&capabilities[2]).give_iterator(verdicts.into_iter());
                 let mut told = told.session(&capabilities[3]);
                 for (identities, _) in remembered.seen.values_mut() {
-                    identities.end_tick(mark.checkpoint, |report| {
-                        names.name(report).into_iter().for_each(|report| told.give(report));
-                    });
+                    identities.end_tick(mark.checkpoint, |report| names.tell(report));
                 }
+                names.end_tick(|report| told.give(report));
                 if mark.checkpoint {
                     seat.freeze(mark.tick + 1, &mut *remembered);
                 }

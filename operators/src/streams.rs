@@ -35,13 +35,10 @@
 //!
 //! Memory: 48 bytes for each stream beside its numbers and 32 for its name, and 16 for each stream that moved in a minute.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::identity::Low;
+use crate::identity::table::IdTable;
 use crate::time::{Tick, TimeMs};
 
 /// Runs of numbers, each from its first one to the one behind its last.
@@ -98,15 +95,19 @@ impl<R, S> Clone for StreamPlan<R, S> {
 
 impl<R, S> Copy for StreamPlan<R, S> {}
 
-/// What the streams of an operator are called. Identities know them by hashes only.
+/// How many reports ahead memory is asked for the name of a stream.
+const NAMES_AHEAD: usize = 8;
+
+/// What the streams of an operator are called, and what is to be told of them. Identities know them by hashes only.
 pub(crate) struct StreamNames<R, S> {
     plan: Option<StreamPlan<R, S>>,
-    names: HashMap<u128, S, BuildHasherDefault<Low>>,
+    names: IdTable<Option<S>>,
+    reports: Vec<StreamReport<u128>>,
 }
 
 impl<R, S: Clone> StreamNames<R, S> {
     pub(crate) fn new(plan: Option<StreamPlan<R, S>>) -> Self {
-        StreamNames { plan, names: HashMap::default() }
+        StreamNames { plan, names: IdTable::new(0), reports: Vec::new() }
     }
 
     /// Whether streams are told of in this tick.
@@ -117,13 +118,24 @@ impl<R, S: Clone> StreamNames<R, S> {
     /// Takes the name of a stream from one of its records.
     pub(crate) fn take(&mut self, stream: u128, record: &R) {
         if let Some(name) = self.plan.and_then(|plan| (plan.stream_of)(record)) {
-            self.names.insert(stream, name);
+            self.names.get_or_insert(stream, || Some(name));
         }
     }
 
-    /// A report of a stream under its name; none where it has none.
-    pub(crate) fn name(&self, report: StreamReport<u128>) -> Option<StreamReport<S>> {
-        let name = self.names.get(&report.stream)?.clone();
-        Some(report.renamed(name))
+    /// Takes a report of a tick that ends.
+    pub(crate) fn tell(&mut self, report: StreamReport<u128>) {
+        self.reports.push(report);
+    }
+
+    /// Gives what was told, under the names of the streams; those without a name are passed over.
+    pub(crate) fn end_tick(&mut self, mut give: impl FnMut(StreamReport<S>)) {
+        let mut reports = self.reports.drain(..);
+        while let Some(report) = reports.next() {
+            reports.as_slice().get(NAMES_AHEAD).into_iter().for_each(|ahead| self.names.fetch(ahead.stream));
+            if let Some(Some(name)) = self.names.get(report.stream) {
+                let name = name.clone();
+                give(report.renamed(name));
+            }
+        }
     }
 }

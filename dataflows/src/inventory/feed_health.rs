@@ -24,6 +24,7 @@ use timely::dataflow::StreamVec;
 
 use operators::checkpoint::Checkpoints;
 use operators::clock::Mark;
+use operators::fetch::fetch_slice;
 use operators::fold::{Fold, FoldHandle, Folded, Now, Table, Wake, rows};
 use operators::route::route;
 use operators::streams::StreamReport;
@@ -276,6 +277,13 @@ impl Fold for FeedHealthFold {
 
     fn wake(&self, _: &FeedKey, progress: &FeedProgress) -> Option<Wake> {
         progress.look_at_ms.map(Wake::Now)
+    }
+
+    /// The openings.
+    const FETCHED: u8 = 1;
+
+    fn fetch(&self, progress: &FeedProgress, _: u8) {
+        fetch_slice(&progress.openings);
     }
 
     fn heap_bytes(&self, progress: &FeedProgress) -> usize {

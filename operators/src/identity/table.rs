@@ -8,11 +8,20 @@
 use crate::fetch::fetch;
 
 /// What is kept of an id. One value means that a slot is vacant: no id has it.
-pub(super) trait Kept: Clone {
+pub(crate) trait Kept: Clone {
     /// The value that no id has.
     const VACANT: Self;
     /// Whether this is the value that no id has.
     fn is_vacant(&self) -> bool;
+}
+
+/// Something that is kept of some ids only, and then for ever.
+impl<V: Clone> Kept for Option<V> {
+    const VACANT: Option<V> = None;
+
+    fn is_vacant(&self) -> bool {
+        self.is_none()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +46,7 @@ const SLOTS_KEPT: usize = 1_024;
 
 /// Ids, which are hashes already, and what is kept of them.
 #[derive(Debug)]
-pub(super) struct IdTable<V> {
+pub(crate) struct IdTable<V> {
     /// None, or a power of two, of which at least one is vacant.
     slots: Vec<Slot<V>>,
     len: usize,
@@ -47,12 +56,12 @@ pub(super) struct IdTable<V> {
 
 impl<V: Kept> IdTable<V> {
     /// The table of that number.
-    pub(super) fn new(number: usize) -> Self {
+    pub(crate) fn new(number: usize) -> Self {
         IdTable { slots: Vec::new(), len: 0, full: 36 + number % 13 }
     }
 
     /// Asks for the memory at which the search for an id begins.
-    pub(super) fn fetch(&self, id: u128) {
+    pub(crate) fn fetch(&self, id: u128) {
         if !self.slots.is_empty() {
             fetch(&self.slots[id as usize & (self.slots.len() - 1)]);
         }
@@ -75,7 +84,7 @@ impl<V: Kept> IdTable<V> {
     }
 
     /// What is kept of an id.
-    pub(super) fn get(&self, id: u128) -> Option<&V> {
+    pub(crate) fn get(&self, id: u128) -> Option<&V> {
         if self.slots.is_empty() {
             return None;
         }
@@ -83,7 +92,7 @@ impl<V: Kept> IdTable<V> {
     }
 
     /// The same, to be changed.
-    pub(super) fn get_mut(&mut self, id: u128) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, id: u128) -> Option<&mut V> {
         if self.slots.is_empty() {
             return None;
         }
@@ -91,7 +100,7 @@ impl<V: Kept> IdTable<V> {
     }
 
     /// What is kept of an id, and whether it was made just now, since there was nothing.
-    pub(super) fn get_or_insert(&mut self, id: u128, make: impl FnOnce() -> V) -> (bool, &mut V) {
+    pub(crate) fn get_or_insert(&mut self, id: u128, make: impl FnOnce() -> V) -> (bool, &mut V) {
         if self.slots.is_empty() {
             self.resize(SLOTS_MIN);
         }
@@ -110,7 +119,7 @@ impl<V: Kept> IdTable<V> {
     }
 
     /// Forgets all but what is to be kept. Costs a walk over the slots.
-    pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         let Some(vacant) = self.slots.iter().position(Slot::is_vacant) else { return };
         let mask = self.slots.len() - 1;
         // Behind a vacant slot a run begins, so what is put back finds everything before it in its place already, and goes no
@@ -133,16 +142,16 @@ impl<V: Kept> IdTable<V> {
     }
 
     /// Everything, in no order that may be shown.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u128, &V)> {
         self.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| (slot.id, &slot.kept))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// The resident bytes of the slots, by capacity.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<V>>()
     }
 

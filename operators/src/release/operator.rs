@@ -196,10 +196,9 @@ impl<R: Record, S: Clone + 'static> Bound<R, S> {
             let mut streams = streams.session(&capabilities[4]);
             for owned in owned.partitions.iter_mut().filter(|owned| owned.is_named()) {
                 reports.give(owned.end(binding.tick, &face.watermarks));
-                owned.end_streams(binding.checkpoint, |report| {
-                    self.names.name(report).into_iter().for_each(|report| streams.give(report));
-                });
+                owned.end_streams(binding.checkpoint, |report| self.names.tell(report));
             }
+            self.names.end_tick(|report| streams.give(report));
             drop((released, aside, pending, reports, streams));
             self.begun = false;
             if binding.checkpoint {
