@@ -21,5 +21,6 @@ stage() { # title, command...
 }
 
 stage "layers" scripts/layers.sh
+stage "without Kafka and history" cargo check --quiet --package aisle --no-default-features
 stage "build" cargo build --workspace --all-targets
 stage "tests" cargo test --workspace

@@ -27,6 +27,7 @@ use super::re_entry::ReEntries;
 use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
+#[cfg(feature = "kafka")]
 pub mod messages;
 
 /// What a replay found.
