@@ -122,6 +122,8 @@ pub struct Pending<R> {
     pub line: u64,
     /// Its bytes, likewise.
     pub raw: Vec<u8>,
+    /// Whether somebody waits to hear what becomes of it.
+    pub is_awaited: bool,
 }
 
 /// Watermarks and floors of a worker's clock, and the tick through which they are complete.

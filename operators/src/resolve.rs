@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -19,11 +20,23 @@ use crate::checkpoint::{Checkpoints, Part, PartOwner, Save, decode, encode};
 use crate::clock::Mark;
 use crate::fold::FoldGauge;
 use crate::identity::{Identities, identity_shard};
+use crate::outcome::{Outcome, Verdict};
 use crate::record::{Identity, Record};
 use crate::release::{LatePolicy, Pending, Released, SetAside, SetAsideReason, Sight, conflict, count_accepted, sight};
 use crate::time::{Tick, TimeMs};
 use crate::topology::{GroupId, PartitionId};
 use crate::watermark::Counts;
+
+/// What was made of the records of a partition in a tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Verdicts.
+    pub counts: Counts,
+    /// What became of each record, where somebody waits to hear it.
+    pub outcomes: Vec<Outcome>,
+}
 
 /// The streams that leave it.
 pub struct ResolveStreams<'scope, R: Record> {
@@ -32,7 +45,7 @@ pub struct ResolveStreams<'scope, R: Record> {
     /// Conflicts.
     pub aside: StreamVec<'scope, Tick, SetAside<R>>,
     /// Verdicts, told back to the partition.
-    pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
+    pub tallies: StreamVec<'scope, Tick, Tally>,
     /// How much is remembered of identities on this worker.
     pub remembered: Box<dyn Fn() -> FoldGauge>,
 }
@@ -86,6 +99,16 @@ impl Save for Remembered {
     }
 }
 
+/// What is told to whoever waits to hear of a record.
+fn verdict(sight: &Sight) -> Verdict {
+    match sight {
+        Sight::Conflict => Verdict::DeadLetter { code: conflict().code.into_owned() },
+        Sight::SetAside => Verdict::Late,
+        Sight::Duplicate => Verdict::Duplicate,
+        Sight::Accepted(standing) => (*standing).into(),
+    }
+}
+
 /// Decides which pending records were seen before. `marks` say when a tick is complete.
 pub fn resolve<'scope, R: Record>(
     pending: StreamVec<'scope, Tick, Pending<R>>,
@@ -107,10 +130,10 @@ pub fn resolve<'scope, R: Record>(
     let mut marks = builder.new_input(marks, Pipeline);
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
-    let (counts, counts_stream) = builder.new_output();
+    let (told, tallies_stream) = builder.new_output();
     let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
     let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<SetAside<R>>>>::from(aside);
-    let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
+    let mut told = OutputBuilder::<_, CapacityContainerBuilder<Vec<Tally>>>::from(told);
 
     let mut remembered = Remembered::default();
     checkpoints.take(name).for_each(|part| remembered.restore(&part));
@@ -129,7 +152,7 @@ pub fn resolve<'scope, R: Record>(
                     marked.insert(mark.tick, (capabilities, mark.checkpoint));
                 }
             });
-            let (mut released, mut aside, mut counts) = (released.activate(), aside.activate(), counts.activate());
+            let (mut released, mut aside, mut told) = (released.activate(), aside.activate(), told.activate());
             while let Some(entry) = marked.first_entry()
                 && !frontiers[0].less_equal(entry.key())
             {
@@ -139,22 +162,26 @@ pub fn resolve<'scope, R: Record>(
                 records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
                 let mut released = released.session(&capabilities[0]);
                 let mut aside = aside.session(&capabilities[1]);
-                let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();
+                let mut tallies: BTreeMap<PartitionId, Tally> = BTreeMap::new();
                 for pending in records {
                     let (identities, absent_before_ms) = seen.entry(pending.header.group).or_default();
                     *absent_before_ms = pending.absent_before_ms;
-                    let counts = told.entry(pending.partition).or_default();
-                    let Pending { absent_before_ms, watermark_ms, .. } = pending;
-                    match sight(identities, &pending.header, pending.late, late, absent_before_ms, watermark_ms) {
+                    let Pending { partition, offset, line, absent_before_ms, watermark_ms, .. } = pending;
+                    let tally = tallies.entry(partition).or_insert_with(|| Tally { partition, ..Tally::default() });
+                    let counts = &mut tally.counts;
+                    let sight = sight(identities, &pending.header, pending.late, late, absent_before_ms, watermark_ms);
+                    if pending.is_awaited {
+                        tally.outcomes.push(Outcome { partition, offset, line, verdict: verdict(&sight) });
+                    }
+                    match sight {
                         Sight::SetAside => {
                             counts.late += 1;
-                            let Pending { partition, offset, record, .. } = pending;
-                            aside.give(SetAside { partition, offset, reason: SetAsideReason::Late(record) });
+                            aside.give(SetAside { partition, offset, reason: SetAsideReason::Late(pending.record) });
                         }
                         Sight::Duplicate => counts.duplicate += 1,
                         Sight::Conflict => {
                             counts.dead += 1;
-                            let Pending { partition, offset, origin, line, raw, .. } = pending;
+                            let Pending { origin, line, raw, .. } = pending;
                             let reason = SetAsideReason::Dead { origin, line, rejection: conflict(), raw };
                             aside.give(SetAside { partition, offset, reason });
                         }
@@ -167,7 +194,7 @@ pub fn resolve<'scope, R: Record>(
                 for (identities, absent_before_ms) in seen.values_mut() {
                     identities.sweep(*absent_before_ms);
                 }
-                counts.session(&capabilities[2]).give_iterator(told.into_iter());
+                told.session(&capabilities[2]).give_iterator(tallies.into_values());
                 if checkpoint {
                     seat.freeze(tick + 1, &mut *remembered);
                 }
@@ -178,7 +205,7 @@ pub fn resolve<'scope, R: Record>(
     ResolveStreams {
         released: released_stream,
         aside: aside_stream,
-        counts: counts_stream,
+        tallies: tallies_stream,
         remembered: Box::new(gauge),
     }
 }
