@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::probe::{Handle, Probe};
+use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 use timely::worker::Worker;
 
@@ -25,7 +26,8 @@ use operators::emit::{Emitted, Shards, emit, marks_to};
 use operators::feed::Feed;
 use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows};
 use operators::health::{HealthFold, News};
-use operators::release::{LatePolicy, ReleasePlan, Released, SetAside, SetAsideReason, release, shared_clock};
+use operators::outcome::{Outcome, publish_outcomes};
+use operators::release::{SetAside, LatePolicy, ReleasePlan, Released, SetAsideReason, release, shared_clock};
 use operators::resolve::resolve;
 use operators::retain::{Retain, Until};
 use operators::route::{route, route_to_three, stamp};
@@ -95,6 +97,9 @@ pub enum Publication {
     Changes(View, Emitted<Row>),
     /// A complete tick's watermarks, from worker 0.
     Mark(Mark),
+    /// What became in a tick of records that enter again, from worker 0; all of it comes before anybody knows that the tick
+    /// is complete.
+    Outcomes(Tick, Vec<Outcome>),
 }
 
 /// Where a worker's readers put records, and where it publishes.
@@ -155,6 +160,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         let reports = events.reports.concat(facts.reports);
         let marks = clock(reports.clone(), bindings, &face, &checkpoints);
 
+        let mut outcomes = vec![reports.clone().flat_map(|report| report.outcomes)];
         let mut news = vec![stamp(reports, "Reports", |report| Some((report.partition, News::from(report))))];
         let shared = |release| topology.of_release(release).any(|(_, partition)| !partition.identity_fixes_partition);
         let (mut released_events, mut events_aside) = (events.released, events.aside);
@@ -170,9 +176,8 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             gauges.push(("Identities", resolved.remembered));
             released_events = released_events.concat(resolved.released);
             events_aside = events_aside.concat(resolved.aside);
-            news.push(stamp(resolved.counts, "ToldEvents", |(partition, counts)| {
-                Some((partition, News::Told(counts)))
-            }));
+            outcomes.push(resolved.tallies.clone().flat_map(|tally| tally.outcomes));
+            news.push(stamp(resolved.tallies, "ToldEvents", |tally| Some((tally.partition, News::Told(tally.counts)))));
         }
         let (mut released_facts, mut facts_aside) = (facts.released, facts.aside);
         if shared(FACTS) {
@@ -181,7 +186,8 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             gauges.push(("Identities", resolved.remembered));
             released_facts = released_facts.concat(resolved.released);
             facts_aside = facts_aside.concat(resolved.aside);
-            news.push(stamp(resolved.counts, "ToldFacts", |(partition, counts)| Some((partition, News::Told(counts)))));
+            outcomes.push(resolved.tallies.clone().flat_map(|tally| tally.outcomes));
+            news.push(stamp(resolved.tallies, "ToldFacts", |tally| Some((tally.partition, News::Told(tally.counts)))));
         }
 
         let mut wiring =
@@ -191,10 +197,14 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
         wiring.health(scope.concatenate(news));
         wiring.aside(events_aside, facts_aside);
         let publish = Arc::clone(&wiring.publish);
+        let told = Arc::clone(&wiring.publish);
+        let told = publish_outcomes(scope.concatenate(outcomes), "Outcomes", move |tick, outcomes| {
+            told(Publication::Outcomes(tick, outcomes));
+        });
         let marked = marks_to(marks, move |mark| publish(Publication::Mark(mark)));
         let probe = Handle::new();
         let Wiring { mut ends, gauges, .. } = wiring;
-        ends.push(marked);
+        ends.extend([marked, told]);
         scope.concatenate(ends).probe_with(&probe);
         Graph { probe, gauges }
     })

@@ -3,6 +3,7 @@
 //! Nothing here does I/O: files, sockets and the command line are those of the package `aisle`, beside. `experiment` and `inventory` never import each other.
 
 pub mod catalog;
+pub mod commands;
 pub mod configuration;
 mod digest;
 pub mod experiment;

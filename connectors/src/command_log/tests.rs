@@ -62,8 +62,8 @@ fn commands_outlive_a_restart_and_are_read_from_any_number() {
     let Polled::Batch(batch) = polled(&mut source) else { panic!("there is one more") };
     assert_eq!((batch.items[0].offset, batch.end_offset), (2, 3));
     source.seek(1).unwrap();
-    let Polled::Batch(batch) = polled(&mut source) else { panic!("there is one behind the first") };
-    assert_eq!((batch.end_offset, batch.items.len()), (2, 0));
+    let Polled::Batch(batch) = polled(&mut source) else { panic!("there are two behind the first") };
+    assert_eq!((batch.end_offset, batch.items.len()), (3, 1));
     let error = source.seek(4).unwrap_err().to_string();
     assert!(error.contains("ends at offset 3, but offset 4 was asked for"), "{error}");
 }

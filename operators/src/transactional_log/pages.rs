@@ -44,7 +44,7 @@ pub struct PagedTransactionalLog<T> {
 
 impl<T: Transactions> PagedTransactionalLog<T> {
     /// Reads what a log holds that was opened just now, and shows every entry.
-    pub fn open(mut log: TransactionalLog<T>, each: EachEntry<'_>) -> Result<Self, LogError> {
+    pub fn open(mut log: TransactionalLog<T>, each: EachEntry<'_>) -> Result<Self, TransactionalLogError<T::Error>> {
         let mut marks = Marks::new();
         let (chain, offset) = scan_on(&mut log.transactions, End::default(), Upto::End, &mut |entry, end| {
             each(end.link.entries - 1, &entry);
