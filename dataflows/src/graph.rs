@@ -27,7 +27,7 @@ use operators::feed::Feed;
 use operators::fold::{Fold, FoldGauge, Folded, Outlet, combined, rows};
 use operators::health::{HealthFold, News};
 use operators::outcome::{Outcome, publish_outcomes};
-use operators::release::{SetAside, LatePolicy, ReleasePlan, Released, SetAsideReason, release, shared_clock};
+use operators::release::{LatePolicy, ReleasePlan, Released, SetAside, SetAsideReason, release, shared_clock};
 use operators::resolve::resolve;
 use operators::retain::{Retain, Until};
 use operators::route::{route, route_to_three, stamp};

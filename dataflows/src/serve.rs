@@ -50,7 +50,7 @@ pub struct Request {
 /// An answer: a status as in HTTP, and one JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// 200, 202, 400, 404, 405, 410, 413 or 503.
+    /// 200, 202, 400, 404, 405, 409, 410, 413 or 503.
     pub status: u16,
     /// The object's text.
     pub body: String,

@@ -4,6 +4,7 @@ use dataflows::configuration::Built;
 
 pub mod brokers;
 pub mod command;
+pub mod command_desk;
 pub mod dead_letters;
 pub mod encoder;
 pub mod engine;
@@ -17,7 +18,6 @@ pub mod memory;
 pub mod output;
 mod password;
 pub mod progress;
-pub mod re_entry;
 mod recovery;
 pub mod replay;
 pub mod schema_lookup;

@@ -10,6 +10,7 @@ use operators::disk::Disk;
 use operators::sink::{Change, Changes, Sink, SinkError};
 use operators::time::{Tick, TimeMs};
 
+use super::command_desk::CommandDesk;
 use super::engine::{CompleteTick, Publish, PublishError};
 use super::http::Published;
 use super::sinks::KafkaSinks;
@@ -136,6 +137,8 @@ pub struct Output<D> {
     folder: DataFolder,
     bytes_max: u64,
     ticks: u64,
+    /// Who is told what became of records that enter again.
+    commands: Option<Arc<CommandDesk>>,
 }
 
 impl<D: Disk> Output<D> {
@@ -149,7 +152,23 @@ impl<D: Disk> Output<D> {
         folder: DataFolder,
         bytes_max: u64,
     ) -> Self {
-        Output { files, sinks, history, published, groups: plan.topology.groups.clone(), folder, bytes_max, ticks: 0 }
+        Output {
+            files,
+            sinks,
+            history,
+            published,
+            groups: plan.topology.groups.clone(),
+            folder,
+            bytes_max,
+            ticks: 0,
+            commands: None,
+        }
+    }
+
+    /// From now on whoever gave commands is told at the desk what became of them.
+    pub fn answering(mut self, desk: Arc<CommandDesk>) -> Self {
+        self.commands = Some(desk);
+        self
     }
 }
 
@@ -165,8 +184,12 @@ impl<D: Disk> Publish for Output<D> {
             history.follow(&tick)?;
         }
         let sealed_through = sealed_through(&tick, &self.groups);
+        let outcomes = std::mem::take(&mut tick.outcomes);
         let changes = tick.changes.into_iter().map(|(view, emitted)| (view, emitted.changes)).collect();
         self.published.apply_tick(tick.mark.tick, tick.mark.now_ms, changes, sealed_through)?;
+        if let Some(desk) = &self.commands {
+            desk.hear(tick.mark.tick, outcomes);
+        }
         self.ticks += 1;
         Ok(())
     }

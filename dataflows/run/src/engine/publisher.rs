@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use operators::clock::Mark;
 use operators::emit::Emitted;
 use operators::index::ApplyError;
+use operators::outcome::Outcome;
 use operators::sink::SinkError;
 use operators::time::Tick;
 
@@ -23,6 +24,8 @@ pub struct CompleteTick {
     /// By view and shard; those without changes are left out. The whole collection of a shard, after a restore, lies here
     /// in pieces.
     pub changes: Vec<(View, Emitted<Row>)>,
+    /// What became of records that entered again, in the order of their places.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl CompleteTick {
@@ -83,6 +86,7 @@ pub(super) struct Publisher {
     failure: Arc<Mutex<Option<EngineError>>>,
     stop: Arc<AtomicBool>,
     changes: BTreeMap<Tick, Vec<(View, Emitted<Row>)>>,
+    outcomes: BTreeMap<Tick, Vec<Outcome>>,
     marks: BTreeMap<Tick, Mark>,
 }
 
@@ -94,7 +98,15 @@ impl Publisher {
         stop: Arc<AtomicBool>,
     ) -> Self {
         publish.stop_with(Arc::clone(&stop));
-        Publisher { publish, time, failure, stop, changes: BTreeMap::new(), marks: BTreeMap::new() }
+        Publisher {
+            publish,
+            time,
+            failure,
+            stop,
+            changes: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            marks: BTreeMap::new(),
+        }
     }
 
     pub(super) fn run(mut self, news: &Receiver<PublisherNews>) {
@@ -104,6 +116,9 @@ impl Publisher {
                     self.changes.entry(emitted.tick).or_default().push((view, emitted));
                 }
                 PublisherNews::Publication(Publication::Mark(mark)) => drop(self.marks.insert(mark.tick, mark)),
+                PublisherNews::Publication(Publication::Outcomes(tick, outcomes)) => {
+                    self.outcomes.entry(tick).or_default().extend(outcomes);
+                }
                 PublisherNews::Frontier(frontier) => {
                     // A run that is stopping may have dropped its dataflow: its frontier says nothing any more.
                     if self.stop.load(Ordering::Acquire) {
@@ -134,7 +149,9 @@ impl Publisher {
             let mut changes = self.changes.remove(&tick).unwrap_or_default();
             // Pieces of a collection stay in the order in which they came.
             changes.sort_by_key(|(view, emitted)| (*view, emitted.shard));
-            self.publish.publish(CompleteTick { mark, changes })?;
+            let mut outcomes = self.outcomes.remove(&tick).unwrap_or_default();
+            outcomes.sort_unstable();
+            self.publish.publish(CompleteTick { mark, changes, outcomes })?;
             upper = Some(tick + 1);
         }
         if let Some(upper) = upper {
@@ -166,7 +183,7 @@ mod tests {
             piece(View::Availability, 0, &[3]),
             piece(View::Stock, 0, &[2]),
         ];
-        let mut tick = CompleteTick { mark, changes };
+        let mut tick = CompleteTick { mark, changes, outcomes: Vec::new() };
         let rows = |numbers: &[u64]| numbers.iter().map(|number| (stock(*number), 1)).collect::<Vec<_>>();
         for _ in 0..2 {
             assert_eq!(tick.canonical(View::Stock, 0), rows(&[1, 2, 4, 5]));

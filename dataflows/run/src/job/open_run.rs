@@ -12,10 +12,10 @@ use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
 use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
+use crate::command_desk::{CommandDesk, check_bound};
 use crate::history::History;
 use crate::logs::Logs;
 use crate::output::ChangeFiles;
-use crate::re_entry::ReEntries;
 use crate::recovery::{self, Chosen};
 use crate::sinks::KafkaSinks;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
@@ -27,7 +27,7 @@ pub(super) struct OpenRun {
     pub(super) plan: Plan,
     /// Which run it is, by its first configuration.
     pub(super) run: u64,
-    pub(super) re_entries: Arc<ReEntries>,
+    pub(super) commands: Arc<CommandDesk>,
     pub(super) timekeeper: Timekeeper<Box<dyn Log>>,
     pub(super) files: ChangeFiles<LocalDisk>,
     pub(super) sinks: KafkaSinks,
@@ -48,11 +48,7 @@ impl OpenRun {
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
         let mut log = logs.remap(folder.disk())?;
         let (plan, run) = settle(&folder, &mut log, wanted)?;
-        let re_entries = Arc::new(ReEntries::open(logs.commands(folder.disk())?)?);
-        let plan = match re_entries.commands().end() {
-            0 => plan,
-            _ => plan.with_re_entry(),
-        };
+        let commands = CommandDesk::open(&logs, &folder)?;
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
         let sinks = KafkaSinks::open(&local.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
@@ -67,6 +63,8 @@ impl OpenRun {
         if options.once {
             timekeeper = timekeeper.until_all_read();
         }
+        let next = timekeeper.position_at(timekeeper.durable()).expect("a log has a position at its end").next;
+        check_bound(&plan, &next, commands.commands().end().unwrap_or(0), logs.commands_name())?;
         let (resumed, durable) = (files.resumed().max(sinks.resumed()), timekeeper.durable());
         if resumed > durable {
             return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: durable });
@@ -89,7 +87,7 @@ impl OpenRun {
             0 => timekeeper,
             upper => timekeeper.resume_at(upper),
         };
-        Ok(OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
+        Ok(OpenRun { folder, logs, plan, run, commands, timekeeper, files, sinks, history, store, chosen })
     }
 
     /// The first tick that is not restored.
@@ -138,15 +136,17 @@ fn open_folder(
 /// The plan of a run, and which run it is: what its log recorded decides, but for what may change.
 fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan, u64), RunError> {
     let Some((first, newest)) = recorded_plans(log)? else {
-        let run = recovery::run_of(&wanted);
-        return Ok((wanted, run));
+        let plan = wanted.with_re_entry();
+        let run = recovery::run_of(&plan);
+        return Ok((plan, run));
     };
     let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
     let plan = match compatible(&newest, &wanted).map_err(incompatible)? {
         Change::None => newest,
         Change::Entry => newest.continued(&wanted),
     };
-    Ok((plan, recovery::run_of(&first)))
+    // Commands are input from tick 0 on; a run that was begun otherwise has them from here on.
+    Ok((plan.with_re_entry(), recovery::run_of(&first)))
 }
 
 /// Keeps a line of text in a file of the data folder, instead of what it held.
