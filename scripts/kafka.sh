@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Starts a real Apache Kafka (KRaft, no ZooKeeper) on loopback for tests and benches.
 #
-#   scripts/kafka.sh start    [--nodes 1|3] [--security sasl-tls]   prints one line: the bootstrap addresses
+#   scripts/kafka.sh start    [--nodes 1|3] [--security sasl-tls] [--data FOLDER]   prints one line: the bootstrap addresses
 #   scripts/kafka.sh status   [options]   a line a node; fails unless all of them run
 #   scripts/kafka.sh stop     [options]   ends the cluster and removes everything it wrote
 #   scripts/kafka.sh security --security sasl-tls    prints how to reach the secured listener, as NAME=VALUE lines
 #   scripts/kafka.sh kill|pause|resume|restart N [options]   faults: SIGKILL, SIGSTOP, SIGCONT; `restart` ends node N
 #                                         in good order if it runs and starts it again with the same data
+#
+# With --data a cluster of one node begins with a copy of what another one wrote, its `data` folder, instead of with nothing.
 #
 # `start` may be called again and by many at once: it waits until every node runs, and starts those which do not.
 # Each combination of options is a cluster of its own, at ports of its own, which all callers of one user share:
@@ -26,17 +28,19 @@ password=aisle-test-only
 
 command=${1:-}
 [ $# -gt 0 ] && shift
-nodes=1 security=none node=
+nodes=1 security=none node= data=
 while [ $# -gt 0 ]; do
   case $1 in
     --nodes) nodes=${2:-}; shift ;;
     --security) security=${2:-}; shift ;;
+    --data) data=${2:-}; shift ;;
     [1-9]) node=$1 ;;
     *) fail "does not know \"$1\"; see the head of the script" ;;
   esac
   shift || fail "the last option needs a value"
 done
 case $nodes in 1 | 3) ;; *) fail "--nodes is 1 or 3" ;; esac
+[ -z "$data" ] || [ "$nodes" = 1 ] || fail "--data is for one node"
 case $security in none | sasl-tls) ;; *) fail "--security is sasl-tls or left out" ;; esac
 
 default_port=$((19092 + (nodes == 3 ? 100 : 0)))
@@ -194,11 +198,15 @@ make_cluster() {
   for ((i = 1; i <= nodes; i++)); do
     mkdir -p "$(folder_of "$i")"
     write_configuration "$i"
+    if [ -n "$data" ]; then
+      cp -r "$data" "$(folder_of "$i")/data"
+      continue
+    fi
     java_of_node "$i" kafka.tools.StorageTool format -t "$id" -c "$(folder_of "$i")/server.properties" "${scram[@]}"
     "${java_command[@]}" >"$(folder_of "$i")/format.log" 2>&1 </dev/null 9>&- &
     jobs+=($!)
   done
-  for ((i = 1; i <= nodes; i++)); do
+  for ((i = 1; i <= ${#jobs[@]}; i++)); do
     wait "${jobs[i - 1]}" || { tail -n 15 "$(folder_of "$i")/format.log" >&2; fail "could not format node $i"; }
   done
   # Written last: a start that was interrupted above begins anew.

@@ -8,6 +8,7 @@ use aisle::engine::{PartitionSource, Recovery};
 use aisle::job::BUILD;
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Store};
 use connectors::objects::Location;
+use dataflows::build::states_of;
 use operators::checkpoint::{PartOwner, Restore};
 
 use crate::arguments::Arguments;
@@ -29,6 +30,7 @@ pub(crate) fn run(
         here: 0..arguments.workers,
         build: BUILD.to_owned(),
         configuration: String::new(),
+        states: states_of(&setup.plan),
     };
     let checkpointer = Arc::new(Checkpointer::start(Store::open(&place, 1)?, options)?);
     let recovery = Recovery { checkpointer: Some(Arc::clone(&checkpointer)), restore: Vec::new() };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use aisle::engine::{Engine, Held, InputOptions, PartitionSource, Recovery, Workers};
 use connectors::local_disk::LocalDisk;
-use dataflows::graph::GraphPlan;
-use dataflows::views::SourceHealth;
+use dataflows::build::GraphPlan;
+use dataflows::source_health::SourceHealthRow;
 use operators::binding::Configuration;
 use operators::framed_log::FramedLog;
 use operators::minter::MinterOptions;
@@ -19,7 +19,7 @@ use operators::topology::{Parameters, Topology};
 use crate::arguments::Arguments;
 use crate::figures::Checkpoints;
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes, thread_seconds};
-use crate::recorder::{Due, Recorder, Tally};
+use crate::recorder::{Due, Recorder, Tally, codecs};
 
 /// How long after the start the first record is due: threads and log are up by then.
 pub(crate) const START_UP: Duration = Duration::from_millis(300);
@@ -67,7 +67,7 @@ pub(crate) struct Begin {
 
 /// A tally that knows the partitions.
 pub(crate) fn tally_of(topology: &Topology) -> Tally {
-    let health = topology.partitions.iter().map(|partition| SourceHealth {
+    let health = topology.partitions.iter().map(|partition| SourceHealthRow {
         partition: partition.name.as_str().into(),
         next_offset: 0,
         status: "behind".into(),
@@ -122,7 +122,7 @@ pub(crate) fn run_in(
     let tally = Arc::new(Mutex::new(tally_of(topology)));
     let names: Vec<String> = topology.partitions.iter().map(|partition| partition.name.clone()).collect();
     let published = vec![0; names.len()];
-    let recorder = Recorder { tally: Arc::clone(&tally), due, published, names, verify: arguments.verify };
+    let recorder = Recorder { tally: Arc::clone(&tally), due, published, names, codecs: codecs(arguments.verify) };
     let workers = Workers { threads: arguments.workers, addresses: Vec::new(), process: 0 };
     let input = InputOptions { from: begin.from, ..InputOptions::new(minter.tick_bytes, sources.len(), Vec::new()) };
 

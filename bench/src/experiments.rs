@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aisle::engine::PartitionSource;
+use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::{Catalog, Experiment, Population, Tenant, Variant};
+use dataflows::configuration::Recorded;
+use dataflows::experiment::ExperimentEvents;
 use dataflows::experiment::decode::EventDecoder;
+use dataflows::experiment::session_minutes::SessionMinutes;
 use dataflows::experiment::specification::Flavour;
-use dataflows::graph::{EVENTS, GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
-use dataflows::views::View;
+use dataflows::kind::ListedKind;
+use dataflows::view::{Codecs, ViewId};
 use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 
 use crate::Outcome;
@@ -81,7 +85,7 @@ fn topology(catalog: &Catalog) -> Topology {
     });
     let partition = |number| Partition {
         name: format!("events/{number}"),
-        release: EVENTS,
+        release: ExperimentEvents::RELEASE,
         groups: (0..TENANTS).map(|tenant| (catalog.event_group(tenant), Lanes::Closed(vec![0]))).collect(),
         identity_fixes_partition: true,
         live: false,
@@ -95,11 +99,13 @@ fn topology(catalog: &Catalog) -> Topology {
 fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
     let catalog = catalog();
     let topology = topology(&catalog);
-    let views = View::ALL.map(|view| ViewPlan {
-        enabled: view != View::SessionMinutes || arguments.session_minutes,
+    let views = ViewId::all().map(|view| ViewPlan {
+        enabled: view != ViewId::of::<SessionMinutes>() || arguments.session_minutes,
         retention_ms: 30 * DAY_MS,
         shards: 1,
+        since: 0,
     });
+    let (views, codecs) = (views.collect(), Codecs::new(&Recorded::default()));
     let policy = Policy { safety_stock: 0, count_trusted_ms: DAY_MS };
     let lanes = LaneParameters {
         lateness_ms: LATENESS_MS,
@@ -110,7 +116,8 @@ fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
     };
     let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
     let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
-    let plan = GraphPlan { catalog, topology, session_keep_ms: SESSION_KEEP_MS, policy, views, emitting_workers: 1 };
+    let plan =
+        GraphPlan { catalog, topology, session_keep_ms: SESSION_KEEP_MS, policy, views, codecs, emitting_workers: 1 };
     Setup { plan, parameters, record_bytes }
 }
 
@@ -143,7 +150,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         .filter_map(|(pace, lines)| Some(Due { pace: pace?, lines: Some(Arc::clone(lines)) }));
     let sources = paces.zip(&partitions).map(|(pace, lines)| {
         let decoder = EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
-        PartitionSource::Events(Box::new(LineSource::new(Arc::clone(lines), decoder, pace)))
+        PartitionSource::of::<ExperimentEvents>(Box::new(LineSource::new(Arc::clone(lines), decoder, pace)))
     });
     let inputs = Inputs { records: given, bytes, event_rate, rate: arguments.rate };
     let specified = |flavour| {
@@ -162,7 +169,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             let sources = || {
                 let source = |lines: &Arc<Lines>| {
                     let decoder = EventDecoder::new(Arc::clone(&setup.plan.catalog), None);
-                    PartitionSource::Events(Box::new(LineSource::new(Arc::clone(lines), decoder, None)))
+                    PartitionSource::of::<ExperimentEvents>(Box::new(LineSource::new(Arc::clone(lines), decoder, None)))
                 };
                 partitions.iter().map(source).collect()
             };
@@ -176,7 +183,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             let measured = match competitor {
                 Competitor::Poll => work.poll(decoder, false)?,
                 Competitor::PollLoop => work.poll(decoder, true)?,
-                _ => work.engine(decoder, PartitionSource::Events)?,
+                _ => work.engine(decoder, PartitionSource::of::<ExperimentEvents>)?,
             };
             Ok(Figures::new(inputs, 0.0, &measured))
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use dataflows::views::{SourceHealth, View};
+use dataflows::source_health::SourceHealthRow;
+use dataflows::view::ViewId;
 use operators::fold::FoldGauge;
 
 use crate::engine::Measured;
@@ -111,8 +112,8 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn new(inputs: Inputs, prepared_cpu_seconds: f64, measured: &Measured) -> Figures {
         let Measured { wall_seconds, cpu_seconds, tally, .. } = measured;
-        let by_view = |of: &[u64; 8]| View::ALL.map(|view| (view.name().to_owned(), of[view as usize])).into();
-        type Count = fn(&SourceHealth) -> i64;
+        let by_view = |of: &[u64]| ViewId::all().map(|view| (view.name().to_owned(), of[view.index()])).collect();
+        type Count = fn(&SourceHealthRow) -> i64;
         let counts: [(&str, Count); 5] = [
             ("read", |health| health.read),
             ("on_time", |health| health.on_time),

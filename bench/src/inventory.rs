@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aisle::engine::PartitionSource;
+use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::{Catalog, Tenant};
-use dataflows::graph::{FACTS, GraphPlan, ViewPlan};
+use dataflows::configuration::Recorded;
+use dataflows::experiment::session_minutes::SessionMinutes;
+use dataflows::inventory::InventoryFacts;
 use dataflows::inventory::availability::Policy;
 use dataflows::inventory::batch::BatchDecoder;
 use dataflows::inventory::decode::fact_lane;
-use dataflows::views::View;
+use dataflows::kind::ListedKind;
+use dataflows::view::{Codecs, ViewId};
 use operators::topology::{LaneParameters, Lanes, Parameters, Partition, Topology};
 
 use crate::Outcome;
@@ -49,7 +53,7 @@ fn setup() -> Setup {
     let catalog = Catalog::new(tenants, Vec::new(), BTreeMap::new());
     let partition = |number| Partition {
         name: format!("facts/{number}"),
-        release: FACTS,
+        release: InventoryFacts::RELEASE,
         groups: vec![(catalog.fact_group(0), Lanes::Closed(FACT_SOURCES.map(fact_lane).to_vec()))],
         identity_fixes_partition: true,
         live: false,
@@ -59,8 +63,13 @@ fn setup() -> Setup {
     };
     let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();
     let topology = Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups };
-    let views =
-        View::ALL.map(|view| ViewPlan { enabled: view != View::SessionMinutes, retention_ms: 30 * DAY_MS, shards: 1 });
+    let views = ViewId::all().map(|view| ViewPlan {
+        enabled: view != ViewId::of::<SessionMinutes>(),
+        retention_ms: 30 * DAY_MS,
+        shards: 1,
+        since: 0,
+    });
+    let (views, codecs) = (views.collect(), Codecs::new(&Recorded::default()));
     let policy = Policy { safety_stock: 1, count_trusted_ms: 7 * DAY_MS };
     let lanes = LaneParameters {
         lateness_ms: LATENESS_MS,
@@ -71,7 +80,7 @@ fn setup() -> Setup {
     };
     let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
     let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
-    let plan = GraphPlan { catalog, topology, session_keep_ms: DAY_MS, policy, views, emitting_workers: 1 };
+    let plan = GraphPlan { catalog, topology, session_keep_ms: DAY_MS, policy, views, codecs, emitting_workers: 1 };
     Setup { plan, parameters, record_bytes: ITEM_BYTES }
 }
 
@@ -100,7 +109,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
         Competitor::Engine | Competitor::EngineAtLoad => {
             let sources = partitions.into_iter().map(|items| {
                 let pace = pace(items.len());
-                PartitionSource::Facts(Box::new(ItemSource::new(items, pace)))
+                PartitionSource::of::<InventoryFacts>(Box::new(ItemSource::new(items, pace)))
             });
             (engine::run(arguments, &setup, sources.collect(), due)?, 0.0)
         }
@@ -108,7 +117,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             drop(partitions);
             let sources = || {
                 let partitions = generator::partitions(arguments, records, event_rate, &setup.plan.catalog);
-                let source = |items| PartitionSource::Facts(Box::new(ItemSource::new(items, None)));
+                let source = |items| PartitionSource::of::<InventoryFacts>(Box::new(ItemSource::new(items, None)));
                 partitions.into_iter().map(source).collect()
             };
             (checkpoints::run(arguments, &setup, sources)?, 0.0)
@@ -123,7 +132,7 @@ pub(crate) fn measure(arguments: &Arguments, competitor: Competitor) -> Outcome 
             let measured = match competitor {
                 Competitor::Poll => work.poll(decoder, false)?,
                 Competitor::PollLoop => work.poll(decoder, true)?,
-                _ => work.engine(decoder, PartitionSource::Facts)?,
+                _ => work.engine(decoder, PartitionSource::of::<InventoryFacts>)?,
             };
             (measured, 0.0)
         }

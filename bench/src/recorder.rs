@@ -9,7 +9,9 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use aisle::engine::{CompleteTick, Publish, PublishError};
-use dataflows::views::{Row, SourceHealth};
+use dataflows::configuration::Recorded;
+use dataflows::source_health::{SourceHealth, SourceHealthRow};
+use dataflows::view::{Codecs, Listed, ViewId};
 use operators::shard::hash_of;
 
 use crate::sources::{Lines, Pace};
@@ -28,11 +30,11 @@ pub(crate) struct Tally {
     /// Complete ticks.
     pub(crate) ticks: u64,
     /// Changes, by the order of the views.
-    pub(crate) changes: [u64; 8],
+    pub(crate) changes: Vec<u64>,
     /// Sums of the hashes of the rows that are there, by the order of the views.
-    pub(crate) digests: [u64; 8],
+    pub(crate) digests: Vec<u64>,
     /// The newest health of each partition.
-    pub(crate) health: Vec<SourceHealth>,
+    pub(crate) health: Vec<SourceHealthRow>,
     /// When the last record was published.
     pub(crate) last: Instant,
     /// Between one publication and the next, in microseconds.
@@ -46,8 +48,8 @@ impl Tally {
         let histogram = || Histogram::new_with_max(3_600_000_000, 3).expect("an hour in three digits is allowed");
         Tally {
             ticks: 0,
-            changes: [0; 8],
-            digests: [0; 8],
+            changes: vec![0; ViewId::count()],
+            digests: vec![0; ViewId::count()],
             health: Vec::new(),
             last: Instant::now(),
             pauses_us: histogram(),
@@ -55,13 +57,17 @@ impl Tally {
         }
     }
 
-    /// Takes note of a change.
-    pub(crate) fn change(&mut self, row: &Row, diff: i64, verify: bool) {
-        let view = row.view() as usize;
-        self.changes[view] += 1;
-        if verify {
-            self.digests[view] = self.digests[view].wrapping_add(hash_of(row).wrapping_mul(diff as u64));
+    /// Takes note of a change. Rows are hashed as the JSON that sinks write, where they are to be compared.
+    pub(crate) fn change<V: Listed>(&mut self, row: &V::Row, diff: i64, codecs: Option<&Codecs>) {
+        self.changes[V::ID.index()] += 1;
+        if let Some(codecs) = codecs {
+            self.digest(V::ID, &codecs.columns::<V>().json(row), diff);
         }
+    }
+
+    fn digest(&mut self, view: ViewId, row: &str, diff: i64) {
+        let digest = &mut self.digests[view.index()];
+        *digest = digest.wrapping_add(hash_of(row).wrapping_mul(diff as u64));
     }
 }
 
@@ -75,8 +81,13 @@ pub(crate) struct Recorder {
     pub(crate) published: Vec<usize>,
     /// The names of the partitions.
     pub(crate) names: Vec<String>,
-    /// Whether rows are hashed.
-    pub(crate) verify: bool,
+    /// The columns, where rows are hashed.
+    pub(crate) codecs: Option<Codecs>,
+}
+
+/// The columns of all views, for whoever hashes rows.
+pub(crate) fn codecs(verify: bool) -> Option<Codecs> {
+    verify.then(|| Codecs::new(&Recorded::default()))
 }
 
 impl Publish for Recorder {
@@ -86,24 +97,24 @@ impl Publish for Recorder {
         tally.ticks += 1;
         let pause_us = now.saturating_duration_since(tally.last).as_micros() as u64;
         let mut moved = false;
-        for (_, emitted) in &tick.changes {
-            for (row, diff) in &emitted.changes {
-                tally.change(row, *diff, self.verify);
-                if let Row::SourceHealth(health) = row
-                    && *diff > 0
-                {
-                    let partition = self.names.iter().position(|name| *name == *health.partition);
-                    let partition = partition.expect("health is of partitions of the topology");
-                    moved |= tally.health[partition].next_offset < health.next_offset;
-                    tally.health[partition].clone_from(health);
-                    if let Some(due) = self.due.get(partition) {
-                        let upto = due.count_before(health.next_offset);
-                        for record in self.published[partition]..upto {
-                            let waited = now.saturating_duration_since(due.pace.due_at(record));
-                            tally.latency_us.saturating_record(waited.as_micros() as u64);
-                        }
-                        self.published[partition] = upto;
+        for changes in &tick.changes {
+            tally.changes[changes.view.index()] += changes.rows.len() as u64;
+            if let Some(codecs) = &self.codecs {
+                let texts = codecs.of(changes.view).texts(&*changes.rows);
+                texts.iter().for_each(|text| tally.digest(changes.view, &text.row, text.diff));
+            }
+            for (health, _) in changes.of::<SourceHealth>().unwrap_or_default().iter().filter(|(_, diff)| *diff > 0) {
+                let partition = self.names.iter().position(|name| *name == *health.partition);
+                let partition = partition.expect("health is of partitions of the topology");
+                moved |= tally.health[partition].next_offset < health.next_offset;
+                tally.health[partition].clone_from(health);
+                if let Some(due) = self.due.get(partition) {
+                    let upto = due.count_before(health.next_offset);
+                    for record in self.published[partition]..upto {
+                        let waited = now.saturating_duration_since(due.pace.due_at(record));
+                        tally.latency_us.saturating_record(waited.as_micros() as u64);
                     }
+                    self.published[partition] = upto;
                 }
             }
         }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use dataflows::views::View;
+use dataflows::view::ViewId;
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::InputSession;
 use operators::time::Tick;
@@ -16,13 +16,13 @@ use crate::engine::{Measured, Setup, tally_of};
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
 
 /// How many changes each view had; clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct Counters(Arc<Mutex<[u64; 8]>>);
+#[derive(Clone)]
+pub(crate) struct Counters(Arc<Mutex<Vec<u64>>>);
 
 impl Counters {
     /// Counts a change.
-    pub(crate) fn count(&self, view: View) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)[view as usize] += 1;
+    pub(crate) fn count(&self, view: ViewId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[view.index()] += 1;
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn run<D: differential_dataflow::ExchangeData>(
     }
     let ticks = shares[0].len() as u64;
     let shares = Mutex::new(shares);
-    let counters = Counters::default();
+    let counters = Counters(Arc::new(Mutex::new(vec![0; ViewId::count()])));
     let counted = counters.clone();
 
     forget_peak();
@@ -72,7 +72,7 @@ pub(crate) fn run<D: differential_dataflow::ExchangeData>(
     let (_, peak_bytes) = resident_bytes();
     let mut tally = tally_of(&setup.plan.topology);
     tally.ticks = ticks;
-    tally.changes = *counters.0.lock().unwrap_or_else(PoisonError::into_inner);
+    tally.changes = counters.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Measured {
         wall_seconds,
         cpu_seconds: cpu_after - cpu_before,

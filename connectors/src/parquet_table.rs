@@ -33,12 +33,12 @@ pub enum Kind {
 }
 
 /// The columns of a table, none of which is ever null.
-#[derive(Clone, Copy, Debug)]
-pub struct Schema {
+#[derive(Clone, Debug)]
+pub struct Schema<'a> {
     /// The table.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Names and kinds, in order.
-    pub columns: &'static [(&'static str, Kind)],
+    pub columns: Vec<(&'a str, Kind)>,
 }
 
 /// The values of a column.
@@ -74,7 +74,7 @@ const CHECKSUM: &str = "crc32-of-file:";
 const DIGITS: usize = 8;
 
 /// The file of a table. `columns` are as the schema says and equally long; `written_by` names who wrote it.
-pub fn encode(schema: &Schema, columns: &[Values<'_>], facts: &[(&str, String)], written_by: &str) -> Vec<u8> {
+pub fn encode(schema: &Schema<'_>, columns: &[Values<'_>], facts: &[(&str, String)], written_by: &str) -> Vec<u8> {
     assert_eq!(schema.columns.len(), columns.len(), "each column has its values");
     let file = write(schema, columns, facts, written_by);
     let mut file = file.expect("values that fit their schema can be written to memory");
@@ -101,7 +101,7 @@ fn is_whole(file: &mut [u8]) -> bool {
 }
 
 fn write(
-    schema: &Schema,
+    schema: &Schema<'_>,
     columns: &[Values<'_>],
     facts: &[(&str, String)],
     written_by: &str,
@@ -232,10 +232,12 @@ impl Texts {
 mod tests {
     use super::*;
 
-    const SCHEMA: Schema = Schema {
-        name: "numbers",
-        columns: &[("word", Kind::Text), ("number", Kind::Integer), ("at_ms", Kind::Instant)],
-    };
+    fn schema() -> Schema<'static> {
+        Schema {
+            name: "numbers",
+            columns: vec![("word", Kind::Text), ("number", Kind::Integer), ("at_ms", Kind::Instant)],
+        }
+    }
 
     fn file(count: i64) -> Vec<u8> {
         let words: Vec<String> = (0..count).map(|number| format!("wört {}", number % 7)).collect();
@@ -244,7 +246,7 @@ mod tests {
             Values::Integers((0..count).map(|number| number * number - 50).collect()),
             Values::Integers((0..count).map(|number| 1_736_000_000_000 + number).collect()),
         ];
-        encode(&SCHEMA, &columns, &[("version", "1".to_owned())], "a test")
+        encode(&schema(), &columns, &[("version", "1".to_owned())], "a test")
     }
 
     #[test]

@@ -8,6 +8,9 @@ use methods::assignment::{Assigner, Unit};
 use operators::record::Rejection;
 use operators::topology::GroupId;
 
+use crate::experiment::ExperimentEvents;
+use crate::inventory::InventoryFacts;
+use crate::kind::KindId;
 use crate::names::{Name, TenantId};
 use operators::document::shorten;
 
@@ -210,13 +213,18 @@ impl Catalog {
 
     /// The watermark group of a tenant's experiment events.
     pub fn event_group(&self, tenant: TenantId) -> GroupId {
-        GroupId(2 * tenant)
+        group_of(tenant, KindId::of::<ExperimentEvents>())
     }
 
     /// The watermark group of a tenant's facts.
     pub fn fact_group(&self, tenant: TenantId) -> GroupId {
-        GroupId(2 * tenant + 1)
+        group_of(tenant, KindId::of::<InventoryFacts>())
     }
+}
+
+/// The watermark group of a tenant's records of one kind: numbered by tenant, then by kind, as they are recorded.
+pub fn group_of(tenant: TenantId, kind: KindId) -> GroupId {
+    GroupId(tenant * KindId::all().len() as u16 + kind.index() as u16)
 }
 
 #[cfg(test)]

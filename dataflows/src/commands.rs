@@ -19,8 +19,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::dead_letters::DeadLetter;
 use crate::re_entry::ReEnter;
-use crate::views::DeadLetter;
 
 /// Every kind of command there is: one line each.
 pub static KINDS: [Kind; 1] = [Kind::of::<ReEnter>()];

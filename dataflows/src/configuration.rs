@@ -29,8 +29,8 @@ pub use registry::RegistrySettings;
 pub use settings::{
     ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
     Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Local, MessageRows, PopulationSetting,
-    Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceKind, SourceSettings,
-    VariantSettings, ViewSettings,
+    Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceSettings, VariantSettings,
+    ViewSettings,
 };
 
 use mistake::Mistakes;

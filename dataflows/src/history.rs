@@ -17,12 +17,14 @@
 //! sink: keep the view's `retention_ms` longer than the watermark may jump.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use operators::time::{MINUS_INFINITY, MINUTE_MS, PLUS_INFINITY, Tick, TimeMs};
 
+use crate::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use crate::names::Name;
-use crate::sealing::Sealing;
-use crate::views::{Row, VariantMinute};
+use crate::view::Columns;
+use crate::view::sealing::Sealing;
 
 /// The folder of the files, below that of the run.
 pub const FOLDER: &str = "variant_minutes";
@@ -137,7 +139,7 @@ pub struct Moment<'a> {
 #[derive(Debug)]
 pub struct Keeping {
     boundaries: Boundaries,
-    sealing: Sealing,
+    sealing: Sealing<VariantMinutes>,
     written: Written,
     /// The rows that are sealed and in no file that is complete.
     rows: BTreeSet<VariantMinute>,
@@ -150,10 +152,10 @@ pub struct Keeping {
 
 impl Keeping {
     /// Goes on behind what is written.
-    pub fn new(boundaries: Boundaries, written: Written) -> Self {
+    pub fn new(boundaries: Boundaries, written: Written, columns: Arc<Columns<VariantMinute>>) -> Self {
         Keeping {
             boundaries,
-            sealing: Sealing::default(),
+            sealing: Sealing::new(columns),
             written,
             rows: BTreeSet::new(),
             window: None,
@@ -163,7 +165,7 @@ impl Keeping {
     }
 
     /// Takes the changes of `variant_minutes` in a tick, all shards; gives the files that are complete with it, in order.
-    pub fn tick(&mut self, at: Moment<'_>, changes: &[(Row, i64)]) -> Vec<Closed> {
+    pub fn tick(&mut self, at: Moment<'_>, changes: &[(VariantMinute, i64)]) -> Vec<Closed> {
         let mut closed = Vec::new();
         let window = at.now_ms.div_euclid(self.boundaries.file_ms);
         if self.window.replace(window).is_some_and(|before| before < window) && !self.rows.is_empty() {
@@ -174,7 +176,6 @@ impl Keeping {
         }
         let watermark_of = |tenant: &str| at.watermarks.get(tenant).copied().unwrap_or(MINUS_INFINITY);
         for (row, diff) in self.sealing.tick(changes, watermark_of) {
-            let Row::VariantMinute(row) = row else { continue };
             if self.written.has(&row) {
                 continue;
             }

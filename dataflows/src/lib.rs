@@ -2,19 +2,22 @@
 //!
 //! Nothing here does I/O: files, sockets and the command line are those of the package `aisle`, beside. `experiment` and `inventory` never import each other.
 
+pub mod answer;
+pub mod build;
 pub mod catalog;
 pub mod commands;
 pub mod configuration;
+pub mod dead_letters;
 mod digest;
 pub mod experiment;
-pub mod graph;
 pub mod history;
 pub mod inventory;
+pub mod kind;
+pub mod kinds;
 pub mod limits;
 pub mod messages;
 pub mod names;
-pub mod publish;
 pub mod re_entry;
-pub mod sealing;
-pub mod serve;
+pub mod source_health;
+pub mod view;
 pub mod views;

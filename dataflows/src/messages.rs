@@ -13,9 +13,8 @@ use std::collections::BTreeMap;
 use operators::time::{Tick, TimeMs};
 
 use crate::configuration::{KafkaSinkSettings, MessageRows};
-use crate::publish::key_of;
-use crate::sealing::Sealing;
-use crate::views::{Row, View};
+use crate::view::sealing::AnySealing;
+use crate::view::{ChangeList, Codecs, KeyedText, ViewId};
 
 /// A message to a topic: a key, and a value unless the key is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +29,15 @@ pub struct RowMessage {
 #[derive(Debug)]
 pub struct Messages {
     rows: MessageRows,
+    codecs: Codecs,
     /// By view and shard, where only sealed rows are written.
-    sealing: Option<BTreeMap<(View, u32), Sealing>>,
+    sealing: Option<BTreeMap<(ViewId, u32), Box<dyn AnySealing>>>,
 }
 
 impl Messages {
     /// Those of a sink.
-    pub fn new(settings: &KafkaSinkSettings) -> Self {
-        Messages { rows: settings.rows, sealing: settings.sealed.then(BTreeMap::new) }
+    pub fn new(settings: &KafkaSinkSettings, codecs: Codecs) -> Self {
+        Messages { rows: settings.rows, codecs, sealing: settings.sealed.then(BTreeMap::new) }
     }
 
     /// Whether it holds rows back until they are sealed.
@@ -45,50 +45,45 @@ impl Messages {
         self.sealing.is_some()
     }
 
-    /// The messages of one shard of a view at a tick, whose changes are in canonical order. `watermark_of` is `W` of a
-    /// tenant's events.
+    /// The messages of one shard of a view at a tick, whose changes are in canonical order; there are none where nothing
+    /// changed. `watermark_of` is `W` of a tenant's events.
     pub fn of(
         &mut self,
         tick: Tick,
-        view: View,
+        view: ViewId,
         shard: u32,
-        changes: &[(Row, i64)],
-        watermark_of: impl Fn(&str) -> TimeMs,
+        changes: Option<&dyn ChangeList>,
+        watermark_of: &dyn Fn(&str) -> TimeMs,
     ) -> Vec<RowMessage> {
-        match &mut self.sealing {
-            Some(sealing) => {
-                let sealed = sealing.entry((view, shard)).or_default().tick(changes, watermark_of);
-                self.messages(tick, &sealed)
-            }
-            None => self.messages(tick, changes),
-        }
-    }
-
-    fn messages(&self, tick: Tick, changes: &[(Row, i64)]) -> Vec<RowMessage> {
+        let codec = self.codecs.of(view);
+        let sealed = self.sealing.as_mut().map(|sealing| {
+            let of_view = || codec.sealing().expect("a checked configuration seals minute views alone");
+            sealing.entry((view, shard)).or_insert_with(of_view).tick(changes, watermark_of)
+        });
+        let changes = sealed.as_deref().or(changes);
+        let texts = changes.map_or_else(Vec::new, |changes| codec.keyed_texts(changes));
         match self.rows {
-            MessageRows::Changes => changes.iter().map(|(row, diff)| change(tick, row, *diff)).collect(),
-            MessageRows::Upserts => upserts(changes),
+            MessageRows::Changes => texts.into_iter().map(|text| change(tick, text)).collect(),
+            MessageRows::Upserts => upserts(texts),
         }
     }
 }
 
-fn change(tick: Tick, row: &Row, diff: i64) -> RowMessage {
-    let value = format!("{{\"tick\":{tick},\"diff\":{diff},\"row\":{}}}", row.to_json());
-    RowMessage { key: key_of(row), value: Some(value) }
+fn change(tick: Tick, KeyedText { key, row, diff }: KeyedText) -> RowMessage {
+    RowMessage { key, value: Some(format!("{{\"tick\":{tick},\"diff\":{diff},\"row\":{row}}}")) }
 }
 
-/// Keys are the first columns of their rows, so that rows of one key are neighbours.
-fn upserts(changes: &[(Row, i64)]) -> Vec<RowMessage> {
+/// Rows of one key are neighbours in the canonical order.
+fn upserts(texts: Vec<KeyedText>) -> Vec<RowMessage> {
     let mut messages: Vec<RowMessage> = Vec::new();
-    for (row, diff) in changes {
-        let key = key_of(row);
+    for KeyedText { key, row, diff } in texts {
         if messages.last().is_none_or(|last| last.key != key) {
             messages.push(RowMessage { key, value: None });
         }
         let last = messages.last_mut().expect("there is one now");
-        if *diff > 0 {
+        if diff > 0 {
             debug_assert!(last.value.is_none(), "a key has one row");
-            last.value = Some(row.to_json());
+            last.value = Some(row);
         }
     }
     messages
@@ -97,19 +92,24 @@ fn upserts(changes: &[(Row, i64)]) -> Vec<RowMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fact::StockState;
-    use crate::views::{Availability, Reason, Stock};
+    use crate::answer::testing::available;
+    use crate::configuration::Recorded;
+    use crate::inventory::availability::{Availability, AvailabilityRow};
+    use crate::view::View;
 
-    fn availability(sku: &str, quantity: i64) -> Row {
-        let (tenant, sku, node) = ("north".into(), sku.into(), "n1".into());
-        let (available, reason) = (quantity > 0, Reason::InStock);
-        Row::Availability(Availability { tenant, sku, node, available, reason, quantity, fresh_through_ms: None })
+    fn availability(sku: &str, quantity: i64) -> AvailabilityRow {
+        available("north", sku, "n1", quantity, None)
     }
 
-    fn messages(rows: MessageRows, changes: &[(Row, i64)]) -> Vec<(String, Option<String>)> {
-        let (name, topic) = ("main".to_owned(), "{view}".to_owned());
-        let settings = KafkaSinkSettings { name, topic, views: vec![View::Availability], rows, sealed: false };
-        let messages = Messages::new(&settings).of(7, View::Availability, 0, changes, |_| 0);
+    fn json(row: &AvailabilityRow) -> String {
+        Availability::columns(&Recorded::default()).json(row)
+    }
+
+    fn messages(rows: MessageRows, changes: Vec<(AvailabilityRow, i64)>) -> Vec<(String, Option<String>)> {
+        let (name, topic, view) = ("main".to_owned(), "{view}".to_owned(), ViewId::of::<Availability>());
+        let settings = KafkaSinkSettings { name, topic, views: vec![view], rows, sealed: false };
+        let mut messages = Messages::new(&settings, Codecs::new(&Recorded::default()));
+        let messages = messages.of(7, view, 0, Some(&changes), &|_| 0);
         messages.into_iter().map(|message| (message.key, message.value)).collect()
     }
 
@@ -117,12 +117,12 @@ mod tests {
 
     #[test]
     fn a_change_says_when_and_how_many() {
-        let changes = [(availability("a", 1), -1), (availability("a", 2), 1)];
-        let row = |quantity: i64| availability("a", quantity).to_json();
+        let changes = vec![(availability("a", 1), -1), (availability("a", 2), 1)];
+        let row = |quantity: i64| json(&availability("a", quantity));
         let expected = [(1, -1), (2, 1)].map(|(quantity, diff)| {
             (KEY.to_owned(), Some(format!("{{\"tick\":7,\"diff\":{diff},\"row\":{}}}", row(quantity))))
         });
-        assert_eq!(messages(MessageRows::Changes, &changes), expected);
+        assert_eq!(messages(MessageRows::Changes, changes), expected);
     }
 
     #[test]
@@ -131,31 +131,9 @@ mod tests {
             let mut changes =
                 vec![(availability("a", old), -1), (availability("a", new), 1), (availability("b", 3), -1)];
             changes.sort();
-            let written = messages(MessageRows::Upserts, &changes);
-            assert_eq!(written[0], (KEY.to_owned(), Some(availability("a", new).to_json())));
+            let written = messages(MessageRows::Upserts, changes);
+            assert_eq!(written[0], (KEY.to_owned(), Some(json(&availability("a", new)))));
             assert_eq!(written[1], (KEY.replace("\"a\"", "\"b\""), None));
-        }
-    }
-
-    #[test]
-    fn keys_are_the_first_columns_of_their_rows() {
-        let (tenant, sku, node) = ("north".into(), "a\"b".into(), "n1".into());
-        let stock = Row::Stock(Stock {
-            tenant,
-            sku,
-            node,
-            state: StockState::Sellable,
-            book: None,
-            lo: None,
-            hi: None,
-            variance: None,
-            anchor_ms: None,
-            rebase_pending: false,
-            in_doubt: false,
-        });
-        for row in [stock, availability("a", 1)] {
-            let (key, json) = (key_of(&row), row.to_json());
-            assert!(json.starts_with(key.strip_suffix('}').unwrap()), "{key} {json}");
         }
     }
 }

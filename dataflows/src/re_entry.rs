@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use operators::record::{self, Decode, DecodeMessage, Part, RAW_BYTES_MAX, Rejection};
 
 use crate::commands::{Command, Enters, Published, Refused};
-use crate::views::DeadLetter;
+use crate::dead_letters::DeadLetter;
 
 /// What precedes the name of a partition in the name of the one in which its records enter again.
 pub const PREFIX: &str = "re-entry/";

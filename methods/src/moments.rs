@@ -148,7 +148,7 @@ mod tests {
             let squares: i128 = list.iter().map(|it| i128::from(*it) * i128::from(*it)).sum();
             let read = mean_of(length as i64, sum, squares).unwrap();
             let mean = sum as f64 / length as f64;
-            let around: f64 = list.iter().map(|it| (*it as f64 - mean).powi(2)).sum();
+            let around: f64 = list.iter().map(|it| (*it as f64 - mean) * (*it as f64 - mean)).sum();
             assert!((read.mean - mean).abs() <= 1e-12 * mean.abs().max(1.0));
             assert!((read.variance / (around / (length as f64 - 1.0)) - 1.0).abs() < 1e-12);
         }

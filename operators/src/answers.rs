@@ -45,10 +45,10 @@ pub trait Ask: Send + Sync {
 /// Who is asked by one partition's reader what no book knows.
 #[derive(Clone)]
 pub enum Asked {
-    /// Somebody outside.
+    /// Somebody outside is asked.
     Outside(Arc<dyn Ask>),
-    /// Nobody, since what is recorded is only repeated: the records below this offset were bound, so that what they needed is
-    /// recorded; behind them there may be others, which nobody waits for.
+    /// Replay asks nobody: the records below this offset were bound, so the answers that they needed are recorded; behind
+    /// them there may be others, which nobody waits for.
     Nobody {
         /// The first offset that was not bound.
         bound: u64,

@@ -39,7 +39,7 @@ impl Status {
 /// What a binding says of one partition; partitions of which nothing changed are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advance {
-    /// Which partition.
+    /// The partition that advances.
     pub partition: PartitionId,
     /// Records below this offset belong to this tick or an earlier one.
     pub next: u64,
@@ -77,6 +77,13 @@ pub struct Binding {
     pub checkpoint: bool,
 }
 
+impl Binding {
+    /// A binding that says what time it was and changes nothing else.
+    pub fn new(tick: Tick, now_ms: TimeMs) -> Binding {
+        Binding { tick, now_ms, advances: Vec::new(), configuration: None, answers: Vec::new(), checkpoint: false }
+    }
+}
+
 /// As written: relative to the entry before.
 #[derive(Serialize, Deserialize)]
 struct Entry {
@@ -95,9 +102,9 @@ pub enum CodingError {
     /// The bytes are no entry.
     #[error("entry {tick} of the remap log can't be decoded: {what}")]
     Malformed {
-        /// Its tick.
+        /// The tick of the entry.
         tick: Tick,
-        /// Why.
+        /// What about the bytes does not fit.
         what: String,
     },
     /// The bytes were written by a build that codes bindings otherwise.

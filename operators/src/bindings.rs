@@ -1,4 +1,48 @@
-//! The way of bindings into the dataflow: the only timely input there is.
+//! Bindings: the only timely input. They bring ticks, and all that the outside decided, to every worker.
+//!
+//! A [`Binding`] makes a tick. It says which offsets of which partitions belong to the tick, what time it was, how far each
+//! reader was, and what the configuration was. Whoever mints or replays them (the
+//! [timekeeper](crate::timekeeper), on a thread of its own) puts each into an [`Inlet`] once it is durable. Everything
+//! downstream of the stream that [`Inlet::bindings`] builds is a function of the bindings and of the records that they bind.
+//!
+//! # What goes in and comes out
+//!
+//! Bindings go in on any thread of the first process, with ticks that ascend. On every worker of every process each binding
+//! comes out once, in a message of its own tick.
+//!
+//! # Why it is exact
+//!
+//! Worker 0 alone takes bindings out of the inlet. It holds one capability, which it lowers to the tick of a binding just
+//! before it sends it, and to the next tick just after. So timely's frontier stands at `T` as long as the binding of `T` may
+//! come, or anything of tick `T` is under way: an operator that waits until the frontier has passed `T` has seen all of it.
+//! No other source holds a capability, so no worker can be ahead of the ticks that were given, and no clock takes part.
+//!
+//! # Cost
+//!
+//! One message to each worker for each tick. Within a process the workers share the binding, between processes it is
+//! serialised. Giving one wakes worker 0 if it is parked.
+//!
+//! # What it does not do
+//!
+//! It neither orders nor checks what it is given. It does not bound how many ticks are under way: the timekeeper gives no
+//! more than its gate allows. It does not make anything durable.
+//!
+//! # Example
+//!
+//! ```
+//! use operators::binding::Binding;
+//! use operators::bindings::Inlet;
+//! use timely::dataflow::operators::capture::{Capture, Extract};
+//! use timely::dataflow::operators::vec::Map;
+//!
+//! let inlet = Inlet::default();
+//! for (tick, now_ms) in [(0, 1_000), (1, 1_100), (2, 1_100)] {
+//!     inlet.give(Binding::new(tick, now_ms));
+//! }
+//! inlet.close();
+//! let times = timely::example(move |scope| inlet.bindings(scope).map(|binding| binding.now_ms).capture());
+//! assert_eq!(times.extract(), [(0, vec![1_000]), (1, vec![1_100]), (2, vec![1_100])]);
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -79,3 +123,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,10 @@
 //!
 //! At restore an operator takes the parts whose place is its worker's, under whatever number of workers. Time then begins
 //! again at tick `T` itself: its binding is given once more, every operator that was restored takes it as applied, folds
-//! show the rows that they hold, and the whole collection of each view is what "changes" at that tick.
+//! show the rows that they hold, and the whole collection of each view is what "changes" at that tick. An operator of
+//! which the checkpoint has nothing begins without state, as of that same tick.
+
+mod formats;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,6 +30,8 @@ use crate::shard::worker_of;
 use crate::time::Tick;
 use crate::topology::{PartitionId, Topology};
 
+pub use formats::{FIRST_STATE_FORMAT, StateError, StateFormats};
+
 /// Which worker a part belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PartOwner {
@@ -34,7 +39,7 @@ pub enum PartOwner {
     Shard(u16),
     /// The owner of a partition.
     Partition(PartitionId),
-    /// Every worker.
+    /// The part belongs to every worker.
     Everyone,
 }
 
@@ -54,7 +59,7 @@ impl PartOwner {
 pub struct Part {
     /// The operator's name in the graph.
     pub operator: String,
-    /// The place.
+    /// Which workers it belongs to.
     pub place: PartOwner,
     /// The state, in postcard's coding.
     pub bytes: Vec<u8>,
@@ -66,7 +71,7 @@ pub struct Part {
 pub struct Parcel {
     /// The operator's name in the graph.
     pub operator: String,
-    /// The place.
+    /// Which workers it belongs to.
     pub place: PartOwner,
     unpack: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
@@ -93,7 +98,7 @@ impl From<Part> for Parcel {
 /// What a worker hands over for a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A part.
+    /// One part of what the worker holds.
     Part(Part),
     /// There are no more parts of this worker.
     Complete,
@@ -146,6 +151,7 @@ struct Shared {
     restored_upper: Tick,
     restore: RefCell<BTreeMap<String, Vec<Parcel>>>,
     seats: RefCell<Vec<Activator>>,
+    formats: RefCell<StateFormats>,
     under_way: RefCell<Option<UnderWay>>,
 }
 
@@ -174,6 +180,7 @@ impl Checkpoints {
             restored_upper: upper,
             restore: RefCell::new(by_operator),
             seats: RefCell::default(),
+            formats: RefCell::default(),
             under_way: RefCell::default(),
         }))
     }
@@ -189,8 +196,14 @@ impl Checkpoints {
         parcels.into_iter().map(|parcel| parcel.open())
     }
 
-    /// A seat for an operator that has state. Every operator has to take one while the graph is built.
-    pub fn seat(&self, operator: &str, activator: Activator) -> Seat {
+    /// The operators that have taken a seat, with the formats of their states: all of a graph, once it is built.
+    pub fn formats(&self) -> StateFormats {
+        self.0.formats.borrow().clone()
+    }
+
+    /// A seat for an operator that has state, coded in this format. Every operator has to take one while the graph is built.
+    pub fn seat(&self, operator: &str, format: u32, activator: Activator) -> Seat {
+        self.0.formats.borrow_mut().add(operator, format);
         let mut seats = self.0.seats.borrow_mut();
         seats.push(activator);
         Seat {
@@ -268,7 +281,7 @@ pub fn encode<T: Serialize>(value: &T, bytes: Vec<u8>) -> Vec<u8> {
 /// The next value of a part, which was checked against its hash when it was read.
 ///
 /// # Panics
-/// If the bytes are not what [`encode`] wrote: another build's checkpoint is refused before it is restored.
+/// If the bytes are not what [`encode`] wrote: a checkpoint whose states have other formats is refused before it is restored.
 pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &mut &[u8]) -> T {
     let (value, rest) = postcard::take_from_bytes(bytes).expect("a part is checked before it is restored");
     *bytes = rest;

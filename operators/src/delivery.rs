@@ -65,7 +65,7 @@ impl Message {
 /// A place among a shard's messages: some of a tick's are passed, and all of every tick before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessagePosition {
-    /// The tick.
+    /// The tick of which some messages are passed.
     pub tick: Tick,
     /// How many of its messages are passed.
     pub passed: u32,

@@ -6,7 +6,7 @@ use crate::time::TimeMs;
 
 /// Where `now_ms` of a live binding comes from.
 pub trait Clock: Send {
-    /// The wall clock.
+    /// The milliseconds since 1970 by the wall clock.
     fn now_ms(&self) -> TimeMs;
 }
 
@@ -63,20 +63,20 @@ pub type EachEntry<'a> = &'a mut dyn FnMut(u64, &[u8]);
 /// What a log could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The disk refused.
+    /// The disk refused to do something.
     #[error("could not {doing} {name}")]
     Disk {
-        /// Which file.
+        /// The name of the file.
         name: String,
-        /// What was tried.
+        /// The verb of what was tried.
         doing: &'static str,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Somebody changed the file, or the disk did.
     #[error("{name} is damaged at byte {offset}: {what}; restore the file from a copy, or start again with --fresh")]
     Damaged {
-        /// Which file.
+        /// The name of the file.
         name: String,
         /// Where the damaged entry begins.
         offset: u64,

@@ -1,13 +1,70 @@
-//! Emission: per complete tick, by sink shard.
+//! Emission: a view's changes leave the dataflow, tick by complete tick, by sink shard.
 //!
-//! The changes of a view are exchanged by sink shard. Sink shards are fixed by configuration and by key hash, so the
-//! set of changes in each is the same at every tick, whatever the number of workers. The canonical order within a tick is
-//! that of the rows, and only who writes or shows changes in an order needs it ([`Emitted::make_canonical`]): sorting them is not the
-//! workers' business.
+//! This is the way out. A view is a stream of changes `(row, tick, difference)`; whoever is outside (files, topics, the
+//! served index) wants each tick once, whole, and in shards that never depend on the number of workers.
+//!
+//! # What goes in and comes out
+//!
+//! The changes of a view and the clock's marks go in. For each complete tick and each shard that it changed, one
+//! [`Emitted`] goes to `publish`, on the worker that has the shard. The stream that comes out is empty: a probe behind it
+//! has passed a tick once `publish` was given all of it.
+//!
+//! # Why it is exact
+//!
+//! How many shards there are is configured, and which one a row is in follows from a hash of its key. So the set of changes
+//! of a shard at a tick is the same whatever the number of workers, and on which of them it goes out does not matter. A
+//! change carries its own tick and is kept until the frontier has passed that tick. The order within a tick is that of
+//! arrival, and means nothing: the canonical order is that of the rows, and only who writes or shows changes needs it
+//! ([`Emitted::make_canonical`]). Sorting is not the workers' business.
+//!
+//! # Cost
+//!
+//! All changes of a view cross to the workers that emit; where there is one shard they go by whole messages, without a look
+//! at them. Each change is moved once from its message into its shard.
+//!
+//! # What it does not do
+//!
+//! It does not consolidate, sort, or write. It says nothing of a tick without changes: [`marks_to`] gives every complete
+//! tick, so that whoever publishes knows how far it is. It does not hold ticks back for a slow publisher; the timekeeper's
+//! gate does, by what was published.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::mpsc::channel;
+//!
+//! use operators::clock::Mark;
+//! use operators::emit::{EmitPlan, Emitted, Shards, emit};
+//! use timely::dataflow::operators::vec::{Delay, ToStream};
+//!
+//! let (sender, receiver) = channel();
+//! timely::example(move |scope| {
+//!     let changes = [("tea", 0, 1), ("tea", 1, -1), ("milk", 1, 1), ("salt", 1, 1)];
+//!     let changes = changes.map(|(row, tick, diff)| (row.to_owned(), tick, diff));
+//!     let changes = changes.to_stream(scope).delay(|(_, tick, _), _| *tick);
+//!     let mark = |tick| Mark { tick, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
+//!     let marks = [0, 1, 2].map(mark).to_stream(scope).delay(|mark, _| mark.tick);
+//!     let plan = EmitPlan {
+//!         name: "Emit groceries",
+//!         shards: Shards { count: 2, first_worker: 0, workers: 1 },
+//!         restored_upper: 0,
+//!         place: |row: &String| row.len() as u64,
+//!         publish: move |mut emitted: Emitted<String>| {
+//!             emitted.make_canonical();
+//!             sender.send((emitted.tick, emitted.shard, emitted.changes)).expect("the receiver is there");
+//!         },
+//!     };
+//!     emit(changes, marks, plan);
+//! });
+//! let row = |name: &str, diff| (name.to_owned(), diff);
+//! assert_eq!(
+//!     receiver.iter().collect::<Vec<_>>(),
+//!     [(0, 1, vec![row("tea", 1)]), (1, 0, vec![row("milk", 1), row("salt", 1)]), (1, 1, vec![row("tea", -1)])]
+//! );
+//! ```
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::consolidation::consolidate;
 use timely::communication::Push;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -25,9 +82,9 @@ use crate::time::Tick;
 /// after a restore, comes in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted<R> {
-    /// The tick.
+    /// The complete tick at which they changed.
     pub tick: Tick,
-    /// The shard.
+    /// The sink shard to which the rows belong.
     pub shard: u32,
     /// Rows and differences, in no order.
     pub changes: Vec<(R, i64)>,
@@ -36,14 +93,19 @@ pub struct Emitted<R> {
 impl<R: Ord> Emitted<R> {
     /// Brings the changes into canonical order: ascending rows, none of which occurs twice, and no difference is 0.
     pub fn make_canonical(&mut self) {
-        consolidate(&mut self.changes);
+        make_canonical(&mut self.changes);
     }
+}
+
+/// Brings changes into canonical order: ascending rows, none of which occurs twice, and no difference is 0.
+pub fn make_canonical<R: Ord>(changes: &mut Vec<(R, i64)>) {
+    crate::index::consolidate(changes);
 }
 
 /// Where the shards of a view are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shards {
-    /// How many: fixed by configuration.
+    /// How many shards there are: fixed by configuration.
     pub count: u32,
     /// The worker of the first one; the others follow in turn.
     pub first_worker: usize,
@@ -51,20 +113,34 @@ pub struct Shards {
     pub workers: usize,
 }
 
-/// Gives each complete tick's changes of a view to `publish`, on the worker that has the shard. The stream that comes out
-/// is empty and carries the frontier.
-///
-/// Ticks below `restored_upper` show whole collections. They are given as they came, in pieces, since copying them together
-/// costs as much fresh memory as they have.
-pub fn emit<'scope, R: Data>(
+/// What an emission has to be told.
+pub struct EmitPlan<'a, P, G> {
+    /// The operator's name in the graph.
+    pub name: &'a str,
+    /// Where the shards of the view are.
+    pub shards: Shards,
+    /// Ticks below this one show whole collections, restored from a checkpoint; 0 where nothing was restored. Such a tick is
+    /// given as it came, in pieces, since copying them together costs as much fresh memory as they have.
+    pub restored_upper: Tick,
+    /// A hash of what a row is known by: rows of which it is the same are in one shard.
+    pub place: P,
+    /// Takes the changes, on the worker that has their shard.
+    pub publish: G,
+}
+
+/// Gives each complete tick's changes of a view to `publish`, shard by shard. The stream that comes out is empty and
+/// carries the frontier.
+pub fn emit<'scope, R, P, G>(
     changes: StreamVec<'scope, Tick, (R, Tick, isize)>,
     marks: StreamVec<'scope, Tick, Mark>,
-    name: &str,
-    shards: Shards,
-    restored_upper: Tick,
-    place: impl Fn(&R) -> u64 + Clone + 'static,
-    mut publish: impl FnMut(Emitted<R>) + 'static,
-) -> StreamVec<'scope, Tick, ()> {
+    plan: EmitPlan<'_, P, G>,
+) -> StreamVec<'scope, Tick, ()>
+where
+    R: Data,
+    P: Fn(&R) -> u64 + Clone + 'static,
+    G: FnMut(Emitted<R>) + 'static,
+{
+    let EmitPlan { name, shards, restored_upper, place, mut publish } = plan;
     let shard_of = move |row: &R| (place(row) % u64::from(shards.count)) as u32;
     let route = shard_of.clone();
     let worker_of = move |shard: u32| (shards.first_worker + shard as usize) % shards.workers;
@@ -183,3 +259,6 @@ pub fn marks_to<'scope>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! their content, for as long as their event time is not behind a bound that follows the watermark. An entry behind the
 //! bound counts as absent, whenever the sweep removes it: so the sweep may take its time, and the answer stays exact.
 
+mod movement;
 mod stream;
 mod table;
 
@@ -17,7 +18,9 @@ use crate::checkpoint::{decode, encode};
 use crate::fold::FoldGauge;
 use crate::record::Identity;
 use crate::shard::{SHARDS, shard_of_hash};
-use crate::time::TimeMs;
+use crate::streams::StreamReport;
+use crate::time::{Tick, TimeMs};
+use movement::Watch;
 use stream::{Intervals, Stream};
 use table::{IdTable, Kept};
 
@@ -34,7 +37,7 @@ pub enum Admission {
 
 /// Ids are hashes already: their low half is as good a place as any.
 #[derive(Default)]
-struct Low(u64);
+pub(crate) struct Low(u64);
 
 impl Hasher for Low {
     fn finish(&self) -> u64 {
@@ -82,6 +85,8 @@ pub struct Identities {
     sweep_next: usize,
     streams: IdTable<Stream>,
     saving: Option<Saving>,
+    /// Which streams moved, once somebody wants to know.
+    watch: Option<Watch>,
 }
 
 /// A checkpoint under way.
@@ -100,6 +105,7 @@ impl Default for Identities {
             sweep_next: 0,
             streams: IdTable::new(0),
             saving: None,
+            watch: None,
         }
     }
 }
@@ -109,11 +115,11 @@ impl Identities {
     pub fn admit(&mut self, identity: Identity, event_time_ms: TimeMs, absent_before_ms: TimeMs) -> Admission {
         match identity {
             Identity::Sequence { stream, sequence } => {
-                if self.streams.get_or_insert(stream, Stream::default).1.insert(sequence) {
-                    Admission::New
-                } else {
-                    Admission::Duplicate
+                let (_, numbers) = self.streams.get_or_insert(stream, Stream::default);
+                if let Some(watch) = &mut self.watch {
+                    watch.moves(stream, numbers, sequence, event_time_ms);
                 }
+                if numbers.insert(sequence) { Admission::New } else { Admission::Duplicate }
             }
             Identity::Id { id, content } => {
                 let seen = Seen::new(content, event_time_ms);
@@ -137,6 +143,24 @@ impl Identities {
                     _ => Admission::Conflict,
                 }
             }
+        }
+    }
+
+    /// Begins a tick in which it is told which streams move ([`streams`](crate::streams)).
+    pub fn begin_tick(&mut self, tick: Tick, now_ms: TimeMs) {
+        self.watch.get_or_insert_with(Watch::new).begin_tick(tick, now_ms);
+    }
+
+    /// The stream of the record that was just admitted, if it will be told of for the first time: its name is not known yet.
+    #[inline]
+    pub fn take_unnamed(&mut self) -> Option<u128> {
+        self.watch.as_mut().and_then(Watch::take_unnamed)
+    }
+
+    /// Ends such a tick: gives what is to be told of streams now, or all that is not told yet.
+    pub fn end_tick(&mut self, everything: bool, give: impl FnMut(StreamReport<u128>)) {
+        if let Some(watch) = &mut self.watch {
+            watch.end_tick(&mut self.streams, everything, give);
         }
     }
 

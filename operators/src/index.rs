@@ -12,13 +12,16 @@
 mod merge;
 mod sections;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::iter;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use crate::time::Tick;
 use merge::Merged;
-use sections::Sections;
+use sections::{Sections, Stored};
 
 /// How much history is kept; whichever bound is met first holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,17 @@ pub struct Index<R: Ord + Clone> {
     held_from: Tick,
     published: Option<Tick>,
     bounds: HistoryBounds,
-    bytes_of: fn(&R) -> usize,
+    bytes_of: RowBytes<R>,
+}
+
+/// Says about how many bytes a row takes.
+#[derive(Clone)]
+struct RowBytes<R>(Arc<dyn Fn(&R) -> usize + Send + Sync>);
+
+impl<R> fmt::Debug for RowBytes<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RowBytes")
+    }
 }
 
 /// Why a tick cannot be read.
@@ -81,7 +94,7 @@ pub enum ApplyError {
 
 impl<R: Ord + Clone> Index<R> {
     /// An empty index; `bytes_of` says about how many bytes a row takes.
-    pub fn new(bounds: HistoryBounds, bytes_of: fn(&R) -> usize) -> Self {
+    pub fn new(bounds: HistoryBounds, bytes_of: impl Fn(&R) -> usize + Send + Sync + 'static) -> Self {
         Index {
             rows: Sections::new(),
             history: VecDeque::new(),
@@ -89,7 +102,7 @@ impl<R: Ord + Clone> Index<R> {
             held_from: 0,
             published: None,
             bounds,
-            bytes_of,
+            bytes_of: RowBytes(Arc::new(bytes_of)),
         }
     }
 
@@ -200,7 +213,10 @@ impl<R: Ord + Clone> Index<R> {
     fn change_row(&mut self, row: &R, diff: i64) -> bool {
         let section = self.rows.of_mut(row);
         if diff > 0 {
-            *section.entry(row.clone()).or_insert(0) += diff;
+            match section.get_mut(row) {
+                Some(copies) => *copies += diff,
+                None => drop(section.insert(Stored(row.clone()), diff)),
+            }
             return true;
         }
         let Some(copies) = section.get_mut(row).filter(|copies| **copies + diff >= 0) else { return false };
@@ -227,7 +243,7 @@ impl<R: Ord + Clone> Index<R> {
     }
 
     fn bytes_in(&self, changes: &[(R, i64)]) -> usize {
-        changes.iter().map(|(row, _)| (self.bytes_of)(row) + size_of::<i64>()).sum()
+        changes.iter().map(|(row, _)| (self.bytes_of.0)(row) + size_of::<i64>()).sum()
     }
 }
 
@@ -243,24 +259,49 @@ impl<'a, R: Ord + Clone> AsOf<'a, R> {
         self.range(..)
     }
 
+    /// The rows that `order_of` calls equal, in order. It says where a row lies beside what is looked for, and has to be
+    /// monotone in the order of the rows; no row before the first and behind the last one is looked at.
+    pub fn matching<'b>(
+        &'b self,
+        order_of: impl Fn(&R) -> Ordering + Clone + 'b,
+    ) -> impl Iterator<Item = (&'a R, i64)> {
+        let is_equal = order_of.clone();
+        self.from(order_of).take_while(move |(row, _)| is_equal(row).is_eq())
+    }
+
+    /// The rows from the first one on that `order_of` does not call less, in order.
+    pub fn from<'b>(&'b self, order_of: impl Fn(&R) -> Ordering + 'b) -> impl Iterator<Item = (&'a R, i64)> {
+        let rows = self.rows.from(&order_of);
+        let undo = self.undo.iter().map(|(row, diff)| (*row, *diff)).skip_while(move |(row, _)| order_of(row).is_lt());
+        merged(rows, undo).filter(|(_, copies)| *copies != 0)
+    }
+
     /// The rows within `range`, in order. The range must not end before it begins.
     pub fn range(&self, range: impl RangeBounds<R>) -> impl Iterator<Item = (&'a R, i64)> {
         let bounds: (Bound<&R>, Bound<&R>) = (range.start_bound(), range.end_bound());
-        let mut rows = self.rows.range(bounds).peekable();
-        let mut undo = self.undo.range::<R, _>(bounds).map(|(row, diff)| (*row, *diff)).peekable();
-        let merged = iter::from_fn(move || {
-            let next = match (rows.peek(), undo.peek()) {
-                (Some((row, _)), Some((undone, _))) => (*row).min(*undone),
-                (Some((row, _)), None) => *row,
-                (None, Some((undone, _))) => *undone,
-                (None, None) => return None,
-            };
-            let copies = rows.next_if(|(row, _)| *row == next).map_or(0, |(_, copies)| copies);
-            let diff = undo.next_if(|(row, _)| *row == next).map_or(0, |(_, diff)| diff);
-            Some((next, copies + diff))
-        });
-        merged.filter(|(_, copies)| *copies != 0)
+        let rows = self.rows.range(bounds);
+        let undo = self.undo.range::<R, _>(bounds).map(|(row, diff)| (*row, *diff));
+        merged(rows, undo).filter(|(_, copies)| *copies != 0)
     }
+}
+
+/// Rows and what is to be undone in them, both ascending, as one; rows of which no copy is left are among them.
+fn merged<'a, R: Ord + 'a>(
+    rows: impl Iterator<Item = (&'a R, i64)>,
+    undo: impl Iterator<Item = (&'a R, i64)>,
+) -> impl Iterator<Item = (&'a R, i64)> {
+    let (mut rows, mut undo) = (rows.peekable(), undo.peekable());
+    iter::from_fn(move || {
+        let next = match (rows.peek(), undo.peek()) {
+            (Some((row, _)), Some((undone, _))) => (*row).min(*undone),
+            (Some((row, _)), None) => *row,
+            (None, Some((undone, _))) => *undone,
+            (None, None) => return None,
+        };
+        let copies = rows.next_if(|(row, _)| *row == next).map_or(0, |(_, copies)| copies);
+        let diff = undo.next_if(|(row, _)| *row == next).map_or(0, |(_, diff)| diff);
+        Some((next, copies + diff))
+    })
 }
 
 /// The rows of a whole collection.
@@ -284,7 +325,7 @@ fn restored<R: Ord + Clone>(tick: Tick, pieces: Vec<Vec<(R, i64)>>) -> Result<Se
 }
 
 /// Sorts by row, adds up the changes of each, drops those that cancel.
-fn consolidate<R: Ord>(changes: &mut Vec<(R, i64)>) {
+pub(crate) fn consolidate<R: Ord>(changes: &mut Vec<(R, i64)>) {
     changes.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
     changes.dedup_by(|(row, diff), (kept, sum)| {
         let is_same = row == kept;
@@ -392,7 +433,10 @@ mod tests {
                     let snapshot = &snapshots[&wanted];
                     prop_assert_eq!(read.unwrap(), Vec::from_iter(snapshot.clone()));
                     let range = index.range_as_of(wanted, 2..4).unwrap();
-                    prop_assert_eq!(range, Vec::from_iter(snapshot.range(2..4).map(|(row, copies)| (*row, *copies))));
+                    prop_assert_eq!(&range, &Vec::from_iter(snapshot.range(2..4).map(|(row, copies)| (*row, *copies))));
+                    let at = index.at(wanted).unwrap();
+                    let matching = at.matching(|row: &u8| (row / 2).cmp(&1)).map(|(row, copies)| (*row, copies));
+                    prop_assert_eq!(Vec::from_iter(matching), range);
                     let mut rolled = snapshot.clone();
                     for (row, diff) in index.changes_since(wanted + 1).unwrap().flat_map(|(_, changes)| changes) {
                         *rolled.entry(*row).or_insert(0) += diff;

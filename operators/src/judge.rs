@@ -20,7 +20,7 @@ pub enum Timeliness {
     Future,
     /// Behind its lane, or the floor under it.
     Late,
-    /// Neither.
+    /// Neither too far ahead nor late.
     OnTime,
 }
 

@@ -40,6 +40,9 @@ pub mod side_channel;
 pub mod simulation;
 pub mod sink;
 pub mod source;
+pub mod streams;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod timekeeper;
 pub mod topology;

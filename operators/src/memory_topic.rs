@@ -16,7 +16,7 @@ pub enum MemoryTopicError {
     /// There was no answer, or none yet.
     #[error("no answer")]
     NoAnswer,
-    /// Somebody else writes.
+    /// Another writer has claimed the topic.
     #[error("fenced")]
     Fenced,
 }

@@ -18,7 +18,7 @@ pub enum Holding {
     Records {
         /// The offset after the last of them.
         end_offset: u64,
-        /// Bytes of input.
+        /// How many bytes of input they are.
         bytes: u64,
         /// The least event time among them.
         least_ms: TimeMs,
@@ -108,7 +108,7 @@ impl Minter {
         }
     }
 
-    /// The next tick.
+    /// The tick that is minted next.
     pub fn tick(&self) -> Tick {
         self.tick
     }

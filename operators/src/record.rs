@@ -20,7 +20,7 @@ pub struct Header {
     pub group: GroupId,
     /// Which lane of its partition and group; 0 where a group has one lane a partition.
     pub lane: u128,
-    /// When it happened.
+    /// When it happened, by the clock of its source.
     pub event_time_ms: TimeMs,
     /// What makes it the same record as another.
     pub identity: Identity,
@@ -40,7 +40,7 @@ pub enum Identity {
     Sequence {
         /// Of (tenant, node, source, epoch).
         stream: u128,
-        /// The place.
+        /// The place of the record in the stream.
         sequence: u64,
     },
 }

@@ -1,40 +1,150 @@
 //! Release: at tick `T`, in offset order, a partition's owner gives verdicts and sends what is accepted.
 //!
-//! The bindings are its only input. It holds a binding's capabilities until its partitions have reached the bound
-//! offsets, so everything downstream waits for exactly the records of the tick. In live running the minter binds only
-//! what readers hold, so release does not wait for them; in replay it does, and takes records piecemeal.
+//! A reader puts records into a partition's [`Feed`](crate::feed::Feed) as fast as it may; which of them belong to tick `T`
+//! only the binding of `T` says. Release takes them out in the order of offsets up to the bound, judges each at its place
+//! in the log (dead letter, late, duplicate, on time; [`crate::judge`] has the rules), and sends the accepted ones at `T`.
 //!
-//! Release of `T` waits until the clock of its own worker is complete through `T-1`: the floors under lanes, and what
-//! counts as absent among the identities, are as of that tick. Waiting always costs about 4 % of throughput against
-//! waiting only when such a lane speaks, and leaves one rule instead of three.
+//! # What goes in and comes out
+//!
+//! The bindings are its only timely input. On the worker that owns a partition come out, at the tick they belong to:
+//! accepted records, with how they [stand](Standing) in time; records that were set aside, with the [reason](SetAsideReason); one
+//! [`Report`](crate::watermark::Report) for each partition and tick, which the clock needs, with the verdicts counted. At
+//! every tick and for every partition, `read = on time + late + duplicate + dead letters`. Where a record's identity may
+//! also occur in another partition, no owner can decide alone: the record comes out as [`Pending`], for [`crate::resolve`].
+//!
+//! # SetAsideReason it is exact
+//!
+//! A record's tick, order and verdict follow from the binding, the partition's own records before it, and the watermarks
+//! and floors as of tick `T-1`. None of them depends on how fast somebody reads or on how many workers there are. Release
+//! holds the binding's capabilities until every partition of this worker has reached its bound, so whoever waits for the
+//! frontier to pass `T` has all records of the tick. Release of `T` always waits until the clock of its own worker is
+//! complete through `T-1`: the floors under lanes, and what counts as absent among the identities, are as of that tick.
+//!
+//! # Cost
+//!
+//! A lookup among the identities for each record, for which memory is asked some records ahead. Nothing is exchanged:
+//! records leave on the worker that read them. Waiting always for `W(T-1)` costs about 4 % of throughput against waiting
+//! only when a lane speaks that may be late by its floor, and leaves one rule instead of three. What is remembered grows
+//! with the identities between the watermark and now, and by an interval for each gap of a sequenced stream.
+//!
+//! # What it does not do
+//!
+//! It does not decide which records belong to a tick: the minter does, and in live running it binds only what readers
+//! hold, so release does not wait for them. In replay release does wait, and takes records piecemeal. It reads no clock,
+//! decodes nothing, and does not drop what it sets aside.
+//!
+//! # Example
+//!
+//! Readings of a sensor: the second is the first once more, the fourth comes too late.
+//!
+//! ```
+//! use operators::binding::{Advance, Binding, Configuration, Status};
+//! use operators::bindings::Inlet;
+//! use operators::checkpoint::Checkpoints;
+//! use operators::clock::{clock, shared_clock};
+//! use operators::feed::Feed;
+//! use operators::record::{Batch, Header, Identity, Item};
+//! use operators::release::{LatePolicy, ReleasePlan, release};
+//! use operators::streams::StreamPlan;
+//! use operators::topology::{
+//!     GroupId, LaneParameters, Lanes, Parameters, Partition, PartitionId, ReleaseId, Topology,
+//! };
+//! use timely::dataflow::operators::capture::{Capture, Extract};
+//! use timely::dataflow::operators::vec::Map;
+//!
+//! # let topology = Topology {
+//! #     partitions: vec![Partition {
+//! #         name: "sensors/0".into(),
+//! #         release: ReleaseId(0),
+//! #         groups: vec![(GroupId(0), Lanes::Closed(vec![0]))],
+//! #         identity_fixes_partition: true,
+//! #         live: true,
+//! #         re_enters: None,
+//! #         shown_once_read: false,
+//! #         weight: 1,
+//! #     }],
+//! #     groups: vec!["sensors".into()],
+//! # };
+//! # let lanes =
+//! #     LaneParameters { lateness_ms: 1_000, hold_ms: 30_000, idle_ms: 60_000, skew_max_ms: 60_000, dedup_horizon_ms: 0 };
+//! # let parameters = Parameters { lanes: vec![lanes], start_ms: 0 };
+//! # let configuration =
+//! #     Configuration { canonical: String::new(), sha256: String::new(), build: String::new(), parameters };
+//! // What a reader hands over: offset, event time, and the reading, which is its identity too.
+//! let reading = |(offset, event_time_ms, celsius): (u64, i64, u64)| Item {
+//!     offset,
+//!     length: 0,
+//!     line: 0,
+//!     outcome: Ok((
+//!         Header {
+//!             group: GroupId(0),
+//!             lane: 0,
+//!             event_time_ms,
+//!             identity: Identity::Id { id: celsius.into(), content: celsius },
+//!         },
+//!         celsius,
+//!     )),
+//! };
+//! let feed = Feed::new(1 << 20);
+//! feed.push(Batch {
+//!     end_offset: 4,
+//!     bytes: 4,
+//!     origin: "sensors.ndjson".into(),
+//!     items: [(0, 50_000, 20), (1, 50_000, 20), (2, 52_000, 21), (3, 50_999, 22)].map(reading).into(),
+//!     text: [].into(),
+//!     text_offset: 0,
+//!     text_starts: vec![],
+//!     append_ms: vec![],
+//! });
+//!
+//! // Tick 0 brings the configuration; ticks 1 and 2 bind two records each.
+//! let inlet = Inlet::default();
+//! let bound = |next| vec![Advance { partition: PartitionId(0), next, status: Status::CaughtUp }];
+//! inlet.give(Binding { configuration: Some(configuration), advances: bound(0), ..Binding::new(0, 50_000) });
+//! inlet.give(Binding { advances: bound(2), ..Binding::new(1, 51_000) });
+//! inlet.give(Binding { advances: bound(4), ..Binding::new(2, 52_000) });
+//! inlet.close();
+//!
+//! let (released, aside, counts) = timely::example(move |scope| {
+//!     let checkpoints = Checkpoints::default();
+//!     let face = shared_clock(&topology, &checkpoints);
+//!     let bindings = inlet.bindings(scope);
+//!     let plan = ReleasePlan {
+//!         name: "Release".into(),
+//!         late: LatePolicy::SetAside,
+//!         counted_apart: |celsius: &u64| *celsius > 30,
+//!         streams: StreamPlan::NONE,
+//!         feeds: vec![(PartitionId(0), feed)],
+//!         topology: &topology,
+//!         clock: &face,
+//!         checkpoints: &checkpoints,
+//!     };
+//!     let streams = release(bindings.clone(), plan);
+//!     let counts = streams.reports.clone().map(|report| (report.counts.read, report.counts.duplicate)).capture();
+//!     // Without a clock, release would wait for it for ever.
+//!     clock(streams.reports, bindings, &face, &checkpoints);
+//!     (streams.released.map(|released| released.record).capture(), streams.aside.map(|aside| aside.offset).capture(), counts)
+//! });
+//! assert_eq!(released.extract(), [(1, vec![20]), (2, vec![21])]);
+//! assert_eq!(aside.extract(), [(2, vec![3])]);
+//! assert_eq!(counts.extract(), [(0, vec![(0, 0)]), (1, vec![(2, 1)]), (2, vec![(2, 0)])]);
+//! ```
 
+mod operator;
 mod owned;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::Activator;
 
-use crate::binding::Binding;
-use crate::checkpoint::{Checkpoints, decode};
-use crate::clock::CLOCK;
-use crate::feed::Feed;
-use crate::fold::FoldGauge;
-use crate::record::{Header, Record, Rejection};
-use crate::time::{Tick, TimeMs};
-use crate::topology::{PartitionId, ReleaseId, Topology};
-use crate::watermark::{Report, Watermarks};
-use owned::{AllOwned, Out, Owned};
+use crate::record::{Header, Rejection};
+use crate::time::TimeMs;
+use crate::topology::PartitionId;
+
+pub use operator::{ReleasePlan, ReleaseStreams, release};
 pub(crate) use verdict::{Sight, conflict, count_accepted, sight};
 
 /// What becomes of late records.
@@ -50,11 +160,12 @@ pub enum LatePolicy {
 /// How an accepted record stands in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Standing {
-    /// On time.
+    /// The record is on time.
     OnTime,
-    /// Late, and to be folded.
+    /// The record is late, and is folded all the same.
     Late,
-    /// Too old to be judged a duplicate or none: not to be folded. What it touches is in doubt until this event time.
+    /// The record is too old for anybody to know whether it is a duplicate, so it is not folded. What it touches is in
+    /// doubt until this event time.
     TooOld {
         /// The watermark of the tick before.
         doubt_ms: TimeMs,
@@ -64,7 +175,7 @@ pub enum Standing {
 /// A record that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Released<R> {
-    /// The record.
+    /// The record itself, as it was decoded.
     pub record: R,
     /// How it stands in time.
     pub standing: Standing,
@@ -73,28 +184,28 @@ pub struct Released<R> {
 /// A record that was not accepted and not seen before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SetAside<R> {
-    /// Its partition.
+    /// The partition in which it lies.
     pub partition: PartitionId,
-    /// Its offset.
+    /// Its offset in that partition.
     pub offset: u64,
-    /// Why it was set aside.
+    /// SetAsideReason it was set aside.
     pub reason: SetAsideReason<R>,
 }
 
-/// Why a record was set aside.
+/// SetAsideReason a record was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SetAsideReason<R> {
-    /// It came behind its lane.
+    /// The record came behind its lane, or behind the floor under it.
     Late(R),
-    /// It is none.
+    /// The line could not be decoded, lies too far ahead, or contradicts a record of the same id.
     Dead {
-        /// Where it came from.
+        /// The file or topic that it came from.
         origin: Arc<str>,
-        /// Its line there.
+        /// Its line in that file, from 1.
         line: u64,
-        /// What was wrong.
+        /// A stable code of what was wrong, and words for a person.
         rejection: Rejection,
-        /// Its bytes.
+        /// Its bytes as they were read, at most [`RAW_BYTES_MAX`](crate::record::RAW_BYTES_MAX) of them.
         raw: Vec<u8>,
     },
 }
@@ -106,175 +217,22 @@ pub struct Pending<R> {
     pub header: Header,
     /// Its partition: the first in the order of (partition, offset, line) is the one that counts.
     pub partition: PartitionId,
-    /// Its offset.
+    /// Its offset in that partition.
     pub offset: u64,
-    /// Whether it was late.
+    /// Whether its partition's owner found it late.
     pub late: bool,
-    /// `W(T-1)` of its group.
+    /// `W(T-1)` of its group, as its owner knew it.
     pub watermark_ms: TimeMs,
     /// The event time behind which a remembered identity counts as absent.
     pub absent_before_ms: TimeMs,
-    /// The record.
+    /// The record itself, as it was decoded.
     pub record: R,
-    /// Where it came from, should it be a dead letter.
+    /// The file or topic that it came from, should it become a dead letter.
     pub origin: Arc<str>,
-    /// Its line there.
+    /// Its line in that file, from 1: what orders the records of one message.
     pub line: u64,
-    /// Its bytes, likewise.
+    /// Its bytes as they were read, should it become a dead letter.
     pub raw: Vec<u8>,
     /// Whether somebody waits to hear what becomes of it.
     pub is_awaited: bool,
-}
-
-/// Watermarks and floors of a worker's clock, and the tick through which they are complete.
-#[derive(Debug)]
-pub struct ClockFace {
-    /// The watermarks as of that tick.
-    pub watermarks: Watermarks,
-    /// The first tick of which they know nothing.
-    pub upper: Tick,
-    /// Releases to be woken when that changes.
-    pub waiting: Vec<Activator>,
-}
-
-/// The clock of a worker, shared by its operators. It is written only from complete ticks.
-pub type SharedClock = Rc<RefCell<ClockFace>>;
-
-/// A clock before tick 0, or as a checkpoint held it.
-pub fn shared_clock(topology: &Topology, checkpoints: &Checkpoints) -> SharedClock {
-    let restored = checkpoints.take(CLOCK).next().map(|part| decode(&mut part.bytes.as_slice()));
-    let watermarks =
-        restored.map_or_else(|| Watermarks::new(topology), |watermarks: Watermarks| watermarks.with_added(topology));
-    Rc::new(RefCell::new(ClockFace { watermarks, upper: checkpoints.restored_upper(), waiting: Vec::new() }))
-}
-
-/// The streams that leave a release.
-pub struct ReleaseStreams<'scope, R: Record> {
-    /// What was accepted, at the tick it belongs to, on the partition owner's worker.
-    pub released: StreamVec<'scope, Tick, Released<R>>,
-    /// What was set aside.
-    pub aside: StreamVec<'scope, Tick, SetAside<R>>,
-    /// One report per partition and tick.
-    pub reports: StreamVec<'scope, Tick, Report>,
-    /// What has to be deduplicated after an exchange; empty where identities fix their partition.
-    pub pending: StreamVec<'scope, Tick, Pending<R>>,
-    /// How much is remembered of identities on this worker.
-    pub remembered: Box<dyn Fn() -> FoldGauge>,
-}
-
-/// What a release has to be told.
-pub struct ReleasePlan<R> {
-    /// Its name in the graph.
-    pub name: String,
-    /// Which one it is.
-    pub release: ReleaseId,
-    /// What becomes of late records.
-    pub late: LatePolicy,
-    /// Accepted records to be counted apart.
-    pub mark: fn(&R) -> bool,
-    /// The queues of the partitions that this worker owns.
-    pub feeds: Vec<(PartitionId, Feed<R>)>,
-}
-
-/// Builds the release of one kind of records. The clock has to be restored before.
-pub fn release<'scope, R: Record>(
-    bindings: StreamVec<'scope, Tick, Arc<Binding>>,
-    plan: ReleasePlan<R>,
-    topology: &Topology,
-    clock: &SharedClock,
-    checkpoints: &Checkpoints,
-) -> ReleaseStreams<'scope, R> {
-    let scope = bindings.scope();
-    let mut builder = OperatorBuilder::new(plan.name.clone(), scope);
-    let mut input = builder.new_input(bindings, Pipeline);
-    let (released, released_stream) = builder.new_output();
-    let (aside, aside_stream) = builder.new_output();
-    let (reports, reports_stream) = builder.new_output();
-    let (pending, pending_stream) = builder.new_output();
-    let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
-    let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<SetAside<R>>>>::from(aside);
-    let mut reports = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports);
-    let mut pending = OutputBuilder::<_, CapacityContainerBuilder<Vec<Pending<R>>>>::from(pending);
-
-    let address = builder.operator_info().address;
-    let worker = scope.worker();
-    clock.borrow_mut().waiting.push(worker.activator_for(Rc::clone(&address)));
-    let wake = worker.sync_activator_for(address.to_vec());
-
-    let seat = checkpoints.seat(&plan.name, worker.activator_for(Rc::clone(&address)));
-    let restored_upper = checkpoints.restored_upper();
-    let owned = plan.feeds.into_iter().map(|(id, feed)| Owned::new(id, feed, topology, plan.late, plan.mark));
-    let owned = AllOwned::new(owned.collect(), checkpoints.take(&plan.name));
-    let owned: Rc<RefCell<AllOwned<R>>> = Rc::new(RefCell::new(owned));
-    let shared = Rc::clone(&owned);
-    let remembered =
-        move || shared.borrow().partitions.iter().flat_map(|owned| &owned.identities).map(|(_, ids)| ids.gauge()).sum();
-    let clock = Rc::clone(clock);
-    let mut parameters = clock.borrow().watermarks.parameters().clone();
-
-    builder.build(move |_| {
-        let mut queue: VecDeque<([Capability<Tick>; 4], Arc<Binding>)> = VecDeque::new();
-        let mut begun = false;
-        move |_frontiers| {
-            input.for_each(|capability, bindings| {
-                for binding in bindings.drain(..) {
-                    queue.push_back(([0, 1, 2, 3].map(|port| capability.retain(port)), binding));
-                }
-            });
-            let mut all = owned.borrow_mut();
-            let (mut released, mut aside) = (released.activate(), aside.activate());
-            let (mut reports, mut pending) = (reports.activate(), pending.activate());
-            while let Some((capabilities, binding)) = queue.front() {
-                let face = clock.borrow();
-                if face.upper < binding.tick {
-                    break;
-                }
-                if binding.tick < restored_upper {
-                    // The tick of the checkpoint, once more: everything of it was released.
-                    queue.pop_front();
-                    continue;
-                }
-                if !begun {
-                    begun = true;
-                    let before = std::mem::take(&mut parameters);
-                    parameters =
-                        binding.configuration.as_ref().map_or_else(|| before.clone(), |new| new.parameters.clone());
-                    for owned in &mut all.partitions {
-                        owned.begin(binding, &before, &parameters);
-                    }
-                }
-                let mut released = released.session(&capabilities[0]);
-                let mut aside = aside.session(&capabilities[1]);
-                let mut pending = pending.session(&capabilities[3]);
-                let mut out = Out {
-                    released: |record| released.give(record),
-                    aside: |record| aside.give(record),
-                    pending: |record| pending.give(record),
-                };
-                if !all.run(&face.watermarks, &mut out, &wake) {
-                    break;
-                }
-                let mut reports = reports.session(&capabilities[2]);
-                for owned in all.partitions.iter_mut().filter(|owned| owned.is_named()) {
-                    reports.give(owned.end(binding.tick, &face.watermarks));
-                }
-                drop((released, aside, pending, reports));
-                begun = false;
-                let (tick, checkpoint) = (binding.tick, binding.checkpoint);
-                queue.pop_front();
-                if checkpoint {
-                    seat.freeze(tick + 1, &mut *all);
-                }
-            }
-            seat.work(&mut *all);
-        }
-    });
-
-    ReleaseStreams {
-        released: released_stream,
-        aside: aside_stream,
-        reports: reports_stream,
-        pending: pending_stream,
-        remembered: Box::new(remembered),
-    }
 }

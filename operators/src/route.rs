@@ -1,7 +1,73 @@
-//! From records to postings: which keys of which folds a record concerns.
+//! Route: from records to postings, that is, which keys of which folds a record concerns and what each needs of it.
 //!
-//! A stream with several consumers would be copied for each. These operators look at every record once and post it to
-//! each of the folds behind them.
+//! A [fold](crate::fold) says by [`Fold::keys`] which keys an input concerns: a stock movement two places, an event its
+//! session. These operators ask it, once for each record, and make [`Posting`]s, which the fold's own operator exchanges.
+//!
+//! # What goes in and comes out
+//!
+//! Records go in, each at the tick of its message. A posting for each key comes out on the same worker, at the same tick,
+//! with the written hash of its key. [`stamp`] makes changes of a collection of them instead: one insertion for each record
+//! that has a row.
+//!
+//! # SetAsideReason it is exact
+//!
+//! A posting carries its own tick, so it belongs to it in whatever message it travels. `Fold::keys` is a pure function of
+//! the record, and nothing is held back, dropped or put into another order.
+//!
+//! # Cost
+//!
+//! The record is looked at where it lies and freed after its last posting; a key is hashed here once, for the exchange and
+//! the table. A stream with several consumers is copied for each of them, so one record for three folds is routed by
+//! [`route_to_three`], which looks at it once.
+//!
+//! # What it does not do
+//!
+//! It does not exchange, and it does not wait for a tick to be complete.
+//!
+//! # Example
+//!
+//! ```
+//! use std::rc::Rc;
+//!
+//! use operators::fold::{Fold, Table};
+//! use operators::route::route;
+//! use timely::dataflow::operators::capture::{Capture, Extract};
+//! use timely::dataflow::operators::vec::{Map, ToStream};
+//!
+//! /// Stock by place, of movements from one place to another.
+//! struct Stock;
+//!
+//! impl Fold for Stock {
+//!     type Input = (&'static str, &'static str, i64);
+//!     type Key = String;
+//!     type Event = i64;
+//!     type State = i64;
+//!     type Value = i64;
+//!     type Table = Table<String, i64>;
+//!
+//!     fn name(&self) -> &'static str {
+//!         "Stock"
+//!     }
+//!     fn keys(&self, (from, to, pieces): &Self::Input, post: &mut dyn FnMut(String, i64)) {
+//!         post((*from).to_owned(), -pieces);
+//!         post((*to).to_owned(), *pieces);
+//!     }
+//!     fn apply(&self, stock: &mut i64, _: &String, pieces: &i64) {
+//!         *stock += pieces;
+//!     }
+//!     fn values(&self, _: &String, stock: &i64, values: &mut Vec<i64>) {
+//!         values.push(*stock);
+//!     }
+//! }
+//!
+//! let postings = timely::example(|scope| {
+//!     let movements = [("depot", "store", 5), ("store", "depot", 1)].to_stream(scope);
+//!     let postings = route(movements, "Route", Rc::new(Stock));
+//!     postings.map(|posting| (posting.key().clone(), *posting.event())).capture()
+//! });
+//! let of = |key: &str, pieces| (key.to_owned(), pieces);
+//! assert_eq!(postings.extract(), [(0, vec![of("depot", -5), of("depot", 1), of("store", -1), of("store", 5)])]);
+//! ```
 
 use std::rc::Rc;
 
@@ -95,3 +161,6 @@ pub fn stamp<'scope, R: Clone + 'static, D: Data>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

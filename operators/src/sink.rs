@@ -18,7 +18,7 @@ pub struct Changes {
     pub view: String,
     /// Which of the sink's fixed shards.
     pub shard: u32,
-    /// The first tick.
+    /// The first tick of the changes.
     pub lower: Tick,
     /// The tick after the last one.
     pub upper: Tick,
@@ -46,9 +46,9 @@ pub enum SinkError {
     Unwritable {
         /// The file or topic.
         name: String,
-        /// What was tried.
+        /// The verb of what was tried.
         doing: &'static str,
-        /// Why.
+        /// The error of the operating system or the client.
         source: std::io::Error,
     },
     /// What is already there is not what this run would have written.

@@ -1,4 +1,4 @@
-//! Where records come from: the contract of a reader, and the bounded queue between it and release.
+//! Where records come from: the contract of a reader. The bounded queue between a reader and release is in [`crate::feed`].
 
 use crate::disk::LogError;
 use crate::record::{Batch, Record};
@@ -37,7 +37,7 @@ pub enum SourceError {
     Unreachable {
         /// The file or topic.
         origin: String,
-        /// Why.
+        /// The error of the operating system or the client.
         source: std::io::Error,
     },
     /// The log is not what was recorded of it; to go on is a person's decision.
@@ -47,7 +47,7 @@ pub enum SourceError {
     Changed {
         /// The file or topic.
         origin: String,
-        /// What differs.
+        /// The property that differs, with both values.
         difference: String,
     },
     /// The log of that name is another one.
@@ -56,7 +56,7 @@ pub enum SourceError {
          start again with --fresh"
     )]
     Recreated {
-        /// The topic.
+        /// The name of the topic.
         origin: String,
         /// The id that was recorded.
         recorded: String,
@@ -70,7 +70,7 @@ pub enum SourceError {
     Gone {
         /// The topic or partition.
         origin: String,
-        /// What is missing.
+        /// What of it is missing, for a person.
         what: String,
     },
     /// What was to be read next was deleted.
@@ -79,11 +79,11 @@ pub enum SourceError {
          run; keep them longer, and start again with --fresh", .oldest.saturating_sub(*.wanted)
     )]
     Expired {
-        /// The partition.
+        /// The name of the partition.
         origin: String,
         /// Where reading was to go on.
         wanted: u64,
-        /// Where it begins.
+        /// The first offset that the partition still has.
         oldest: u64,
     },
     /// A record can't be decoded without an answer that nobody is there to give.
@@ -92,7 +92,7 @@ pub enum SourceError {
          (the question is {question}), and a replay asks nobody; restore the log from a copy"
     )]
     Unanswered {
-        /// The partition.
+        /// The name of the partition.
         origin: String,
         /// The record's offset.
         offset: u64,
@@ -109,7 +109,7 @@ pub enum SourceError {
         origin: String,
         /// Where reading was to go on.
         wanted: u64,
-        /// Where it ends.
+        /// The offset at which the log ends.
         end: u64,
     },
 }

@@ -17,15 +17,15 @@ use crate::topology::{PartitionId, Topology};
 /// What can go wrong with time.
 #[derive(Debug, thiserror::Error)]
 pub enum TimekeeperError {
-    /// The remap log refused.
+    /// The remap log could not be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The remap log holds something else.
+    /// An entry of the remap log is not a binding.
     #[error(transparent)]
     Coding(#[from] CodingError),
 }
 
-/// Replays, then mints.
+/// Gives bindings in order: those that the remap log has, then those that it mints.
 pub struct Timekeeper<L> {
     log: L,
     coder: Coder,

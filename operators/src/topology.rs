@@ -63,6 +63,11 @@ impl Topology {
         entered.unwrap_or(partition).0 as usize % peers
     }
 
+    /// The name of a partition.
+    pub fn name_of(&self, partition: PartitionId) -> &str {
+        &self.partitions[partition.0 as usize].name
+    }
+
     /// The partitions of a release.
     pub fn of_release(&self, release: ReleaseId) -> impl Iterator<Item = (PartitionId, &Partition)> {
         (0u32..).map(PartitionId).zip(&self.partitions).filter(move |(_, partition)| partition.release == release)

@@ -30,11 +30,11 @@ mod tests;
 /// A message that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its key.
+    /// The key of the message.
     pub key: Vec<u8>,
-    /// Its headers, in their order.
+    /// The headers of the message, in their order.
     pub headers: Vec<(&'static str, String)>,
-    /// Its value.
+    /// The value of the message.
     pub value: Vec<u8>,
 }
 
@@ -55,11 +55,11 @@ impl Message {
 pub struct Seen<'a> {
     /// Where it lies. Offsets ascend, and may leave gaps.
     pub offset: u64,
-    /// Its key.
+    /// The key of the message.
     pub key: &'a [u8],
-    /// Its headers.
+    /// The headers of the message.
     pub headers: Vec<(&'a str, &'a [u8])>,
-    /// Its value.
+    /// The value of the message.
     pub value: &'a [u8],
 }
 
@@ -102,7 +102,7 @@ pub trait Transactions: Send {
 /// What a log could not do, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactionalLogError<E: std::error::Error + 'static> {
-    /// Whoever keeps it.
+    /// The broker or its client failed.
     #[error(transparent)]
     Transactions(E),
     /// What is needed was deleted.
@@ -111,9 +111,9 @@ pub enum TransactionalLogError<E: std::error::Error + 'static> {
          and start again with --fresh"
     )]
     Emptied {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
-        /// Its first offset.
+        /// The first offset that the topic still has.
         low: u64,
     },
     /// Somebody else wrote into it, or something was lost.
@@ -122,9 +122,9 @@ pub enum TransactionalLogError<E: std::error::Error + 'static> {
          again with --fresh"
     )]
     Damaged {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
-        /// Where in it.
+        /// The offset at which it is damaged.
         offset: u64,
         /// What does not hold.
         what: String,
@@ -135,23 +135,23 @@ pub enum TransactionalLogError<E: std::error::Error + 'static> {
          acknowledged was lost"
     )]
     WentBack {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
-        /// Where it ended.
+        /// The offset at which it ended before.
         before: u64,
-        /// Where it ends.
+        /// The offset at which it ends now.
         now: u64,
     },
     /// Another process writes it.
     #[error("another process has taken over the log in {name}; two runs of one log? stop one of them")]
     TakenOver {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
     },
     /// More than is ever written.
     #[error("an entry for the log in {name} has {bytes} bytes, {ENTRY_BYTES_MAX} are allowed")]
     TooLarge {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
         /// How long the entry is.
         bytes: usize,
@@ -159,7 +159,7 @@ pub enum TransactionalLogError<E: std::error::Error + 'static> {
     /// It was asked to stop while it waited.
     #[error("the log in {name} was stopped while it waited")]
     Stopped {
-        /// Where it is.
+        /// The name of the topic.
         name: String,
     },
 }

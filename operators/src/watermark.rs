@@ -29,9 +29,9 @@ use crate::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topolo
 pub struct Spoken {
     /// The lane's place among the lanes of its partition; declared lanes first, then in the order of their first record.
     pub lane: u32,
-    /// Its group.
+    /// The group that the lane feeds.
     pub group: GroupId,
-    /// Its greatest event time so far.
+    /// The lane's greatest event time so far.
     pub greatest_ms: TimeMs,
 }
 
@@ -40,22 +40,22 @@ pub struct Spoken {
 pub struct Counts {
     /// Records at their place in the log.
     pub read: i64,
-    /// Accepted, on time.
+    /// Records that were accepted on time.
     pub on_time: i64,
-    /// Behind their lane or the floor under it.
+    /// Records behind their lane or the floor under it.
     pub late: i64,
-    /// Seen before.
+    /// Records that were seen before.
     pub duplicate: i64,
-    /// No records.
+    /// Dead letters: lines that could not be decoded, lie too far ahead, or contradict a record of the same id.
     pub dead: i64,
-    /// Of the late: too old to be judged, counted and not folded.
+    /// Late records that are too old for anybody to know whether they are duplicates: counted, not folded.
     pub too_old: i64,
-    /// Of the accepted: those that the domain marks.
-    pub marked: i64,
+    /// Accepted records of which the release's `counted_apart` is true.
+    pub counted_apart: i64,
 }
 
 impl Counts {
-    /// Adds other counts.
+    /// Adds what was counted elsewhere, or in another tick.
     pub fn add(&mut self, other: &Counts) {
         self.read += other.read;
         self.on_time += other.on_time;
@@ -63,26 +63,26 @@ impl Counts {
         self.duplicate += other.duplicate;
         self.dead += other.dead;
         self.too_old += other.too_old;
-        self.marked += other.marked;
+        self.counted_apart += other.counted_apart;
     }
 }
 
 /// What a partition's owner says of a tick; given at every tick, also when nothing was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The tick.
+    /// The tick that is released.
     pub tick: Tick,
-    /// The partition.
+    /// The partition that is reported on.
     pub partition: PartitionId,
-    /// The offset of the next record.
+    /// The offset of the first record behind the tick.
     pub next: u64,
     /// How far the reader was, from the binding.
     pub status: Status,
-    /// Its log time while it is behind.
+    /// The partition's log time while it is behind.
     pub behind_ms: TimeMs,
-    /// The lanes that spoke.
+    /// The lanes that spoke in this tick.
     pub spoken: Vec<Spoken>,
-    /// Verdicts of this tick.
+    /// The verdicts of this tick, counted.
     pub counts: Counts,
     /// What became of each record, where somebody waits to hear it.
     pub outcomes: Vec<Outcome>,

@@ -8,15 +8,19 @@ use dataflows::catalog::Catalog;
 use dataflows::experiment::assignments::Assignments;
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::event::Event;
+use dataflows::experiment::late_events::LateEvents;
 use dataflows::experiment::rollups::{
     VariantMinutesFold, VariantTotalsFold, minute_of_session, minute_of_start, minute_of_unit, spread_minutes,
     spread_totals, total_of_unit,
 };
+use dataflows::experiment::session_minutes::SessionMinutes;
 use dataflows::experiment::sessions::{SessionMinutesFold, SessionStartsFold};
 use dataflows::experiment::specification::Arrival;
 use dataflows::experiment::units::UnitsFold;
-use dataflows::publish::{late_event, session_minute};
-use dataflows::views::{Row, View};
+use dataflows::experiment::variant_minutes::VariantMinutes;
+use dataflows::experiment::variant_totals::VariantTotals;
+use dataflows::experiment::{late_events, session_minutes};
+use dataflows::view::Codecs;
 use operators::identity::{Admission, Identities};
 use operators::record::Decode;
 use operators::release::{Released, Standing};
@@ -28,12 +32,12 @@ use crate::arguments::Arguments;
 use crate::engine::{Measured, Setup, tally_of};
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
 use crate::plain::{PlainFold, each_row};
-use crate::recorder::Tally;
+use crate::recorder::{Tally, codecs};
 use crate::sources::Lines;
 
 struct Job<'a> {
     setup: &'a Setup,
-    verify: bool,
+    codecs: Option<Codecs>,
     with_session_minutes: bool,
     decoder: EventDecoder,
     /// By partition and tenant: the greatest event time, and what was seen.
@@ -117,14 +121,14 @@ impl<'a> Job<'a> {
         let catalog: &Arc<Catalog> = &setup.plan.catalog;
         let groups = setup.plan.topology.groups.len();
         let keep_ms = setup.plan.session_keep_ms;
-        let retention_ms = setup.plan.view(View::VariantMinutes).retention_ms;
+        let retention_ms = setup.plan.view::<VariantMinutes>().retention_ms;
         let lanes = || (0..TENANTS).map(|_| (MINUS_INFINITY, Identities::default())).collect();
         let of = || Arc::clone(catalog);
         let assignments = Rc::new(Assignments::new(of()));
         let shared = || Rc::clone(&assignments);
         Job {
             setup,
-            verify: arguments.verify,
+            codecs: codecs(arguments.verify),
             with_session_minutes: arguments.session_minutes,
             decoder: EventDecoder::new(of(), None),
             lanes: (0..PARTITIONS).map(|_| lanes()).collect(),
@@ -154,8 +158,8 @@ impl<'a> Job<'a> {
             health.late += 1;
             let plan = &self.setup.plan;
             let partition = PartitionId(partition as u32);
-            let row = late_event(partition, lines.begin_of(line), record, &plan.topology, &plan.catalog);
-            self.tally.change(&row, 1, self.verify);
+            let row = late_events::row_of(partition, lines.begin_of(line), record, &plan.topology, &plan.catalog);
+            self.tally.change::<LateEvents>(&row, 1, self.codecs.as_ref());
             return None;
         }
         let watermark_ms = self.watermarks[usize::from(header.group.0)];
@@ -178,7 +182,7 @@ impl<'a> Job<'a> {
     }
 
     fn end_tick(&mut self) {
-        let Job { watermarks, variant_minutes, variant_totals, assignments, tally, verify, .. } = self;
+        let Job { watermarks, variant_minutes, variant_totals, assignments, tally, codecs, .. } = self;
         let catalog = &self.setup.plan.catalog;
         for tenant in 0..TENANTS {
             let least_ms = self.lanes.iter().map(|lanes| lanes[usize::from(tenant)].0).min().unwrap_or(MINUS_INFINITY);
@@ -197,7 +201,8 @@ impl<'a> Job<'a> {
                     new,
                     |value| fold.row(key, value),
                     |row, diff| {
-                        tally.change(&session_minute(row, catalog), diff, *verify);
+                        let row = session_minutes::row_of(row, catalog);
+                        tally.change::<SessionMinutes>(&row, diff, codecs.as_ref());
                     },
                 );
             }
@@ -220,7 +225,7 @@ impl<'a> Job<'a> {
                 old,
                 new,
                 |value| fold.row(key, value),
-                |row, diff| tally.change(&Row::VariantMinute(row), diff, *verify),
+                |row, diff| tally.change::<VariantMinutes>(&row, diff, codecs.as_ref()),
             );
         });
         variant_totals.end_tick(watermarks, |fold, key, old, new| {
@@ -228,7 +233,7 @@ impl<'a> Job<'a> {
                 old,
                 new,
                 |value| fold.row(key, value),
-                |row, diff| tally.change(&Row::VariantTotal(Box::new(row)), diff, *verify),
+                |row, diff| tally.change::<VariantTotals>(&row, diff, codecs.as_ref()),
             );
         });
         tally.ticks += 1;

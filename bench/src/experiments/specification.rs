@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use dataflows::experiment::specification::{Arrival, Flavour, variant_rollups};
-use dataflows::views::View;
+use dataflows::experiment::variant_minutes::VariantMinutes;
+use dataflows::experiment::variant_totals::VariantTotals;
+use dataflows::view::ViewId;
 
 use crate::arguments::Arguments;
 use crate::engine::{Measured, Setup};
@@ -20,8 +22,8 @@ pub(super) fn run(
     specification::run(arguments, setup, arrivals, move |arrivals, counters| {
         let rollups = variant_rollups(arrivals, &catalog, keep_ms, flavour);
         let (minutes, totals) = (counters.clone(), counters.clone());
-        let minutes = rollups.minutes.inspect(move |_| minutes.count(View::VariantMinutes)).probe().0;
-        let totals = rollups.totals.inspect(move |_| totals.count(View::VariantTotals)).probe().0;
+        let minutes = rollups.minutes.inspect(move |_| minutes.count(ViewId::of::<VariantMinutes>())).probe().0;
+        let totals = rollups.totals.inspect(move |_| totals.count(ViewId::of::<VariantTotals>())).probe().0;
         vec![minutes, totals]
     })
 }

@@ -92,7 +92,11 @@ fn each_line(arguments: &Arguments, facts: u64, rate: u64, mut to: impl FnMut(us
         }
         let rank = match arguments.every_pair && number < arguments.pairs {
             true => number,
-            false => (random.fraction().powi(4) * arguments.pairs as f64) as u64,
+            false => {
+                let square = random.fraction();
+                let square = square * square;
+                (square * square * arguments.pairs as f64) as u64
+            }
         };
         let pair = ((u128::from(rank) * STRIDE) % u128::from(arguments.pairs)) as u64;
         let (node, sku) = (pair % NODES, pair / NODES);

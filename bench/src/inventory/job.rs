@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use dataflows::inventory::availability::Availability;
 use dataflows::inventory::fact::Fact;
+use dataflows::inventory::ledger::fold::{LedgerFold, LedgerRow};
 use dataflows::inventory::ledger::{Entry, LedgerKey, postings};
-use dataflows::inventory::stock::{LedgerRow, StockFold};
-use dataflows::views::Row;
+use dataflows::inventory::stock::Stock;
+use dataflows::view::Codecs;
 use operators::fold::FoldGauge;
 use operators::identity::{Admission, Identities};
 use operators::record::Item;
@@ -18,15 +20,15 @@ use crate::arguments::Arguments;
 use crate::engine::{Measured, Setup, tally_of};
 use crate::machine::{cpu_seconds, forget_peak, resident_bytes};
 use crate::plain::{PlainFold, each_row};
-use crate::recorder::Tally;
+use crate::recorder::{Tally, codecs};
 
 struct Job {
-    verify: bool,
+    codecs: Option<Codecs>,
     /// By partition: the greatest event time of each lane, and what was seen.
     partitions: Vec<(HashMap<u128, TimeMs>, Identities)>,
     group: usize,
     watermarks: Vec<TimeMs>,
-    ledger: PlainFold<StockFold>,
+    ledger: PlainFold<LedgerFold>,
     tally: Tally,
 }
 
@@ -103,9 +105,9 @@ impl Job {
     fn new(arguments: &Arguments, setup: &Setup) -> Job {
         let plan = &setup.plan;
         let groups = plan.topology.groups.len();
-        let fold = StockFold { catalog: plan.catalog.clone(), policy: plan.policy };
+        let fold = LedgerFold { catalog: plan.catalog.clone(), policy: plan.policy };
         Job {
-            verify: arguments.verify,
+            codecs: codecs(arguments.verify),
             partitions: (0..PARTITIONS).map(|_| (HashMap::new(), Identities::default())).collect(),
             group: usize::from(plan.catalog.fact_group(0).0),
             watermarks: vec![MINUS_INFINITY; groups],
@@ -144,7 +146,7 @@ impl Job {
     }
 
     fn end_tick(&mut self) {
-        let Job { partitions, watermarks, ledger, tally, verify, .. } = self;
+        let Job { partitions, watermarks, ledger, tally, codecs, .. } = self;
         let all = partitions.iter().flat_map(|(lanes, _)| lanes.values());
         watermarks[self.group] = minus_ms(all.copied().min().unwrap_or(MINUS_INFINITY), LATENESS_MS);
         ledger.end_tick(watermarks, |fold, key, old, new| {
@@ -152,12 +154,9 @@ impl Job {
                 old,
                 new,
                 |value| fold.row(key, value),
-                |row, diff| {
-                    let row = match row {
-                        LedgerRow::Stock(row) => Row::Stock(row),
-                        LedgerRow::Availability(row) => Row::Availability(row),
-                    };
-                    tally.change(&row, diff, *verify);
+                |row, diff| match row {
+                    LedgerRow::Stock(row) => tally.change::<Stock>(&row, diff, codecs.as_ref()),
+                    LedgerRow::Availability(row) => tally.change::<Availability>(&row, diff, codecs.as_ref()),
                 },
             );
         });

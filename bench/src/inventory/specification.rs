@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use dataflows::inventory::availability::Availability;
+use dataflows::inventory::ledger::fold::LedgerRow;
 use dataflows::inventory::ledger::{Entry, LedgerKey};
 use dataflows::inventory::specification::ledger_rows;
-use dataflows::inventory::stock::LedgerRow;
-use dataflows::views::View;
+use dataflows::inventory::stock::Stock;
+use dataflows::view::ViewId;
 
 use super::generator::BEGINS_MS;
 use crate::arguments::Arguments;
@@ -28,8 +30,8 @@ pub(super) fn run(
         let counters = counters.clone();
         let rows = ledger_rows(entries, reached, policy, &catalog).inspect(move |(row, _, _)| {
             counters.count(match row {
-                LedgerRow::Stock(_) => View::Stock,
-                LedgerRow::Availability(_) => View::Availability,
+                LedgerRow::Stock(_) => ViewId::of::<Stock>(),
+                LedgerRow::Availability(_) => ViewId::of::<Availability>(),
             });
         });
         vec![rows.probe().0]

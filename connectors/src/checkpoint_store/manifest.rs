@@ -1,5 +1,6 @@
 //! What makes a checkpoint of many objects one thing.
 
+use operators::checkpoint::{Parcel, StateFormats};
 use operators::time::Tick;
 use operators::timekeeper::Position;
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,11 @@ pub(super) struct SegmentRecord {
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub(super) format: u32,
-    /// The commit of the build that wrote it. Another build may have other states: it replays instead.
+    /// The commit of the build that wrote it: for people. Which builds can restore it, the formats of its states say.
     pub build: String,
+    /// The operators whose states it has, also where those are empty. Manifests did not have this at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states: Option<StateFormats>,
     /// SHA-256 of the configuration that was in force.
     pub configuration: String,
     /// Where the logs stood.
@@ -36,6 +40,13 @@ pub struct Manifest {
 pub(super) const FORMAT: u32 = 1;
 
 impl Manifest {
+    /// The operators of which it has states, with their formats: what it says, or else those of its `parts`, whose formats are
+    /// the first.
+    pub fn states(&self, parts: &[Parcel]) -> StateFormats {
+        let said = self.states.clone();
+        said.unwrap_or_else(|| StateFormats::first(parts.iter().map(|part| part.operator.as_str())))
+    }
+
     /// The size of all segments.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()

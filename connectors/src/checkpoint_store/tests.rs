@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use operators::checkpoint::{Parcel, Part, PartOwner, Piece};
+use operators::checkpoint::{Parcel, Part, PartOwner, Piece, StateFormats};
 use operators::time::Tick;
 use operators::timekeeper::Position;
 use operators::topology::PartitionId;
@@ -18,8 +18,18 @@ fn options(workers: usize) -> CheckpointerOptions {
         workers,
         here: 0..workers,
         build: "a build".to_owned(),
+        states: states(),
         configuration: "a hash".to_owned(),
     }
+}
+
+/// One more than there are parts of: it holds nothing yet.
+fn states() -> StateFormats {
+    let mut states = StateFormats::default();
+    [("Fold0", 1), ("Fold1", 3), ("Fold2", 1), ("Fold3", 1)]
+        .iter()
+        .for_each(|(name, format)| states.add(name, *format));
+    states
 }
 
 fn open(folder: &Path) -> Store {
@@ -127,6 +137,26 @@ fn what_is_written_is_read_and_only_the_newest_are_kept() {
     let wanted = |place| matches!(place, PartOwner::Shard(shard) if shard % 2 == 0);
     let given = store.load(&manifest, wanted, |_| {}).unwrap().unwrap();
     assert!(!given.is_empty() && given.iter().all(|part| wanted(part.place)));
+}
+
+#[test]
+fn a_manifest_names_the_formats_of_states_and_one_that_does_not_has_the_first_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), [3]);
+    let store = open(folder.path());
+    let manifest = store.newest(Tick::MAX, |_| Ok(())).unwrap().manifest.unwrap();
+    let parcels = store.load(&manifest, |_| true, |_| {}).unwrap().unwrap();
+    assert_eq!(manifest.states(&parcels), states());
+    // As commit a19e63e wrote it: the same bytes without that.
+    let text = String::from_utf8(manifest.to_bytes()).unwrap();
+    let named = r#","states":{"Fold0":1,"Fold1":3,"Fold2":1,"Fold3":1}"#;
+    let json = text.lines().next().unwrap().replace(named, "");
+    assert!(text.contains(named) && !json.contains("states"), "{text}");
+    let bytes = format!("{json}\n{:08x}\n", crc32fast::hash(json.as_bytes()));
+    let old = Manifest::from_bytes(bytes.as_bytes()).unwrap();
+    assert_eq!(old, Manifest { states: None, ..manifest });
+    assert_eq!(old.states(&parcels), StateFormats::first(["Fold0", "Fold1", "Fold2"]));
+    assert_eq!(old.to_bytes(), bytes.as_bytes(), "it is written again as it was");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use operators::checkpoint::{Depot, Piece};
+use operators::checkpoint::{Depot, Piece, StateFormats};
 use operators::time::Tick;
 use operators::timekeeper::Position;
 
@@ -41,6 +41,8 @@ pub struct CheckpointerOptions {
     pub here: Range<usize>,
     /// The build, as manifests name it.
     pub build: String,
+    /// The operators that have state, which is the same on every worker.
+    pub states: StateFormats,
     /// SHA-256 of the configuration.
     pub configuration: String,
 }
@@ -290,6 +292,7 @@ impl Writer {
         let manifest = Manifest {
             format: FORMAT,
             build: self.options.build.clone(),
+            states: Some(self.options.states.clone()),
             configuration: self.options.configuration.clone(),
             position,
             epoch,

@@ -49,6 +49,13 @@ impl Broker {
         Broker::own(port)
     }
 
+    /// A broker of one's own that begins with a copy of what another one wrote: its `data` folder.
+    pub fn of_data(port: u16, data: &Path) -> Broker {
+        script(Some(port), 1, &["stop"]);
+        script(Some(port), 1, &["start", "--data", &data.to_string_lossy()]);
+        Broker::own(port)
+    }
+
     /// Three of one's own: topics have three replicas, of which two have to be in step.
     pub fn own_three(port: u16) -> Broker {
         Broker::at(Some(port), 3)
@@ -146,7 +153,9 @@ impl Broker {
 }
 
 fn command(port: Option<u16>, nodes: u16, arguments: &[&str]) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
+    // Packages at several depths have tests that need it.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("scripts/kafka.sh"));
+    let path = above.find(|path| path.exists()).expect("the script is in the repository");
     let mut command = Command::new(path);
     command.args(arguments).args(["--nodes", &nodes.to_string()]);
     if let Some(port) = port {

@@ -9,6 +9,7 @@
 //! a name of their own about 50; of answers those of the newest 262,144 records. An id that was forgotten is that of a new
 //! command: what may be done once only is not done twice all the same.
 
+mod answered;
 mod answers;
 mod memory;
 mod request;
@@ -27,8 +28,9 @@ use super::logs::{Logs, LogsError};
 use answers::Answers;
 use dataflows::commands::{Kind, Published, Refused, Signature};
 use dataflows::configuration::{PartitionInput, Plan};
-use dataflows::views::DeadLetter;
+use dataflows::dead_letters::DeadLetter;
 
+pub use answered::Answered;
 pub use answers::RecordAnswer;
 pub use memory::CommandMemory;
 pub use request::{ASKED_BYTES_MAX, RE_ENTER, answer};
@@ -198,7 +200,7 @@ impl CommandDesk {
         self.answers.wait(receipt.number, receipt.records.len(), wait)
     }
 
-    /// Hears what became of records in a tick that is visible now.
+    /// Hears what became of records in a tick that is visible and durable now.
     pub fn hear(&self, tick: Tick, outcomes: Vec<Outcome>) {
         self.answers.hear(tick, outcomes);
     }

@@ -17,8 +17,9 @@ use super::logs::{Logs, is_data_folder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::re_entry::{DeadLetterId, as_json};
-use dataflows::views::{DeadLetter, View};
+use dataflows::view::View;
 
 pub use error::DeadLettersError;
 use re_enter::{Giving, re_enter};
@@ -223,7 +224,7 @@ fn letters(folder: &Path) -> Result<Vec<DeadLetter>, DeadLettersError> {
     let mut copies: HashMap<DeadLetter, i64> = HashMap::new();
     let mut shard = 0;
     loop {
-        let path = folder.join(format!("sinks/{}/shard-{shard}.ndjson", View::DeadLetters.name()));
+        let path = folder.join(format!("sinks/{}/shard-{shard}.ndjson", DeadLetters::NAME));
         match File::open(&path) {
             Ok(file) => add_changes(&path, BufReader::new(file), &mut copies)?,
             Err(error) if error.kind() == ErrorKind::NotFound && shard > 0 => break,

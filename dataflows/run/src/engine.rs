@@ -32,7 +32,6 @@ use timely::communication::WorkerGuards;
 
 use operators::bindings::Inlet;
 use operators::disk::{Clock, Log};
-use operators::feed::Feed;
 use operators::fold::FoldGauge;
 use operators::minter::Holding;
 use operators::side_channel::Outlet;
@@ -41,7 +40,7 @@ use operators::time::{Tick, TimeMs};
 use operators::timekeeper::{Timekeeper, TimekeeperError};
 use operators::topology::PartitionId;
 
-use dataflows::graph::{GraphPlan, Publication};
+use dataflows::build::{GraphPlan, Publication};
 
 use crew::Crew;
 use keeper::Keeper;
@@ -49,6 +48,7 @@ use link::{Loss, Neighbour};
 
 pub use cluster::{Cluster, ClusterError, Links, StartPoint};
 pub use control::Control;
+use options::OpenedSource;
 pub use options::{InputOptions, PartitionSource, Recovery, Workers};
 pub use publisher::{CompleteTick, Publish, PublishError};
 
@@ -175,38 +175,26 @@ impl Engine {
         let way_in = inlet.clone();
         let outlets: Vec<_> = (0..workers.threads).map(|_| Holdings::default()).collect();
 
-        let (mut events, mut facts) = (Vec::new(), Vec::new());
-        let (mut threads, mut close_feeds) = (Vec::new(), Vec::new());
+        let (mut feeds, mut threads, mut close_feeds) = (Vec::new(), Vec::new(), Vec::new());
         for (number, source) in (0u32..).zip(sources) {
             let partition = PartitionId(number);
             let owner = plan.topology.owner(partition, peers);
             if !workers.has(owner) {
                 continue;
             }
-            let outlet = outlets[owner % workers.threads].clone();
             let reader = reader::Reader {
                 partition,
-                outlet,
+                outlet: outlets[owner % workers.threads].clone(),
                 failure: Arc::clone(&failure),
                 stop: Arc::clone(&stop),
                 future_ms: input.future_ms.get(number as usize).copied().unwrap_or(TimeMs::MAX),
                 from: input.from.get(number as usize).copied().unwrap_or(0),
                 poll_bytes: input.poll_bytes,
             };
-            match source {
-                PartitionSource::Events(source) => {
-                    let feed = Feed::new(input.queue_bytes);
-                    events.push((owner, partition, feed.clone()));
-                    threads.push(reader.start(source, feed.clone()));
-                    close_feeds.push(Box::new(move || feed.close()) as Box<dyn Fn() + Send>);
-                }
-                PartitionSource::Facts(source) => {
-                    let feed = Feed::new(input.queue_bytes);
-                    facts.push((owner, partition, feed.clone()));
-                    threads.push(reader.start(source, feed.clone()));
-                    close_feeds.push(Box::new(move || feed.close()));
-                }
-            }
+            let OpenedSource { thread, close, feed } = source.open(input.queue_bytes, reader);
+            threads.push(thread);
+            close_feeds.push(close);
+            feeds.push((owner, feed));
         }
 
         let ended = Arc::new(AtomicBool::new(false));
@@ -235,8 +223,7 @@ impl Engine {
         let gauges = Arc::new(Mutex::new(vec![(0, Held::new()); workers.threads]));
         let crew = Crew {
             plan: GraphPlan { emitting_workers: workers.threads, ..plan.clone() },
-            events: Mutex::new(events),
-            facts: Mutex::new(facts),
+            feeds: Mutex::new(feeds),
             inlet,
             outlets: outlets.clone(),
             control: control.clone().map(|control| (control, Mutex::new(asked))),

@@ -4,12 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use timely::logging::{TimelyEvent, TimelyEventBuilder};
 
-use dataflows::graph::{GraphPlan, Ports, build};
-use operators::bindings::Inlet;
+use dataflows::build::{GraphPlan, Ports, build};
 
 /// The graph as text: an operator a line, with those that it feeds. Arrangements there are none: state lives in folds.
 pub fn draw(plan: &GraphPlan) -> String {
@@ -37,11 +35,7 @@ pub fn draw(plan: &GraphPlan) -> String {
                 }
             });
         }
-        let inlet = Inlet::default();
-        inlet.close();
-        let publish = Arc::new(|_| {});
-        let ports = Ports { events: Vec::new(), facts: Vec::new(), inlet, publish, depot: None, restore: None };
-        let _graph = build(worker, &plan, ports);
+        let _graph = build(worker, &plan, Ports::closed());
         while worker.has_dataflows() {
             worker.step();
         }

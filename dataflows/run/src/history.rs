@@ -8,9 +8,9 @@
 //!
 //! A store that can't be reached is told once and tried again; where [`WAITING_MAX`] files wait for it, the publisher waits
 //! too, and with it time. What was not written when the process ends is made again from the logs, since no checkpoint
-//! behind it can be restored ([`Follow::needed_from`]).
+//! behind it can be restored ([`Output::needed_from`]).
 //!
-//! A build without the feature `history` has no [`FileFormat`]: a run that keeps history is refused with the build that can.
+//! A build without the feature `history` has no `FileCodec`: a run that keeps history is refused with the build that can.
 
 #[cfg(feature = "history")]
 mod file;
@@ -31,13 +31,14 @@ use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 use super::engine::{CompleteTick, PublishError};
 use super::http::Published;
 use super::job::say;
-use super::output::Follow;
+use super::outputs::Output;
+use dataflows::answer::Failure;
+use dataflows::answer::history::{Found, Question};
 use dataflows::configuration::{ArchiveSettings, Plan};
+use dataflows::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use dataflows::history::{Boundaries, Closed, FOLDER, FileName, Keeping, Moment, Written};
 use dataflows::names::Name;
-use dataflows::serve::Failure;
-use dataflows::serve::history::{Found, Question};
-use dataflows::views::{Row, View};
+use dataflows::view::{Codecs, Columns, ViewChanges, ViewId};
 
 pub use kept::Kept;
 pub use reader::Ask;
@@ -112,11 +113,11 @@ fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// How a file is written and read.
+/// How files are written and read.
 #[derive(Clone, Copy)]
-struct FileFormat {
+struct FileCodec {
     /// The file.
-    bytes: fn(&Closed) -> Vec<u8>,
+    bytes: fn(&Columns<VariantMinute>, &Closed) -> Vec<u8>,
     /// What is in files once this one is, or why it can't be used.
     written: fn(Vec<u8>) -> Result<Written, String>,
     /// Adds what is asked for, or says why the file can't be used; the inner error is the question's.
@@ -124,9 +125,16 @@ struct FileFormat {
 }
 
 #[cfg(feature = "history")]
-const FORMAT: Result<FileFormat, HistoryError> = Ok(file::PARQUET);
+const CODEC: Result<FileCodec, HistoryError> = Ok(file::PARQUET);
 #[cfg(not(feature = "history"))]
-const FORMAT: Result<FileFormat, HistoryError> = Err(HistoryError::NotBuilt);
+const CODEC: Result<FileCodec, HistoryError> = Err(HistoryError::NotBuilt);
+
+/// The files of a run: how they are written and read, and the columns that they have.
+#[derive(Clone)]
+struct FileFormat {
+    codec: FileCodec,
+    columns: Arc<Columns<VariantMinute>>,
+}
 
 /// An object, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,10 +204,11 @@ impl History {
         anew: bool,
     ) -> Result<Option<History>, HistoryError> {
         let rules = plan.recorded.history;
-        if !rules.kept || !plan.recorded.view(View::VariantMinutes).enabled {
+        if !rules.kept || !plan.recorded.view(ViewId::of::<VariantMinutes>()).enabled {
             return Ok(None);
         }
-        let format = FORMAT?;
+        let columns = Codecs::new(&plan.recorded).columns::<VariantMinutes>();
+        let format = FileFormat { codec: CODEC?, columns: Arc::clone(&columns) };
         let location = Location::parse(&archive.to, archive.endpoint.clone(), data)?;
         let open = || Objects::open(&location, &folder_of(run));
         let objects = open()?;
@@ -209,17 +218,17 @@ impl History {
             if log > 0 && !anew {
                 return Err(HistoryError::Gone { shown: objects.shown().to_owned() });
             }
-            files.push(writer::write(&objects, format, &Closed::beginning())?);
+            files.push(writer::write(&objects, &format, &Closed::beginning())?);
         }
         let newest = files.last().expect("the beginning was written if there was none").name;
         if newest.upper > log {
             return Err(HistoryError::LogCut { shown: objects.shown().to_owned(), upper: newest.upper, log });
         }
-        let written = written_by(&objects, format, &newest)?;
+        let written = written_by(&objects, &format, &newest)?;
         let boundaries = Boundaries { file_ms: rules.file_ms, rows_max: rules.rows_max };
         let shelf = Arc::new(Shelf {
             state: Mutex::new(State {
-                keeping: Keeping::new(boundaries, written),
+                keeping: Keeping::new(boundaries, written, columns),
                 newest: None,
                 watermarks: BTreeMap::new(),
                 waiting: VecDeque::new(),
@@ -230,13 +239,13 @@ impl History {
             }),
             news: Condvar::new(),
         });
-        let ask = Ask::start(open()?, format, Arc::clone(&shelf));
+        let ask = Ask::start(open()?, format.clone(), Arc::clone(&shelf));
         let writer = writer::start(objects, format, Arc::clone(&shelf), archive.retention_ms);
         Ok(Some(History { shelf, writer: Some(writer), ask }))
     }
 
     /// What takes complete ticks.
-    pub fn follower(&self, plan: &Plan) -> Box<dyn Follow> {
+    pub fn follower(&self, plan: &Plan) -> Box<dyn Output> {
         let groups = (0..).zip(&plan.topology.groups);
         let tenants = groups.filter_map(|(place, name)| Some((place, Name::new(name.strip_suffix("/events")?))));
         Box::new(Follower { shelf: Arc::clone(&self.shelf), tenants: tenants.collect() })
@@ -309,10 +318,10 @@ fn stored(objects: &Objects) -> Result<Vec<Stored>, HistoryError> {
 }
 
 /// What the newest file says is written.
-fn written_by(objects: &Objects, format: FileFormat, newest: &FileName) -> Result<Written, HistoryError> {
+fn written_by(objects: &Objects, format: &FileFormat, newest: &FileName) -> Result<Written, HistoryError> {
     let foreign =
         |what: String| HistoryError::Foreign { shown: objects.shown().to_owned(), name: object(newest), what };
-    let written = (format.written)(objects.get(&object(newest))?).map_err(foreign)?;
+    let written = (format.codec.written)(objects.get(&object(newest))?).map_err(foreign)?;
     match written.upper == newest.upper {
         true => Ok(written),
         false => Err(foreign(format!("it ends at tick {}", written.upper))),
@@ -326,8 +335,12 @@ struct Follower {
     tenants: Vec<(usize, Name)>,
 }
 
-impl Follow for Follower {
-    fn follow(&mut self, tick: &CompleteTick) -> Result<(), PublishError> {
+impl Output for Follower {
+    fn name(&self) -> &str {
+        "history"
+    }
+
+    fn take(&mut self, tick: &mut CompleteTick) -> Result<(), PublishError> {
         let mark = &tick.mark;
         let mut state = self.shelf.lock();
         let State { keeping, watermarks, .. } = &mut *state;
@@ -338,13 +351,14 @@ impl Follow for Follower {
                 None => drop(watermarks.insert(tenant.clone(), watermark_ms)),
             }
         }
-        let shards = || tick.changes.iter().filter(|(view, _)| *view == View::VariantMinutes);
+        let mut shards = tick.changes.iter().filter_map(ViewChanges::of::<VariantMinutes>);
         let moment = Moment { tick: mark.tick, now_ms: mark.now_ms, watermarks };
-        let closed = match (shards().next(), shards().nth(1)) {
+        let closed = match (shards.next(), shards.next()) {
             (None, _) => keeping.tick(moment, &[]),
-            (Some((_, emitted)), None) => keeping.tick(moment, &emitted.changes),
-            _ => {
-                let changes: Vec<(Row, i64)> = shards().flat_map(|(_, emitted)| emitted.changes.clone()).collect();
+            (Some(changes), None) => keeping.tick(moment, changes),
+            (Some(first), Some(second)) => {
+                let others = [first, second].into_iter().chain(shards);
+                let changes: Vec<(VariantMinute, i64)> = others.flatten().cloned().collect();
                 keeping.tick(moment, &changes)
             }
         };

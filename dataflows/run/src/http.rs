@@ -1,4 +1,4 @@
-//! The HTTP server: the pure answers of [`dataflows::serve`], mounted, and subscriptions as server-sent events.
+//! The HTTP server: the pure answers of [`dataflows::answer`], mounted, and subscriptions as server-sent events.
 //!
 //! It runs on threads of its own. The engine meets it in [`Published`] alone: it publishes a tick there and goes on;
 //! nobody who reads, however slowly, is waited for beyond the one page or listing that is being read.
@@ -22,9 +22,9 @@ use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
 use super::command_desk::{self, ASKED_BYTES_MAX, CommandDesk, RE_ENTER};
-use dataflows::serve::subscribe::{Hub, HubBounds};
-use dataflows::serve::{Failure, Request, Response, Views, answer};
-use dataflows::views::{Row, View};
+use dataflows::answer::subscribe::{Hub, HubBounds};
+use dataflows::answer::{Failure, Request, Response, Views, answer};
+use dataflows::view::{ChangeList, ViewId};
 
 use follower::{Follower, stream_events};
 
@@ -83,7 +83,7 @@ impl Published {
         &self,
         tick: Tick,
         time_ms: TimeMs,
-        changes: Vec<(View, Vec<(Row, i64)>)>,
+        changes: Vec<(ViewId, Box<dyn ChangeList>)>,
         sealed_through: Vec<(String, TimeMs)>,
     ) -> Result<(), ApplyError> {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +233,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
-/// Everything arrives here, so that what there is and what there is not is said in one place, [`dataflows::serve`].
+/// Everything arrives here, so that what there is and what there is not is said in one place, [`dataflows::answer`].
 async fn handle(
     State(shared): State<Shared>,
     method: Method,

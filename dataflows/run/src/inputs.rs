@@ -8,18 +8,18 @@ use connectors::files::{FileSource, FileSpec, FilesError, expand};
 use operators::record::{Decode, DecodeMessage};
 use operators::source::Source;
 use operators::time::TimeMs;
+use operators::topology::Partition;
 
 use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
 use super::logs::COMMAND_LOG;
 use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{
-    CsvSettings, FileRecord, Format, PartitionInput, Plan, Settings, SourceInput, SourceKind, SourceSettings,
+    CsvSettings, FileRecord, Format, PartitionInput, PartitionPlan, Plan, Settings, SourceInput, SourceSettings,
     TopicRecord,
 };
-use dataflows::experiment::decode::{AvroEventDecoder, CsvEventDecoder, EventDecoder};
-use dataflows::inventory::batch::BatchDecoder;
-use dataflows::inventory::decode::{AvroFactDecoder, CsvFactDecoder, FactDecoder};
+use dataflows::kind::{ListedKind, SourceDecoders, SourceNames};
+use dataflows::kinds;
 use dataflows::re_entry::ReEntryDecoder;
 
 /// Why what is to be read can't be found.
@@ -93,48 +93,46 @@ pub fn sources(
     commands: &Commands,
 ) -> Result<Vec<PartitionSource>, InputsError> {
     let catalog = Arc::new(plan.catalog());
-    let mut sources = Vec::new();
-    for (number, (partition, wiring)) in plan.partitions.iter().zip(&plan.topology.partitions).enumerate() {
+    let partitions = plan.partitions.iter().zip(&plan.topology.partitions).enumerate();
+    let open = |(number, (partition, wiring)): (usize, (&PartitionPlan, &Partition))| {
         let source = plan.source_of(partition);
         let tenants = plan.recorded.tenants_of(source);
-        let tenants = (!source.tenants.is_empty()).then_some(tenants);
+        let names = SourceNames {
+            catalog: Arc::clone(&catalog),
+            tenants: (!source.tenants.is_empty()).then_some(tenants),
+            fact_sources: source.fact_sources.clone(),
+        };
         let reader =
             Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, schema_lookup, commands };
-        let catalog = Arc::clone(&catalog);
-        sources.push(match source.kind {
-            SourceKind::Experiment => {
-                let decoder = EventDecoder::new(catalog, tenants);
-                PartitionSource::Events(match (source.format, reader.input) {
-                    (Format::Avro, PartitionInput::Topic(record)) => {
-                        reader.of_messages(record, AvroEventDecoder::new(decoder))?
-                    }
-                    (Format::Csv, PartitionInput::Files(files)) => {
-                        let csv = csv_of(source)?;
-                        reader.of_rows(files, csv.delimiter, CsvEventDecoder::new(decoder, csv))?
-                    }
-                    _ => reader.of_records(decoder)?,
-                })
+        kinds::open(source.kind, SourceOpener { source, names, reader })
+    };
+    partitions.map(open).collect()
+}
+
+/// Opens a source once the type of its records is known.
+struct SourceOpener<'a> {
+    source: &'a SourceSettings,
+    names: SourceNames,
+    reader: Reader<'a>,
+}
+
+impl SourceDecoders for SourceOpener<'_> {
+    type Output = Result<PartitionSource, InputsError>;
+
+    fn open<K: ListedKind>(self) -> Self::Output {
+        let SourceOpener { source, names, reader } = self;
+        Ok(PartitionSource::of::<K>(match (source.format, reader.input) {
+            (Format::Avro, PartitionInput::Topic(record)) => reader.of_messages(record, K::avro(K::json(names)))?,
+            (Format::Csv, PartitionInput::Files(files)) => {
+                let csv = csv_of(source)?;
+                reader.of_rows(files, csv.delimiter, K::rows(K::json(names), csv))?
             }
-            SourceKind::Inventory => {
-                let fact_sources = source.fact_sources.clone();
-                PartitionSource::Facts(match (source.format, reader.input) {
-                    (Format::FactsBatch, PartitionInput::Topic(record)) => {
-                        reader.of_messages(record, BatchDecoder::new(catalog, tenants, fact_sources))?
-                    }
-                    (Format::Avro, PartitionInput::Topic(record)) => {
-                        let decoder = FactDecoder::new(catalog, tenants, fact_sources);
-                        reader.of_messages(record, AvroFactDecoder::new(decoder))?
-                    }
-                    (Format::Csv, PartitionInput::Files(files)) => {
-                        let (csv, decoder) = (csv_of(source)?, FactDecoder::new(catalog, tenants, fact_sources));
-                        reader.of_rows(files, csv.delimiter, CsvFactDecoder::new(decoder, csv))?
-                    }
-                    _ => reader.of_records(FactDecoder::new(catalog, tenants, fact_sources))?,
-                })
+            (format, PartitionInput::Topic(record)) if K::BATCHES == Some(format) => {
+                reader.of_messages(record, K::batches(names))?
             }
-        });
+            _ => reader.of_records(K::json(names))?,
+        }))
     }
-    Ok(sources)
 }
 
 /// The mapping of a source of CSV, which a checked configuration has.
@@ -235,7 +233,7 @@ mod tests {
         std::fs::write(folder.path().join("a[1].ndjson"), "another").unwrap();
         let sources =
             sources(&plan, folder.path(), &Brokers::default(), &SchemaLookup::default(), &Commands::default()).unwrap();
-        let PartitionSource::Events(mut source) = sources.into_iter().next().unwrap() else { unreachable!("events") };
-        assert!(source.poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
+        let mut source = sources.into_iter().next().unwrap();
+        assert!(source.try_poll(1 << 20).unwrap_err().to_string().contains("a[1].ndjson"));
     }
 }

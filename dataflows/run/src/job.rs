@@ -14,17 +14,18 @@ use std::time::{Duration, Instant};
 use operators::disk::Clock;
 
 use super::brokers::Brokers;
+use super::command_desk::Answered;
 use super::engine::{Cluster, Control, Engine, StartPoint, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
-use super::output::Output;
+use super::outputs::served::Served;
+use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
 use super::schema_lookup::{self, SchemaLookup};
 use super::secondary::{even_if_lost, in_common, linked, run_secondary};
-use super::sinks::SinksWatch;
 use super::{inputs, recovery};
+use dataflows::answer::subscribe::HubBounds;
 use dataflows::configuration::Plan;
-use dataflows::serve::subscribe::HubBounds;
 
 pub use error::RunError;
 pub(super) use plans::input_options;
@@ -84,7 +85,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
         match run_as_found(&options, begins, interrupted)? {
             Outcome::Ended(ended) => return Ok(ended),
             Outcome::Restart { listen } => {
-                // The data folder that was begun anew goes on, and whoever reads finds us where we were.
+                // The data folder that was open_run anew goes on, and whoever reads finds us where we were.
                 options.fresh = false;
                 begins = false;
                 options.listen = listen;
@@ -135,10 +136,15 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
     published.set_commands(Arc::clone(&desk));
     let data_path = folder.path().to_owned();
-    let watch = sinks.watch();
     let follower = history.as_ref().map(|history| history.follower(&plan));
-    let output = Output::new(files, sinks, follower, Arc::clone(&published), &plan, folder, local.data_bytes_max)
-        .answering(Arc::clone(&desk));
+    let outputs = Outputs::default()
+        .with(files)
+        .with_all(sinks)
+        .with_all(follower.into_iter().collect())
+        .with(Served::new(Arc::clone(&published), plan.topology.groups.clone()))
+        .with(Answered::new(Arc::clone(&desk)))
+        .within(folder, local.data_bytes_max);
+    let watch = outputs.watch();
     let from = StartPoint { run, upper, plan: plan.canonical() };
     let Some(links) = linked(cluster, from, &control, interrupted)? else {
         return Ok(Outcome::Ended(stopped()));
@@ -153,7 +159,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         &input_options(&settings, &plan, resumed.from),
         Some(timekeeper),
         resumed.recovery,
-        Box::new(output),
+        Box::new(outputs),
     )?;
 
     let started = Instant::now();
@@ -234,7 +240,7 @@ impl Growth<'_> {
 }
 
 /// Waits until the Kafka sinks have sent everything, or can't.
-fn drain(watch: &SinksWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
+fn drain(watch: &OutputsWatch, started: Instant, interrupted: &AtomicBool, control: &Control) {
     let mut told = false;
     while !watch.is_drained() && watch.failure().is_none() && !interrupted.load(Ordering::Acquire) {
         if !told && started.elapsed() > Duration::from_secs(2) {

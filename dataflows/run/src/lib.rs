@@ -6,7 +6,6 @@ pub mod brokers;
 pub mod command;
 pub mod command_desk;
 pub mod dead_letters;
-pub mod encoder;
 pub mod engine;
 pub mod graph_text;
 pub mod history;
@@ -15,18 +14,13 @@ pub mod inputs;
 pub mod job;
 pub mod logs;
 pub mod memory;
-pub mod output;
+pub mod outputs;
 mod password;
 pub mod progress;
 mod recovery;
 pub mod replay;
 pub mod schema_lookup;
 mod secondary;
-#[cfg(feature = "kafka")]
-pub mod sinks;
-#[cfg(not(feature = "kafka"))]
-#[path = "sinks/absent.rs"]
-pub mod sinks;
 pub mod subscribe;
 pub mod tables;
 #[cfg(feature = "kafka")]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::http::Published;
+use dataflows::answer::format_instant;
 use dataflows::re_entry::PREFIX;
-use dataflows::serve::format_instant;
-use dataflows::views::{Row, View};
+use dataflows::source_health::SourceHealth;
 
 /// How often a plain line is printed where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
@@ -40,8 +40,7 @@ pub fn totals(published: &Published) -> Totals {
     let views = published.read();
     let mut totals =
         Totals { ticks: views.published().map_or(0, |mark| mark.tick + 1), conserved: true, ..Totals::default() };
-    for row in views.rows(View::SourceHealth) {
-        let Row::SourceHealth(row) = row else { continue };
+    for row in views.rows::<SourceHealth>() {
         if row.partition.starts_with(PREFIX) {
             totals.re_entered += row.read;
             totals.conserved &= row.read == row.on_time + row.late + row.duplicate + row.dead_letters;

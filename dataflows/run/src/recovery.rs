@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use connectors::checkpoint_store::{Checkpointer, CheckpointerOptions, Manifest, Store, StoreError, Unusable};
 use connectors::objects::Location;
-use operators::checkpoint::{Parcel, PartOwner, Restore};
+use operators::checkpoint::{Parcel, PartOwner, Restore, StateFormats};
 use operators::disk::Log;
 use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
 
 use super::engine::{Recovery, Workers};
-use super::job::{BUILD, RunError, say};
+use super::job::{BUILD, RunError, graph_plan, say};
+use dataflows::build::states_of;
 use dataflows::configuration::{Plan, Settings};
 
 /// What a run begins with.
@@ -55,19 +56,21 @@ impl Chosen {
     }
 }
 
-/// The newest checkpoint that fits. `sinks` is the first tick that some sink does not have.
+/// The newest checkpoint that fits the logs and the graph of a plan. `sinks` is the first tick that some sink does not have.
 pub(super) fn choose<L: Log>(
     store: &Store,
     timekeeper: &Timekeeper<L>,
+    plan: &Plan,
     sinks: Tick,
     replay_all: bool,
 ) -> Result<Option<Chosen>, RunError> {
     if replay_all {
         return Ok(None);
     }
+    let states = states_of(&graph_plan(plan));
     let fits = |manifest: &Manifest| {
-        if manifest.build != BUILD {
-            return Err(format!("it is of build {}, this one is {BUILD}", manifest.build));
+        if let Some(written) = &manifest.states {
+            can_restore(&states, written, manifest)?;
         }
         match timekeeper.position_at(manifest.position.upper) {
             None => Err("the remap log is shorter".to_owned()),
@@ -82,7 +85,12 @@ pub(super) fn choose<L: Log>(
         refused.extend(found.unusable);
         let Some(manifest) = found.manifest else { break };
         let upper = manifest.position.upper;
-        match load(store, &manifest, |_| true)? {
+        let loaded = load(store, &manifest, |_| true)?;
+        let usable = loaded.and_then(|parcels| {
+            can_restore(&states, &manifest.states(&parcels), &manifest)?;
+            Ok(parcels)
+        });
+        match usable {
             Ok(parcels) => {
                 tell(&refused);
                 return Ok(Some(Chosen { manifest, parcels }));
@@ -96,6 +104,11 @@ pub(super) fn choose<L: Log>(
         true => Ok(None),
         false => Err(RunError::NoCheckpoint { store: store.shown().to_owned(), newest: refused[0].upper }),
     }
+}
+
+/// Whether a graph with these states can restore the states of a checkpoint.
+fn can_restore(states: &StateFormats, written: &StateFormats, manifest: &Manifest) -> Result<(), String> {
+    states.check(written).map_err(|error| format!("{error}; build {} wrote it, this one is {BUILD}", manifest.build))
 }
 
 /// What workers of this process want of the checkpoint of that tick, which another process has chosen.
@@ -160,6 +173,7 @@ pub(super) fn resume(
         workers: workers.peers(),
         here,
         build: BUILD.to_owned(),
+        states: states_of(&graph_plan(plan)),
         configuration: plan.sha256(),
     };
     let checkpointer = Some(Arc::new(Checkpointer::start(store, options)?));

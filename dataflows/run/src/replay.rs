@@ -18,12 +18,13 @@ use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
 use super::command_desk::check_bound;
-use super::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
+use super::engine::{Engine, InputOptions, Publish, Workers};
 use super::history::{History, Kept};
 use super::inputs;
 use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
-use super::output::{ChangeFiles, Follow};
+use super::outputs::Outputs;
+use super::outputs::change_files::ChangeFiles;
 use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
@@ -101,7 +102,8 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
             false => None,
         };
         let follower = history.as_ref().map(|history| history.follower(recorded.plan));
-        Ok((Box::new(ReplayOutputs { files, history: follower }), history))
+        let outputs = Outputs::default().with(files).with_all(follower.into_iter().collect());
+        Ok((Box::new(outputs), history))
     })?;
     let compared = match replayed {
         Replayed::Ended { ticks } => compare(folder, &scratch, &names, kept.as_ref(), ticks)?,
@@ -197,22 +199,6 @@ fn again(
     engine.stop()?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
     Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
-}
-
-/// Writes the outputs again.
-struct ReplayOutputs {
-    files: ChangeFiles<LocalDisk>,
-    history: Option<Box<dyn Follow>>,
-}
-
-impl Publish for ReplayOutputs {
-    fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
-        self.files.write(&mut tick)?;
-        self.history.as_mut().map_or(Ok(()), |history| history.follow(&tick))
-    }
-    fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(self.files.flush()?)
-    }
 }
 
 fn compare(

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 
 use serde_json::Value;
 
-use dataflows::views::View;
+use dataflows::view::ViewId;
 
 /// What was followed, once it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Followed {
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     /// There is no such view.
-    #[error("there is no view \"{name}\"; there are {}", View::ALL.map(View::name).join(", "))]
+    #[error("there is no view \"{name}\"; there are {}", ViewId::all().map(ViewId::name).collect::<Vec<_>>().join(", "))]
     UnknownView {
         /// As given.
         name: String,
@@ -70,7 +70,7 @@ pub fn subscribe(
     token: Option<&str>,
     output: &mut impl Write,
 ) -> Result<Followed, SubscribeError> {
-    let view = View::of_name(view).ok_or_else(|| SubscribeError::UnknownView { name: view.to_owned() })?;
+    let view = ViewId::of_name(view).ok_or_else(|| SubscribeError::UnknownView { name: view.to_owned() })?;
     let url = format!("{}/v1/views/{}/changes", url.trim_end_matches('/'), view.name());
     // A status that refuses comes with a sentence that says why, which is worth more than the status.
     let mut request = ureq::get(&url).config().http_status_as_error(false).build();

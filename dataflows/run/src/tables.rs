@@ -7,20 +7,25 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, pres
 
 use operators::time::TimeMs;
 
-use dataflows::serve::{Views, format_instant};
-use dataflows::views::{Row, SourceHealth, View};
+use dataflows::answer::{Views, format_instant};
+use dataflows::experiment::variant_minutes::VariantMinutes;
+use dataflows::experiment::variant_totals::VariantTotals;
+use dataflows::inventory::availability::Availability;
+use dataflows::inventory::stock::Stock;
+use dataflows::source_health::{SourceHealth, SourceHealthRow};
+use dataflows::view::ViewId;
 
 /// How wide the text may become.
 const COLUMNS_MAX: u16 = 120;
 
 /// All tables of the views that are computed, one below the other.
 pub fn render(views: &Views) -> String {
-    let sections: [(View, fn(&Views) -> String); 5] = [
-        (View::VariantMinutes, variant_minutes),
-        (View::VariantTotals, variant_totals),
-        (View::Availability, availability),
-        (View::Stock, stock),
-        (View::SourceHealth, source_health),
+    let sections: [(ViewId, fn(&Views) -> String); 5] = [
+        (ViewId::of::<VariantMinutes>(), variant_minutes),
+        (ViewId::of::<VariantTotals>(), variant_totals),
+        (ViewId::of::<Availability>(), availability),
+        (ViewId::of::<Stock>(), stock),
+        (ViewId::of::<SourceHealth>(), source_health),
     ];
     let enabled = sections.iter().filter(|(view, _)| views.is_enabled(*view));
     enabled.map(|(_, section)| section(views)).collect::<Vec<_>>().join("\n")
@@ -63,20 +68,6 @@ pub fn memory(held: &super::engine::Held) -> String {
     section("State that is held at the end; what is sealed was forgotten", table)
 }
 
-/// What is computed of a row of `variant_totals` when it is read: means per unit with their standard errors.
-pub fn readout(row: &dataflows::views::VariantTotal) -> serde_json::Value {
-    let names = ["views", "clicks", "add_to_carts", "purchases", "returns", "quantity", "value"];
-    let columns = names.into_iter().zip(row.sums.columns()).zip(row.squares.columns());
-    let of = columns.map(|((name, sum), squares)| {
-        let value = match methods::moments::mean_of(row.units, sum, squares) {
-            Ok(mean) => serde_json::json!({ "mean": mean.mean, "standard_error": mean.standard_error }),
-            Err(reason) => serde_json::json!({ "reason": reason.name() }),
-        };
-        (name.to_owned(), value)
-    });
-    serde_json::Value::Object(of.collect())
-}
-
 /// What was read from each partition, and whether every record of it is accounted for.
 pub fn source_health(views: &Views) -> String {
     let mut table = table(&[
@@ -92,8 +83,7 @@ pub fn source_health(views: &Views) -> String {
         "no\nunit",
         "watermark",
     ]);
-    for row in views.rows(View::SourceHealth) {
-        let Row::SourceHealth(row) = row else { continue };
+    for row in views.rows::<SourceHealth>() {
         let conserved = [row.read, row.on_time, row.late, row.duplicate, row.dead_letters];
         let cells = [vec![row.partition.to_string(), row.status.to_string()], conserved.map(counter).to_vec()].concat();
         let apart = [row.too_old, row.without_unit].map(counter);
@@ -105,7 +95,7 @@ pub fn source_health(views: &Views) -> String {
 }
 
 /// Whether the equation holds that no record escapes.
-fn verdict(row: &SourceHealth) -> &'static str {
+fn verdict(row: &SourceHealthRow) -> &'static str {
     let parts = [row.on_time, row.late, row.duplicate, row.dead_letters];
     let holds = parts.iter().map(|part| i128::from(*part)).sum::<i128>() == i128::from(row.read);
     if holds { "holds" } else { "FAILS" }
@@ -174,12 +164,23 @@ fn grouped(number: i128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::serve::testing::{WIDE, one_row_of};
+    use dataflows::answer::testing::{WIDE, all_views, changes, one_row};
+    use dataflows::configuration::Recorded;
+    use dataflows::view::{Codecs, View};
 
-    fn views_with(rows: Vec<Row>) -> Views {
-        let mut views = Views::new(&View::ALL, WIDE);
-        let changes = rows.into_iter().map(|row| (row.view(), vec![(row, 1)])).collect();
-        views.apply_tick(0, 0, changes, vec![]).unwrap();
+    fn views_with(rows: Vec<SourceHealthRow>) -> Views {
+        let mut views = all_views(WIDE);
+        let mut all: Vec<_> = match rows.is_empty() {
+            true => Vec::new(),
+            false => vec![
+                one_row::<VariantMinutes>(),
+                one_row::<VariantTotals>(),
+                one_row::<Stock>(),
+                one_row::<Availability>(),
+            ],
+        };
+        all.push(changes::<SourceHealth>(rows.into_iter().map(|row| (row, 1)).collect()));
+        views.apply_tick(0, 0, all, vec![]).unwrap();
         views
     }
 
@@ -192,9 +193,9 @@ mod tests {
 
     #[test]
     fn conservation_is_shown_with_its_numbers() {
-        let Row::SourceHealth(mut row) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
-        let words = |row: &SourceHealth| {
-            let text = source_health(&views_with(vec![Row::SourceHealth(Box::new(row.clone()))]));
+        let mut row = SourceHealth::example();
+        let words = |row: &SourceHealthRow| {
+            let text = source_health(&views_with(vec![row.clone()]));
             let line = text.lines().find(|line| line.contains(&*row.partition)).unwrap();
             line.split_whitespace().skip(2).take(6).map(str::to_owned).collect::<Vec<_>>().join(" ")
         };
@@ -206,12 +207,10 @@ mod tests {
     /// Nothing is wider than a terminal, however long names and numbers are.
     #[test]
     fn tables_fit() {
-        let mut rows: Vec<Row> = View::ALL.map(one_row_of).to_vec();
-        let Row::SourceHealth(mut wide) = one_row_of(View::SourceHealth) else { unreachable!("a source's health") };
+        let mut wide = SourceHealth::example();
         wide.partition = "p".repeat(200).into();
         (wide.read, wide.on_time, wide.late) = (i64::MAX, i64::MAX, i64::MIN);
-        rows.push(Row::SourceHealth(wide));
-        let text = render(&views_with(rows));
+        let text = render(&views_with(vec![SourceHealth::example(), wide]));
         for line in text.lines() {
             assert!(line.chars().count() <= usize::from(COLUMNS_MAX), "{line}");
         }
@@ -219,7 +218,7 @@ mod tests {
             assert!(text.contains(title), "{title}: {text}");
         }
         assert!(render(&views_with(vec![])).contains("(no rows)"));
-        let few = Views::new(&[View::Stock], WIDE);
+        let few = Views::new(Codecs::new(&Recorded::default()), &[ViewId::of::<Stock>()], WIDE);
         assert!(!render(&few).contains("Totals"), "what is not computed is not shown");
     }
 }

@@ -82,7 +82,8 @@ impl WrittenWith {
             (None, None) => return Err(BrokersError::Nowhere.into()),
         };
         let engine = self.engine.clone().or_else(|| delivery.as_ref().map(|(delivery, _)| delivery.engine.clone()));
-        let written = delivery.map_or(Mode::Transactional, |(delivery, _)| crate::sinks::mode_of(delivery.mode));
+        let written =
+            delivery.map_or(Mode::Transactional, |(delivery, _)| crate::outputs::kafka::mode_of(delivery.mode));
         Ok((connection, engine.unwrap_or_else(|| "aisle".to_owned()), self.mode.map_or(written, Mode::from)))
     }
 }

@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use aisle::http::{Published, ServeError, Server, serve};
 use aisle::subscribe::{SubscribeError, subscribe};
+use dataflows::answer::Views;
+use dataflows::answer::subscribe::HubBounds;
+use dataflows::configuration::Recorded;
+use dataflows::dead_letters::{DeadLetter, DeadLetters};
+use dataflows::inventory::availability::{Availability, AvailabilityRow, Reason};
 use dataflows::inventory::fact::StockState;
+use dataflows::inventory::stock::{Stock, StockRow};
 use dataflows::names::Name;
-use dataflows::serve::Views;
-use dataflows::serve::subscribe::HubBounds;
-use dataflows::views::{Availability, DeadLetter, Reason, Row, Stock, View};
+use dataflows::view::{Codecs, Listed, ViewId};
 use operators::index::HistoryBounds;
 use serde_json::{Value, json};
 
 const HISTORY: HistoryBounds = HistoryBounds { ticks_max: 4, bytes_max: 1 << 30 };
 
-fn stock(number: u64) -> Row {
-    Row::Stock(Stock {
+fn stock(number: u64) -> StockRow {
+    StockRow {
         tenant: Name::new("north"),
         sku: Name::new(format!("sku-{number}")),
         node: Name::new("n1"),
@@ -29,11 +33,11 @@ fn stock(number: u64) -> Row {
         anchor_ms: None,
         rebase_pending: false,
         in_doubt: false,
-    })
+    }
 }
 
-fn available(node: &str, fresh_through_ms: i64) -> Row {
-    Row::Availability(Availability {
+fn available(node: &str, fresh_through_ms: i64) -> AvailabilityRow {
+    AvailabilityRow {
         tenant: Name::new("north"),
         sku: Name::new("milk & honey"),
         node: Name::new(node),
@@ -41,11 +45,11 @@ fn available(node: &str, fresh_through_ms: i64) -> Row {
         reason: Reason::InStock,
         quantity: 2,
         fresh_through_ms: Some(fresh_through_ms),
-    })
+    }
 }
 
-fn dead_letter(offset: u64) -> Row {
-    Row::DeadLetter(Box::new(DeadLetter {
+fn dead_letter(offset: u64) -> DeadLetter {
+    DeadLetter {
         partition: Name::new("events-0"),
         offset,
         file: Name::new("events.ndjson"),
@@ -53,11 +57,12 @@ fn dead_letter(offset: u64) -> Row {
         code: Name::new("not_json"),
         detail: String::new(),
         raw: "A".repeat(64 << 10),
-    }))
+    }
 }
 
-fn tick(published: &Published, tick: u64, view: View, rows: Vec<Row>) {
-    let changes = vec![(view, rows.into_iter().map(|row| (row, 1)).collect())];
+fn tick<V: Listed>(published: &Published, tick: u64, rows: Vec<V::Row>) {
+    let rows: Vec<(V::Row, i64)> = rows.into_iter().map(|row| (row, 1)).collect();
+    let changes = vec![(V::ID, Box::new(rows) as _)];
     published
         .apply_tick(tick, tick as i64 * 1_000, changes, vec![("north".to_owned(), tick as i64)])
         .expect("ticks ascend");
@@ -65,11 +70,15 @@ fn tick(published: &Published, tick: u64, view: View, rows: Vec<Row>) {
 
 /// A server with ticks 0 to 6, of which history keeps 2 and later.
 fn server(bounds: HubBounds) -> (Arc<Published>, Server) {
-    let published = Arc::new(Published::new(Views::new(&View::ALL, HISTORY), bounds, Some(|| 6_500)));
+    let published = Arc::new(Published::new(
+        Views::new(Codecs::new(&Recorded::default()), &ViewId::all().collect::<Vec<_>>(), HISTORY),
+        bounds,
+        Some(|| 6_500),
+    ));
     for number in 0..6 {
-        tick(&published, number, View::Stock, vec![stock(number)]);
+        tick::<Stock>(&published, number, vec![stock(number)]);
     }
-    tick(&published, 6, View::Availability, vec![available("n1", 6_500), available("n2", 6_499)]);
+    tick::<Availability>(&published, 6, vec![available("n1", 6_500), available("n2", 6_499)]);
     let server = serve("127.0.0.1:0", Arc::clone(&published)).expect("any port that is free");
     (published, server)
 }
@@ -100,7 +109,7 @@ fn questions_are_answered() {
     let health = json!({"status": "ok", "tick": 6, "time_ms": 6_000, "frontier": 7});
     assert_eq!(get(&server, "/healthz"), (200, health));
     let (status, body) = get(&server, "/v1/views");
-    assert_eq!((status, body["views"].as_array().unwrap().len()), (200, View::ALL.len()));
+    assert_eq!((status, body["views"].as_array().unwrap().len()), (200, ViewId::count()));
     let (status, body) = get(&server, "/v1/views/stock?as_of=3&limit=2&tenant=north");
     assert_eq!((status, &body["tick"], &body["count"], &body["truncated"]), (200, &json!(3), &json!(2), &json!(true)));
     let (_, body) = get(&server, "/v1/views/stock?as_of=1970-01-01T01:00:04.999%2B01:00");
@@ -155,18 +164,18 @@ fn a_subscriber_sees_snapshot_changes_and_progress_and_can_come_back() {
     assert_eq!(next(), json!({"progress": 6, "sealed_through": {"north": 5}, "token": "stock:6"}));
     assert_eq!(next()["progress"], 7);
     // By now it follows, or is about to: either way nothing may be lost or come twice.
-    tick(&published, 7, View::Stock, vec![stock(7)]);
+    tick::<Stock>(&published, 7, vec![stock(7)]);
     let frame = next();
     assert_eq!((&frame["tick"], &frame["diff"], &frame["row"]["sku"]), (&json!(7), &json!(1), &json!("sku-7")));
     assert_eq!(next(), json!({"progress": 8, "sealed_through": {"north": 7}, "token": "stock:8"}));
-    tick(&published, 8, View::Stock, vec![]);
+    tick::<Stock>(&published, 8, vec![]);
     assert_eq!(next()["progress"], 9, "an empty tick is progress too");
 
     let mut resumed = follow(&server, "/v1/views/stock/changes?token=stock:7");
     assert_eq!(resumed.next().unwrap()["row"]["sku"], "sku-7");
     assert_eq!(resumed.next().unwrap()["progress"], 8);
     assert_eq!(resumed.next().unwrap()["progress"], 9);
-    tick(&published, 9, View::Stock, vec![]);
+    tick::<Stock>(&published, 9, vec![]);
     assert_eq!(resumed.next().unwrap()["token"], "stock:10");
     assert_eq!(published.subscribers(), 2);
 
@@ -185,7 +194,7 @@ fn who_is_too_slow_is_disconnected_with_a_token() {
     assert_eq!(frames.next().unwrap()["progress"], 7);
     // More than any socket takes in while nobody reads.
     for number in 7..107 {
-        tick(&published, number, View::DeadLetters, (0..8).map(|place| dead_letter(number * 8 + place)).collect());
+        tick::<DeadLetters>(&published, number, (0..8).map(|place| dead_letter(number * 8 + place)).collect());
     }
     let frames: Vec<Value> = frames.collect();
     let last = frames.last().unwrap();

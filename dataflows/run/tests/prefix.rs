@@ -7,6 +7,7 @@
 mod engine {
     pub mod history;
     pub mod naive;
+    pub mod rows;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +19,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use aisle::brokers::Brokers;
-use aisle::engine::{CompleteTick, Engine, InputOptions, PartitionSource, Publish, PublishError, Workers};
+use aisle::engine::{CompleteTick, Engine, InputOptions, Publish, PublishError, Workers};
 use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
 use connectors::command_log::Commands;
-use dataflows::views::{Row, View};
+use dataflows::experiment::ExperimentEvents;
+use dataflows::inventory::InventoryFacts;
+use dataflows::kind::KindId;
+use dataflows::view::ViewId;
 use operators::framed_log::FramedLog;
 use operators::memory_disk::MemoryDisk;
 use operators::minter::MinterOptions;
@@ -31,8 +35,9 @@ use operators::simulation::Random;
 use operators::source::{Polled, Source};
 use operators::time::Tick;
 use operators::timekeeper::{Timekeeper, read_bindings};
+use rows::{Row, rows_of};
 
-use engine::{history, naive};
+use engine::{history, naive, rows};
 use history::{History, Records};
 use naive::{Snapshot, naive_at};
 
@@ -153,9 +158,9 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
             .into_iter()
             .zip(&plan.topology.partitions)
     {
-        let whole = match source {
-            PartitionSource::Events(source) => read_whole(source, Records::Events),
-            PartitionSource::Facts(source) => read_whole(source, Records::Facts),
+        let whole = match source.kind() == KindId::of::<ExperimentEvents>() {
+            true => read_whole(source.into_source::<ExperimentEvents>().unwrap(), Records::Events),
+            false => read_whole(source.into_source::<InventoryFacts>().unwrap(), Records::Facts),
         };
         wholes.insert(partition.name.clone(), whole);
     }
@@ -172,9 +177,9 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
 
     let mut now = Snapshot::new();
     for CompleteTick { mark, changes, .. } in std::mem::take(&mut *recorder.0.lock().unwrap()) {
-        for (view, emitted) in changes {
-            let rows = now.entry(view).or_default();
-            for (row, diff) in emitted.changes {
+        for changes in changes {
+            let rows = now.entry(changes.view).or_default();
+            for (row, diff) in rows_of(&changes) {
                 let count = rows.entry(row.clone()).or_default();
                 *count += diff;
                 if *count == 0 {
@@ -185,7 +190,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
         now.retain(|_, rows| !rows.is_empty());
         if let Some(model) = expected.remove(&mark.tick) {
             let model = with_text(model, &wholes);
-            for view in View::ALL {
+            for view in ViewId::all() {
                 let (ours, theirs) = (now.get(&view), model.get(&view));
                 assert!(ours == theirs, "tick {}, view {}: {}", mark.tick, view.name(), first_difference(ours, theirs));
             }

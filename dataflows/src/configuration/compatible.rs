@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::kafka::TopicRecord;
 use super::plan::{FileRecord, Plan};
-use super::settings::SourceSettings;
+use super::settings::{Recorded, SourceSettings};
+use operators::time::Tick;
 
 /// What a restart changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ const CHANGEABLE: [&str; 4] = ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms
 /// When the run first started is no difference, so `wanted` may have any start; recorded again has to be the first one.
 pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
     let mut differences = Vec::new();
-    compare("", Some(&unchangeable(current)), Some(&unchangeable(wanted)), &mut differences);
+    let joined = wanted.recorded.added_to(&current.recorded, Tick::MAX);
+    compare("", Some(&unchangeable(&current.recorded)), Some(&unchangeable(&joined)), &mut differences);
     let files = wanted.recorded.sources.iter().zip(wanted.files_by_source());
     let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), files)).collect();
     for (source, before) in current.recorded.sources.iter().zip(current.files_by_source()) {
@@ -47,13 +49,16 @@ pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> 
         return Err(differences.into_iter().map(advice).collect());
     }
     // With partitions that were added the lanes are more, whatever their order is otherwise.
-    let is_same = current.continued(wanted).parameters.lanes == current.parameters.lanes;
-    Ok(if is_same { Change::None } else { Change::Entry })
+    let is_same = current.continued(wanted, 0).parameters.lanes == current.parameters.lanes;
+    let has_added = joined.views.keys().any(|view| !current.recorded.views.contains_key(view));
+    Ok(if is_same && !has_added { Change::None } else { Change::Entry })
 }
 
-/// A plan's meaning without what may change.
-fn unchangeable(plan: &Plan) -> Value {
-    let mut value = serde_json::to_value(&plan.recorded).expect("settings are strings, integers and flags");
+/// Recorded settings without what may change, and without what is added, which holds from no tick yet.
+fn unchangeable(recorded: &Recorded) -> Value {
+    let mut recorded = recorded.clone();
+    recorded.views.retain(|_, settings| settings.since < Tick::MAX);
+    let mut value = serde_json::to_value(&recorded).expect("settings are strings, integers and flags");
     let sources = value["sources"].as_array_mut().into_iter().flatten();
     for source in sources.filter_map(Value::as_object_mut) {
         source.retain(|key, _| !CHANGEABLE.contains(&key.as_str()));

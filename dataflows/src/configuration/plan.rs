@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use operators::binding::Configuration;
-use operators::time::TimeMs;
-use operators::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
+use operators::time::{Tick, TimeMs};
+use operators::topology::{Parameters, Partition, PartitionId, Topology};
 
 use super::kafka::TopicRecord;
-use super::settings::{Recorded, Settings, SourceKind, SourceSettings};
-use crate::catalog::Catalog;
-use crate::inventory::decode::fact_lane;
+use super::settings::{Recorded, Settings, SourceSettings};
+use crate::catalog::{Catalog, group_of};
+use crate::kind::KindId;
 use crate::names::Name;
 
 /// A file, as a run found it.
@@ -138,7 +138,7 @@ impl Plan {
         let partitions: Vec<PartitionPlan> = begun.chain(added).collect();
         for PartitionPlan { source: place, input } in &partitions {
             let source = &recorded.sources[*place];
-            parameters.lanes.push(source.lanes(&recorded.inventory));
+            parameters.lanes.push(source.lanes(source.kind.entry().dedup_horizon_ms(&recorded)));
             topology.partitions.push(match input {
                 PartitionInput::ReEntry { re_enters, shown_once_read } => {
                     re_entry(&topology, PartitionId(*re_enters), *shown_once_read)
@@ -152,9 +152,10 @@ impl Plan {
         Plan { recorded, partitions, added: added_count, topology, parameters }
     }
 
-    /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, and more partitions of topics.
-    /// They are behind all others, so that numbers stay what they are, and are read from their very first record.
-    pub fn continued(&self, wanted: &Plan) -> Plan {
+    /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, more partitions of topics, and
+    /// views that it did not have, which hold from the tick `since` on.
+    /// Partitions are behind all others, so that numbers stay what they are, and are read from their very first record.
+    pub fn continued(&self, wanted: &Plan, since: Tick) -> Plan {
         let (inputs, mut added) = self.recorded_inputs();
         for partition in &wanted.partitions {
             if let PartitionInput::Topic(record) = &partition.input
@@ -164,7 +165,7 @@ impl Plan {
                 added.push((partition.source, PartitionInput::Topic(record)));
             }
         }
-        Plan::new(wanted.recorded.clone(), inputs, added, self.parameters.start_ms)
+        Plan::new(wanted.recorded.added_to(&self.recorded, since), inputs, added, self.parameters.start_ms)
     }
 
     /// This plan, in which records of every partition may enter again: each has one for that behind all others. Every run
@@ -236,13 +237,13 @@ impl Plan {
     /// The plan of a recorded text. Everything but the settings and the files is derived again.
     pub fn from_canonical(text: &str) -> Result<Plan, RecordedError> {
         let wrong = |what: String| RecordedError { what };
-        let found: CanonicalText = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if found.version != VERSION {
-            let what = format!("it has version {}, and this build knows only {VERSION}", found.version);
+        let recorded: CanonicalText = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if recorded.version != VERSION {
+            let what = format!("it has version {}, and this build knows only {VERSION}", recorded.version);
             return Err(wrong(what));
         }
-        check_references(&found).map_err(wrong)?;
-        let plan = Plan::new(found.recorded, found.partitions, found.added, found.start_ms);
+        check_references(&recorded).map_err(wrong)?;
+        let plan = Plan::new(recorded.recorded, recorded.partitions, recorded.added, recorded.start_ms);
         // What is written is what was recorded, to the byte, or else the text comes from another build or was changed.
         match plan.canonical() == text {
             true => Ok(plan),
@@ -290,16 +291,14 @@ fn sha256_of(text: &str) -> String {
 
 /// Names of the groups, as the catalog numbers them.
 fn groups(recorded: &Recorded) -> Vec<String> {
-    recorded.tenants.iter().flat_map(|tenant| [format!("{tenant}/events"), format!("{tenant}/facts")]).collect()
+    let of_tenant =
+        |tenant: &Name| KindId::all().map(move |kind| format!("{tenant}/{}", kind.group())).collect::<Vec<_>>();
+    recorded.tenants.iter().flat_map(of_tenant).collect()
 }
 
 fn partition(recorded: &Recorded, source: &SourceSettings, number: usize, input: &PartitionInput) -> Partition {
-    let (offset, lanes) = match (source.kind, &source.fact_sources) {
-        (SourceKind::Experiment, _) => (0, Lanes::Closed(vec![0])),
-        (SourceKind::Inventory, Some(names)) => (1, Lanes::Closed(names.iter().map(|name| fact_lane(name)).collect())),
-        (SourceKind::Inventory, None) => (1, Lanes::Open),
-    };
-    let group = |tenant| (GroupId(2 * tenant + offset), lanes.clone());
+    let lanes = source.kind.entry().lanes(source);
+    let group = |tenant| (group_of(tenant, source.kind), lanes.clone());
     Partition {
         name: format!("{}/{number}", source.name),
         release: source.kind.release(),
@@ -330,7 +329,7 @@ fn re_entry(topology: &Topology, of: PartitionId, shown_once_read: bool) -> Part
 /// Identities are within a tenant, so a tenant with one partition of a kind has each of its identities in that one only.
 /// Not so of a topic: a partition may be added to it, into which a record is sent again.
 fn decide_promises(recorded: &mut Recorded, inputs: &[Vec<PartitionInput>]) {
-    let mut partitions_of: BTreeMap<(SourceKind, Name), usize> = BTreeMap::new();
+    let mut partitions_of: BTreeMap<(KindId, Name), usize> = BTreeMap::new();
     for (source, partitions) in recorded.sources.iter().zip(inputs) {
         for tenant in &source.tenants {
             *partitions_of.entry((source.kind, tenant.clone())).or_default() += partitions.len();
@@ -344,8 +343,8 @@ fn decide_promises(recorded: &mut Recorded, inputs: &[Vec<PartitionInput>]) {
 }
 
 /// Names in a recorded text refer to each other; a damaged one must be an error, not a stop.
-fn check_references(found: &CanonicalText) -> Result<(), String> {
-    let CanonicalText { recorded, partitions, added, .. } = found;
+fn check_references(recorded: &CanonicalText) -> Result<(), String> {
+    let CanonicalText { recorded, partitions, added, .. } = recorded;
     if partitions.len() != recorded.sources.len() {
         return Err(format!("it has {} sources, but files of {}", recorded.sources.len(), partitions.len()));
     }

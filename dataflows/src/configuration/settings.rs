@@ -13,13 +13,12 @@ use super::kafka::{KafkaSettings, LogsSettings, SourceTopic};
 use super::plan::FileRecord;
 use super::registry::RegistrySettings;
 use crate::catalog::Catalog;
-use crate::views::View;
+use crate::view::ViewId;
 
-pub(super) use recorded::is_of_minutes;
 pub use recorded::{
     ExperimentSettings, FactClass, FactSourceSettings, Format, HistorySettings, InventorySettings, KafkaSinkSettings,
-    MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceKind, SourceSettings,
-    VariantSettings, ViewSettings,
+    MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceSettings, VariantSettings,
+    ViewSettings,
 };
 
 /// A checked configuration.
@@ -71,7 +70,7 @@ pub struct Local {
     /// How the schema registry is reached.
     pub registry: Option<RegistrySettings>,
     /// How far back views can be read, of every view.
-    pub history: BTreeMap<View, History>,
+    pub history: BTreeMap<ViewId, History>,
     /// Where checkpoints go.
     pub checkpoints: CheckpointSettings,
     /// How each sink's messages get to their topics, by its place in [`Recorded::sinks`].

@@ -27,7 +27,7 @@ use super::settings::{
 use super::written::{
     Given, WrittenCheckpoints, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory, WrittenTime,
 };
-use crate::views::View;
+use crate::view::ViewId;
 use sources::Settled;
 use values::{choice, flag, integer, name_is_well_formed, unsigned};
 
@@ -90,7 +90,7 @@ fn local(
     kafka: Option<KafkaSettings>,
     logs: Option<LogsSettings>,
     registry: Option<RegistrySettings>,
-    history: BTreeMap<View, History>,
+    history: BTreeMap<ViewId, History>,
     checkpoints: CheckpointSettings,
     deliveries: Vec<Delivery>,
     archive: ArchiveSettings,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::catalog::Population;
-use crate::views::View;
+use crate::kind::KindId;
+use crate::view::ViewId;
 
 mod manual;
 mod mistakes;
@@ -63,8 +64,11 @@ fn five_lines_are_enough() {
     assert!(matches!(&settings.inputs[0], SourceInput::Files(files) if files.pattern == "*.ndjson"));
     assert_eq!(settings.local.listen.to_string(), "127.0.0.1:7171");
     let source = &settings.recorded.sources[0];
-    assert_eq!((source.name.as_str(), source.kind, source.weight), ("own", SourceKind::Experiment, 1));
-    assert_eq!(settings.recorded.views.len(), View::ALL.len());
+    assert_eq!(
+        (source.name.as_str(), source.kind, source.weight),
+        ("own", KindId::of::<crate::experiment::ExperimentEvents>(), 1)
+    );
+    assert_eq!(settings.recorded.views.len(), ViewId::count());
 }
 
 #[test]

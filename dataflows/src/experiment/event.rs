@@ -24,6 +24,20 @@ pub enum EventKind {
     Exposure,
 }
 
+impl EventKind {
+    /// Its name in records and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventKind::View => "view",
+            EventKind::Click => "click",
+            EventKind::AddToCart => "add_to_cart",
+            EventKind::Purchase => "purchase",
+            EventKind::Return => "return",
+            EventKind::Exposure => "exposure",
+        }
+    }
+}
+
 /// One experiment event. Attributes other than an exposure's experiment stay in the log; their hash is in the content hash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {

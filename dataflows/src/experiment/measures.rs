@@ -4,10 +4,73 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::event::EventKind;
 use crate::experiment::sessions::Happening;
-use crate::views::{Measures, Moments};
+use crate::view::{Cell, CellType, Column, Unit};
 
 /// The greatest |sum| with which a unit still counts into its block, so that squares fit 128 bits whatever the order.
 pub const UNIT_SUM_MAX: i64 = 1 << 40;
+
+/// What is added up of a session's minute, a variant's minute, a unit. Exact integers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Measures {
+    /// Events of kind `view`.
+    pub views: i64,
+    /// Events of kind `click`.
+    pub clicks: i64,
+    /// Events of kind `add_to_cart`.
+    pub add_to_carts: i64,
+    /// Events of kind `purchase`.
+    pub purchases: i64,
+    /// Events of kind `return`.
+    pub returns: i64,
+    /// Sum of `quantity` over purchases and returns.
+    pub quantity: i64,
+    /// Sum of `value` over purchases and returns, in minor units.
+    pub value: i64,
+}
+
+/// Sums or sums of squares of [`Measures`] over units; JSON has them as decimal strings, since they pass 2^53.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Moments {
+    /// Of `views`.
+    #[serde(with = "decimal")]
+    pub views: i128,
+    /// Of `clicks`.
+    #[serde(with = "decimal")]
+    pub clicks: i128,
+    /// Of `add_to_carts`.
+    #[serde(with = "decimal")]
+    pub add_to_carts: i128,
+    /// Of `purchases`.
+    #[serde(with = "decimal")]
+    pub purchases: i128,
+    /// Of `returns`.
+    #[serde(with = "decimal")]
+    pub returns: i128,
+    /// Of `quantity`.
+    #[serde(with = "decimal")]
+    pub quantity: i128,
+    /// Of `value`.
+    #[serde(with = "decimal")]
+    pub value: i128,
+}
+
+/// Every measure: its name, what it means, what it counts; in the order of the fields of [`Measures`] and [`Moments`].
+pub const MEASURES: [(&str, &str, Unit); 7] = [
+    ("views", "events of kind `view`", Unit::Count),
+    ("clicks", "events of kind `click`", Unit::Count),
+    ("add_to_carts", "events of kind `add_to_cart`", Unit::Count),
+    ("purchases", "events of kind `purchase`", Unit::Count),
+    ("returns", "events of kind `return`", Unit::Count),
+    ("quantity", "sum of `quantity` over purchases and returns", Unit::Pieces),
+    ("value", "sum of `value` over purchases and returns", Unit::MinorUnits),
+];
+
+/// The columns of rows that have measures; `of` reads the measure of a number.
+pub(crate) fn measure_columns<R>(of: for<'a> fn(&'a R, u16) -> Cell<'a>) -> impl Iterator<Item = Column<R>> {
+    (0u16..).zip(MEASURES).map(move |(at, (name, says, unit))| {
+        Column::new(name, CellType::Integer, says, of).at(at).counts(unit).within("measures").additive()
+    })
+}
 
 impl Measures {
     /// The measures of one event.
@@ -147,6 +210,19 @@ impl Moments {
     pub fn add(&mut self, other: &Moments) {
         let (mine, others) = (self.columns(), other.columns());
         *self = Moments::of_columns(std::array::from_fn(|at| mine[at] + others[at]));
+    }
+}
+
+/// 128-bit integers as decimal strings.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &i128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i128, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -13,9 +13,11 @@ use operators::time::{MINUTE_MS, minute_end_ms};
 
 use crate::catalog::Catalog;
 use crate::experiment::assignments::{Assignments, VariantKey, VariantList};
+use crate::experiment::measures::{Measures, Moments};
 use crate::experiment::sessions::{MinuteValue, StartValue};
 use crate::experiment::units::{UnitFact, UnitValue};
-use crate::views::{Measures, Moments, VariantMinute, VariantTotal};
+use crate::experiment::variant_minutes::VariantMinute;
+use crate::experiment::variant_totals::VariantTotal;
 
 /// A minute of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

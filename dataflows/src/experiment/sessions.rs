@@ -16,8 +16,8 @@ use operators::time::{TimeMs, minute_end_ms, minute_of};
 use crate::experiment::assignments::{Assignments, VariantList};
 use crate::experiment::event::{Event, EventKind};
 use crate::experiment::measures::CompactMeasures;
+use crate::experiment::measures::Measures;
 use crate::names::{Name, TenantId};
-use crate::views::Measures;
 
 /// A session of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -22,11 +22,13 @@ use operators::time::{MINUTE_MS, Tick, TimeMs, minute_of};
 use crate::catalog::{Catalog, Population};
 use crate::experiment::assignments::VariantKey;
 use crate::experiment::event::{Event, EventKind};
+use crate::experiment::measures::{Measures, Moments};
 use crate::experiment::rollups::VariantMinuteKey;
 use crate::experiment::sessions::{SessionKey, SessionMinuteKey, SessionMinuteRow, SessionStart};
 use crate::experiment::units::{UnitFact, UnitKey, UnitRow};
+use crate::experiment::variant_minutes::VariantMinute;
+use crate::experiment::variant_totals::VariantTotal;
 use crate::names::{Name, TenantId};
-use crate::views::{Measures, Moments, VariantMinute, VariantTotal};
 
 /// A collection whose times are ticks.
 pub type Ticked<'scope, D> = VecCollection<'scope, Tick, D, isize>;

@@ -23,9 +23,9 @@ use crate::catalog::Population;
 use crate::experiment::assignments::{Assignments, VariantList};
 use crate::experiment::event::{Event, EventKind};
 use crate::experiment::measures::CompactMeasures;
+use crate::experiment::measures::Measures;
 use crate::experiment::sessions::Happening;
 use crate::names::{Name, TenantId};
-use crate::views::Measures;
 
 /// A unit of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! Boundaries, and that neither a restart nor a checkpoint moves one: random histories, cut short at random ticks.
 
 use super::*;
-use crate::views::Measures;
+use crate::configuration::Recorded;
+use crate::experiment::measures::Measures;
+use crate::view::View;
 
 const BOUNDARIES: Boundaries = Boundaries { file_ms: 600_000, rows_max: 12 };
 
@@ -17,19 +19,23 @@ fn row(tenant: &str, variant: &str, minute: i64, sessions_active: i64) -> Varian
     }
 }
 
+fn keeping(boundaries: Boundaries, written: Written) -> Keeping {
+    Keeping::new(boundaries, written, Arc::new(VariantMinutes::columns(&Recorded::default())))
+}
+
 fn watermarks(of: &[(&str, TimeMs)]) -> BTreeMap<Name, TimeMs> {
     of.iter().map(|(tenant, watermark_ms)| (Name::new(tenant), *watermark_ms)).collect()
 }
 
-fn come(rows: &[VariantMinute]) -> Vec<(Row, i64)> {
-    rows.iter().map(|row| (Row::VariantMinute(row.clone()), 1)).collect()
+fn come(rows: &[VariantMinute]) -> Vec<(VariantMinute, i64)> {
+    rows.iter().map(|row| (row.clone(), 1)).collect()
 }
 
 #[test]
 fn files_end_where_time_enters_another_window() {
-    let mut keeping = Keeping::new(BOUNDARIES, Written::default());
+    let mut keeping = keeping(BOUNDARIES, Written::default());
     let rows = [row("a", "x", 1, 5), row("a", "x", 2, 6), row("a", "x", 3, 7)];
-    let mut tick = |tick, now_ms, sealed_ms, changes: &[(Row, i64)]| {
+    let mut tick = |tick, now_ms, sealed_ms, changes: &[(VariantMinute, i64)]| {
         keeping.tick(Moment { tick, now_ms, watermarks: &watermarks(&[("a", sealed_ms)]) }, changes)
     };
     assert_eq!(tick(0, MINUS_INFINITY, MINUS_INFINITY, &[]), []);
@@ -52,7 +58,7 @@ fn files_end_where_time_enters_another_window() {
 
 #[test]
 fn many_rows_end_a_file_behind_their_tick() {
-    let mut keeping = Keeping::new(BOUNDARIES, Written::default());
+    let mut keeping = keeping(BOUNDARIES, Written::default());
     let rows: Vec<VariantMinute> = (0..30).map(|minute| row("a", "x", minute, 1)).collect();
     let closed =
         keeping.tick(Moment { tick: 4, now_ms: 0, watermarks: &watermarks(&[("a", 30 * MINUTE_MS)]) }, &come(&rows));
@@ -82,7 +88,7 @@ fn names_are_read_as_they_are_written() {
 struct Given {
     now_ms: TimeMs,
     watermarks: BTreeMap<Name, TimeMs>,
-    changes: Vec<(Row, i64)>,
+    changes: Vec<(VariantMinute, i64)>,
     /// The view as of the tick.
     view: BTreeSet<VariantMinute>,
 }
@@ -137,15 +143,15 @@ fn history(seed: u64, ticks: usize) -> Vec<Given> {
             let was_ms = was_sealed[&row.tenant];
             was_ms == MINUS_INFINITY || row.minute_ms + RETENTION_MS > was_ms
         });
-        let gone = before.difference(&view).map(|row| (Row::VariantMinute(row.clone()), -1));
-        let new = view.difference(&before).map(|row| (Row::VariantMinute(row.clone()), 1));
+        let gone = before.difference(&view).map(|row| (row.clone(), -1));
+        let new = view.difference(&before).map(|row| (row.clone(), 1));
         let changes = gone.chain(new).collect();
         given.push(Given { now_ms, watermarks: sealed.clone(), changes, view: view.clone() });
     }
     given
 }
 
-fn give(keeping: &mut Keeping, tick: usize, given: &Given, changes: &[(Row, i64)]) -> Vec<Closed> {
+fn give(keeping: &mut Keeping, tick: usize, given: &Given, changes: &[(VariantMinute, i64)]) -> Vec<Closed> {
     keeping.tick(Moment { tick: tick as Tick, now_ms: given.now_ms, watermarks: &given.watermarks }, changes)
 }
 
@@ -157,7 +163,7 @@ fn no_restart_moves_a_boundary() {
     for seed in 0..300 {
         let ticks = 60;
         let history = history(seed, ticks);
-        let mut whole = Keeping::new(BOUNDARIES, Written::default());
+        let mut whole = keeping(BOUNDARIES, Written::default());
         let mut files: Vec<Closed> = Vec::new();
         // By tick: how many files were complete, and what the keeping still needed.
         let mut progress = Vec::new();
@@ -188,7 +194,7 @@ fn no_restart_moves_a_boundary() {
 
             let written = durable.checked_sub(1).map(|last| files[last].written.clone()).unwrap_or_default();
             within += usize::from(upper as Tick > written.upper);
-            let mut again = Keeping::new(BOUNDARIES, written);
+            let mut again = keeping(BOUNDARIES, written);
             let mut found = files[..durable].to_vec();
             if let Some(restored) = upper.checked_sub(1) {
                 let view: Vec<VariantMinute> = history[restored].view.iter().cloned().collect();

@@ -53,6 +53,19 @@ pub enum StockState {
     Backroom,
 }
 
+impl StockState {
+    /// Its name in records and rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            StockState::Sellable => "sellable",
+            StockState::Damaged => "damaged",
+            StockState::Quality => "quality",
+            StockState::Display => "display",
+            StockState::Backroom => "backroom",
+        }
+    }
+}
+
 /// What a correction or void takes back: what was posted, so that the ledger can post it with the opposite sign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BeforeImage {
@@ -89,6 +102,10 @@ pub struct Fact {
     pub event_time_ms: TimeMs,
     /// For a count: when it began. Otherwise the event time.
     pub observed_from_ms: TimeMs,
+    /// The system that says so.
+    pub source: Name,
+    /// Which of the source's sequences it belongs to; 0 where it has none.
+    pub epoch: u32,
     /// The source's place in the order of authority: less is better.
     pub rank: u16,
     /// Whether the source may set stock (class A).

@@ -22,6 +22,7 @@
 //! anything rare; an ordinary delta is O(1), a new anchor looks at the deltas that are kept.
 
 mod entry;
+pub mod fold;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;

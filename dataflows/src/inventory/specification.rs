@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use operators::time::{Tick, TimeMs};
 
 use crate::catalog::Catalog;
+use crate::inventory::availability::{AvailabilityRow, Reason};
 use crate::inventory::availability::{Policy, decide};
 use crate::inventory::fact::StockState;
+use crate::inventory::ledger::fold::LedgerRow;
 use crate::inventory::ledger::{Balance, Count, Entry, FactId, LedgerKey, Numbers};
-use crate::inventory::stock::LedgerRow;
+use crate::inventory::stock::StockRow;
 use crate::names::TenantId;
-use crate::views::{Availability, Reason, Stock};
 
 /// A collection whose times are ticks.
 pub type Ticked<'scope, D> = VecCollection<'scope, Tick, D, isize>;
@@ -119,7 +120,7 @@ fn numbers(anchor: Option<Count>, deltas: &BTreeMap<(TimeMs, i64), i64>) -> (i64
 fn stock<'scope>(recounts: Ticked<'scope, (LedgerKey, Recount)>, catalog: &Arc<Catalog>) -> Ticked<'scope, LedgerRow> {
     let names = Arc::clone(catalog);
     recounts.map(move |(key, Recount { numbers, anchor_ms, in_doubt })| {
-        LedgerRow::Stock(Stock {
+        LedgerRow::Stock(StockRow {
             tenant: names.tenant_name(key.tenant).clone(),
             sku: key.sku,
             node: key.node,
@@ -149,7 +150,7 @@ fn availability<'scope>(
         sellable.map(|(key, recount)| (key.tenant, (key, recount))).arrange_by_key_named("SellableRecounts");
     by_tenant.join_core(reached.arrange_by_key_named("Reached"), move |tenant, (key, recount), reached_ms| {
         let decision = decide(&balance(recount), &policy, *reached_ms);
-        Some(LedgerRow::Availability(Availability {
+        Some(LedgerRow::Availability(AvailabilityRow {
             tenant: names.tenant_name(*tenant).clone(),
             sku: key.sku.clone(),
             node: key.node.clone(),

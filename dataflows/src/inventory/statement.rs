@@ -196,7 +196,7 @@ impl Rules {
             FactKind::Snapshot => spec.authority_for_snapshots,
             _ => false,
         };
-        let fact = Fact {
+        let mut fact = Fact {
             tenant,
             kind,
             state,
@@ -207,6 +207,8 @@ impl Rules {
             quantity,
             event_time_ms,
             observed_from_ms,
+            source: Name::from(source),
+            epoch: 0,
             rank,
             authority,
             epsilon_ms,
@@ -214,7 +216,10 @@ impl Rules {
             before,
         };
         let identity = match self.sequence_of(tenant, said, node, source)? {
-            Some(place) => place,
+            Some((epoch, place)) => {
+                fact.epoch = epoch;
+                place
+            }
             None => Identity::Id { id, content: self.content_of(said, source, &fact) },
         };
         Ok((Header { group: self.catalog.fact_group(tenant), lane, event_time_ms, identity }, fact))
@@ -252,14 +257,14 @@ impl Rules {
         self.digest.begin().text(self.catalog.tenant_name(tenant)).text(id).identity(FACT_SEED)
     }
 
-    /// The place in its stream of a fact that has one.
+    /// The epoch and the place in its stream of a fact that has one.
     fn sequence_of(
         &mut self,
         tenant: TenantId,
         said: &Statement<'_>,
         node: &str,
         source: &str,
-    ) -> Result<Option<Identity>, Rejection> {
+    ) -> Result<Option<(u32, Identity)>, Rejection> {
         let (epoch, sequence) = match (said.epoch, said.sequence) {
             (None, None) => return Ok(None),
             (epoch, sequence) => (required("epoch", epoch)?, required("sequence", sequence)?),
@@ -268,7 +273,8 @@ impl Rules {
         let sequence = limits::number("sequence", sequence, (0, SEQUENCE_MAX))?.unsigned_abs();
         self.digest.begin().text(self.catalog.tenant_name(tenant)).text(node).text(source);
         let stream = self.digest.integer(epoch).identity(STREAM_SEED);
-        Ok(Some(Identity::Sequence { stream, sequence }))
+        let epoch = u32::try_from(epoch).expect("an epoch is no greater than the greatest");
+        Ok(Some((epoch, Identity::Sequence { stream, sequence })))
     }
 
     /// The hash of everything that a fact says but its tenant and id.

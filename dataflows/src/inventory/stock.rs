@@ -1,181 +1,114 @@
-//! Stock and availability as one fold over the ledger's keys.
+//! What do the books say of each SKU at each node in each condition, and between which bounds?
 //!
-//! The ledger's state is the state; availability is a pure decision over its balance, and changes without a fact when the
-//! watermark passes the time through which a count is trusted.
-
-use std::sync::Arc;
+//! ```sql
+//! SELECT tenant, sku, node, state, count + sum(delta) AS book FROM counts LEFT JOIN deltas_after_it GROUP BY 1, 2, 3, 4
+//! ```
 
 use serde::{Deserialize, Serialize};
 
-use operators::fold::{Fold, Now, Table, Wake};
-use operators::release::{Released, Standing};
-use operators::time::{MINUS_INFINITY, PLUS_INFINITY, TimeMs};
+use operators::shard::hash_of;
+use operators::time::TimeMs;
 
-use crate::catalog::Catalog;
-use crate::inventory::availability::{Decision, Policy, decide, fresh_through};
-use crate::inventory::fact::{Fact, StockState};
-use crate::inventory::ledger::{Balance, Entry, Ledger, LedgerKey, postings};
-use crate::views::{Availability, Reason, Stock};
+use crate::configuration::Recorded;
+use crate::inventory::fact::StockState;
+use crate::names::Name;
+use crate::view::{Arranged, Cell, Column, Columns, Stays, Unit, View};
 
-/// A row of either view.
+/// The view `stock`.
+#[derive(Debug)]
+pub struct Stock;
+
+/// A row of `stock`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LedgerRow {
-    /// What is there.
-    Stock(Stock),
-    /// Whether it can be promised.
-    Availability(Availability),
+pub struct StockRow {
+    /// Whose stock.
+    pub tenant: Name,
+    /// The product.
+    pub sku: Name,
+    /// The place.
+    pub node: Name,
+    /// Its condition.
+    pub state: StockState,
+    /// What the record says is there; absent while a count has to be looked up again.
+    pub book: Option<i64>,
+    /// No fewer than this.
+    pub lo: Option<i64>,
+    /// No more than this.
+    pub hi: Option<i64>,
+    /// Book less the sum of all deltas: what the counts found that nothing explains.
+    pub variance: Option<i64>,
+    /// When the count that holds was taken.
+    pub anchor_ms: Option<TimeMs>,
+    /// Whether a corrected or voided count leaves it unknown until the next one.
+    pub rebase_pending: bool,
+    /// Whether a fact too old to be judged leaves it in doubt until the next count.
+    pub in_doubt: bool,
 }
 
-/// What a key shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LedgerValue {
-    /// What is there.
-    Stock(Balance),
-    /// Whether it can be promised.
-    Availability(Decision),
-}
+impl View for Stock {
+    type Row = StockRow;
+    const NAME: &'static str = "stock";
+    const QUESTION: &'static str = "the ledger of each SKU at each node, with bounds";
+    const STAYS: Stays = Stays::Always;
+    const ARRANGED: Arranged = Arranged::Never;
 
-/// The state of a key: the ledger, and the watermark as of which it was decided on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyState {
-    ledger: Ledger,
-    stale: bool,
-}
-
-/// Folds facts into stock and availability.
-pub struct StockFold {
-    /// The names.
-    pub catalog: Arc<Catalog>,
-    /// The rules.
-    pub policy: Policy,
-}
-
-impl StockFold {
-    /// The row of a key that shows this, of either view.
-    pub fn row(&self, key: &LedgerKey, value: &LedgerValue) -> LedgerRow {
-        match value {
-            LedgerValue::Stock(balance) => LedgerRow::Stock(self.stock(key, balance)),
-            LedgerValue::Availability(decision) => LedgerRow::Availability(self.availability(key, decision)),
-        }
+    fn columns(_: &Recorded) -> Columns<StockRow> {
+        let columns = vec![
+            Column::text("tenant", "whose stock", |row: &StockRow, _| Cell::Text(&row.tenant)).tenant(),
+            Column::text("sku", "the product", |row: &StockRow, _| Cell::Text(&row.sku)),
+            Column::text("node", "the place", |row: &StockRow, _| Cell::Text(&row.node)),
+            Column::word("state", "its condition", |row: &StockRow, _| Cell::Text(row.state.name())),
+            Column::integer(
+                "book",
+                "what the record says is there; absent while a count has to be looked up again",
+                |row: &StockRow, _| Cell::or_absent(row.book, Cell::Integer),
+            )
+            .counts(Unit::Pieces)
+            .optional(),
+            Column::integer("lo", "no fewer than this", |row: &StockRow, _| Cell::or_absent(row.lo, Cell::Integer))
+                .counts(Unit::Pieces)
+                .optional(),
+            Column::integer("hi", "no more than this", |row: &StockRow, _| Cell::or_absent(row.hi, Cell::Integer))
+                .counts(Unit::Pieces)
+                .optional(),
+            Column::integer("variance", "what the counts found that no delta explains", |row: &StockRow, _| {
+                Cell::or_absent(row.variance, Cell::Integer)
+            })
+            .counts(Unit::Pieces)
+            .optional(),
+            Column::integer("anchor_ms", "when the count that holds was taken", |row: &StockRow, _| {
+                Cell::or_absent(row.anchor_ms, Cell::Integer)
+            })
+            .counts(Unit::TimeMs)
+            .optional(),
+            Column::flag(
+                "rebase_pending",
+                "whether a count that was taken back leaves it unknown until the next one",
+                |row: &StockRow, _| Cell::Flag(row.rebase_pending),
+            ),
+            Column::flag(
+                "in_doubt",
+                "whether a fact too old to be judged leaves it in doubt until the next count",
+                |row: &StockRow, _| Cell::Flag(row.in_doubt),
+            ),
+        ];
+        // The condition was hashed as a number before there were columns.
+        Columns::new(4, columns).placed_by(|row| hash_of(&(&row.tenant, &row.sku, &row.node, row.state)))
     }
 
-    /// The row of a key with this balance.
-    pub fn stock(&self, key: &LedgerKey, balance: &Balance) -> Stock {
-        let numbers = balance.numbers;
-        Stock {
-            tenant: self.catalog.tenant_name(key.tenant).clone(),
-            sku: key.sku.clone(),
-            node: key.node.clone(),
-            state: key.state,
-            book: numbers.map(|numbers| numbers.book),
-            lo: numbers.map(|numbers| numbers.lo),
-            hi: numbers.map(|numbers| numbers.hi),
-            variance: numbers.map(|numbers| numbers.variance),
-            anchor_ms: balance.anchor_ms,
-            rebase_pending: numbers.is_none(),
-            in_doubt: balance.in_doubt,
-        }
-    }
-
-    /// The row of a key about which this was decided.
-    pub fn availability(&self, key: &LedgerKey, decision: &Decision) -> Availability {
-        Availability {
-            tenant: self.catalog.tenant_name(key.tenant).clone(),
-            sku: key.sku.clone(),
-            node: key.node.clone(),
-            available: decision.reason == Reason::InStock,
-            reason: decision.reason,
-            quantity: decision.quantity,
-            fresh_through_ms: decision.fresh_through_ms,
-        }
-    }
-}
-
-impl Fold for StockFold {
-    type Input = Released<Fact>;
-    type Key = LedgerKey;
-    type Event = Entry;
-    type State = KeyState;
-    type Value = LedgerValue;
-    type Table = Table<LedgerKey, KeyState>;
-
-    fn name(&self) -> &'static str {
-        "Ledger"
-    }
-
-    fn keys(&self, released: &Released<Fact>, post: &mut dyn FnMut(LedgerKey, Entry)) {
-        let doubt_ms = match released.standing {
-            Standing::TooOld { doubt_ms } => Some(doubt_ms),
-            Standing::OnTime | Standing::Late => None,
-        };
-        postings(&released.record, doubt_ms, post);
-    }
-
-    fn apply(&self, state: &mut KeyState, _: &LedgerKey, entry: &Entry) {
-        state.ledger.apply(entry);
-    }
-
-    fn seal(&self, state: &mut KeyState, key: &LedgerKey, now: &Now<'_>) {
-        let reached_ms = now.reached(self.catalog.fact_group(key.tenant));
-        let anchor_ms = state.ledger.balance().anchor_ms;
-        state.stale = anchor_ms.is_some_and(|anchor_ms| reached_ms > fresh_through(anchor_ms, &self.policy));
-    }
-
-    fn values(&self, key: &LedgerKey, state: &KeyState, values: &mut Vec<LedgerValue>) {
-        if state.ledger.is_empty() {
-            return;
-        }
-        let balance = state.ledger.balance();
-        values.push(LedgerValue::Stock(balance));
-        if key.state == StockState::Sellable {
-            let watermark_ms: TimeMs = if state.stale { PLUS_INFINITY } else { MINUS_INFINITY };
-            values.push(LedgerValue::Availability(decide(&balance, &self.policy, watermark_ms)));
-        }
-    }
-
-    fn wake(&self, key: &LedgerKey, state: &KeyState) -> Option<Wake> {
-        if state.stale || key.state != StockState::Sellable {
-            return None;
-        }
-        let anchor_ms = state.ledger.balance().anchor_ms?;
-        let at_ms = fresh_through(anchor_ms, &self.policy).saturating_add(1);
-        Some(Wake::Watermark(self.catalog.fact_group(key.tenant), at_ms))
-    }
-
-    fn heap_bytes(&self, state: &KeyState) -> usize {
-        state.ledger.heap_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::catalog::Tenant;
-
-    fn key() -> impl Strategy<Value = LedgerKey> {
-        let state = prop_oneof![Just(StockState::Sellable), Just(StockState::Damaged), Just(StockState::Backroom)];
-        let key = |(tenant, state, sku, node): (u16, _, String, String)| LedgerKey {
-            tenant,
-            state,
-            node: node.into(),
-            sku: sku.into(),
-        };
-        (0..2u16, state, "[ab]{1,2}", "[xy]{1,2}").prop_map(key)
-    }
-
-    proptest! {
-        /// What is shown in the order of keys is in order, tenant by tenant: a restored view is merged, not sorted.
-        #[test]
-        fn keys_are_in_the_order_of_their_rows(left in key(), right in key()) {
-            let tenants = ["north", "south"].map(|name| Tenant { name: name.into() }).to_vec();
-            let catalog = Arc::new(Catalog::new(tenants, Vec::new(), BTreeMap::new()));
-            let fold = StockFold { catalog, policy: Policy { safety_stock: 0, count_trusted_ms: 0 } };
-            let row = |key: &LedgerKey| fold.stock(key, &Ledger::default().balance());
-            prop_assert_eq!(left.cmp(&right), row(&left).cmp(&row(&right)));
+    fn example() -> StockRow {
+        StockRow {
+            tenant: Name::new("north"),
+            sku: Name::new("milk"),
+            node: Name::new("n1"),
+            state: StockState::Sellable,
+            book: Some(3),
+            lo: Some(2),
+            hi: Some(4),
+            variance: Some(0),
+            anchor_ms: Some(0),
+            rebase_pending: false,
+            in_doubt: false,
         }
     }
 }

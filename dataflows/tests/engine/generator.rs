@@ -5,15 +5,17 @@ mod records;
 mod ticks;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::Catalog;
+use dataflows::configuration::Recorded;
 use dataflows::experiment::event::Event;
-use dataflows::graph::{GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
 use dataflows::inventory::fact::Fact;
 use dataflows::names::TenantId;
+use dataflows::view::{Codecs, ViewId};
 use operators::binding::{Binding, Configuration, Status};
 use operators::record::Header;
 use operators::simulation::Random;
@@ -59,6 +61,8 @@ struct Generator {
     /// Facts that are made, and come after what corrects them.
     belated: BTreeMap<usize, Vec<(Header, Fact)>>,
     sequences: BTreeMap<u128, u64>,
+    /// By stream: numbers that were passed over.
+    missing: BTreeMap<u128, VecDeque<u64>>,
     records: u64,
     start_ms: TimeMs,
     /// Whether numbers of the greatest size occur.
@@ -112,6 +116,7 @@ impl Generator {
             corrected: BTreeSet::new(),
             belated: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            missing: BTreeMap::new(),
             records: 0,
             start_ms,
             great,
@@ -193,11 +198,18 @@ impl Generator {
         });
         let random = &mut self.random;
         let some_views = random.once_in(8);
-        let views = std::array::from_fn(|_| ViewPlan {
-            enabled: !some_views || random.once_in(2),
-            retention_ms: *random.choose(&[0, MINUTE, 5 * MINUTE, 5 * MINUTE, HOUR, 24 * HOUR]),
-            shards: 1 + random.below(4) as u32,
+        // Views that were added to the list later draw nothing, so that a seed's history stays what it was.
+        let drawn = |view: ViewId| view.index() < 8;
+        let views = ViewId::all().map(|view| match drawn(view) {
+            true => ViewPlan {
+                enabled: !some_views || random.once_in(2),
+                retention_ms: *random.choose(&[0, MINUTE, 5 * MINUTE, 5 * MINUTE, HOUR, 24 * HOUR]),
+                shards: 1 + random.below(4) as u32,
+                since: 0,
+            },
+            false => ViewPlan { enabled: true, retention_ms: HOUR, shards: 1 + (view.index() % 3) as u32, since: 0 },
         });
+        let views = views.collect();
         let plan = GraphPlan {
             catalog: Arc::clone(&self.catalog),
             topology: Arc::clone(&topology),
@@ -207,6 +219,7 @@ impl Generator {
                 count_trusted_ms: *random.choose(&[MINUTE, 10 * MINUTE, HOUR, 24 * HOUR]),
             },
             views,
+            codecs: Codecs::new(&Recorded::default()),
             emitting_workers: 1,
         };
         let records = self.feeds.into_iter().map(|feed| feed.records).collect();

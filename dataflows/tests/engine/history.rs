@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use dataflows::build::GraphPlan;
 use dataflows::catalog::Catalog;
 use dataflows::experiment::event::Event;
-use dataflows::graph::GraphPlan;
 use dataflows::inventory::fact::Fact;
 use operators::binding::Binding;
 use operators::record::Item;

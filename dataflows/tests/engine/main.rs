@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 #![allow(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod feeds;
 mod generator;
 mod history;
 mod naive;
+mod rows;
 mod simulation;
 mod specification;
 mod trial;
@@ -15,9 +17,11 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::panic::catch_unwind;
 
-use dataflows::views::View;
+use dataflows::inventory::availability::Reason;
+use dataflows::view::ViewId;
 use history::History;
 use naive::Snapshot;
+use rows::Row;
 
 /// Where the engine and the naive model first disagree, in words; none if they don't.
 fn disagreement(engine: &[Snapshot], naive: &[Snapshot]) -> Option<String> {
@@ -25,7 +29,7 @@ fn disagreement(engine: &[Snapshot], naive: &[Snapshot]) -> Option<String> {
         return Some(format!("the engine published {} ticks of {}", engine.len(), naive.len()));
     }
     for (tick, (engine, naive)) in engine.iter().zip(naive).enumerate() {
-        for view in View::ALL {
+        for view in ViewId::all() {
             let [engine, naive] = [engine, naive].map(|snapshot| {
                 let rows = snapshot.get(&view).into_iter().flatten();
                 rows.map(|(row, count)| (row.clone(), *count)).collect::<BTreeSet<_>>()
@@ -108,7 +112,7 @@ fn the_histories_reach_every_rule() {
         for snapshot in naive::naive(&history) {
             for row in snapshot.values().flat_map(|rows| rows.keys()) {
                 let found: Vec<&str> = match row {
-                    dataflows::views::Row::SourceHealth(row) => [
+                    Row::SourceHealth(row) => [
                         ("late", row.late > 0),
                         ("duplicate", row.duplicate > 0),
                         ("too old", row.too_old > 0),
@@ -122,18 +126,18 @@ fn the_histories_reach_every_rule() {
                     .into_iter()
                     .filter_map(|(name, found)| found.then_some(name))
                     .collect(),
-                    dataflows::views::Row::DeadLetter(row) if row.code == "conflict" => vec!["conflict"],
-                    dataflows::views::Row::DeadLetter(row) if row.code == "future" => vec!["future"],
-                    dataflows::views::Row::VariantTotal(row) if row.units_overflowed > 0 => vec!["overflow"],
-                    dataflows::views::Row::VariantTotal(row) if row.experiment == "badges" => vec!["exposed"],
-                    dataflows::views::Row::Stock(row) if row.in_doubt => vec!["in doubt"],
-                    dataflows::views::Row::Availability(row) => vec![match row.reason {
-                        dataflows::views::Reason::InStock => "in stock",
-                        dataflows::views::Reason::OutOfStock => "out of stock",
-                        dataflows::views::Reason::NeverCounted => "never counted",
-                        dataflows::views::Reason::RebasePending => "rebase pending",
-                        dataflows::views::Reason::InDoubt => "availability in doubt",
-                        dataflows::views::Reason::Stale => "stale",
+                    Row::DeadLetter(row) if row.code == "conflict" => vec!["conflict"],
+                    Row::DeadLetter(row) if row.code == "future" => vec!["future"],
+                    Row::VariantTotal(row) if row.units_overflowed > 0 => vec!["overflow"],
+                    Row::VariantTotal(row) if row.experiment == "badges" => vec!["exposed"],
+                    Row::Stock(row) if row.in_doubt => vec!["in doubt"],
+                    Row::Availability(row) => vec![match row.reason {
+                        Reason::InStock => "in stock",
+                        Reason::OutOfStock => "out of stock",
+                        Reason::NeverCounted => "never counted",
+                        Reason::RebasePending => "rebase pending",
+                        Reason::InDoubt => "availability in doubt",
+                        Reason::Stale => "stale",
                     }],
                     _ => vec![],
                 };

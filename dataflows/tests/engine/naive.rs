@@ -5,6 +5,7 @@
 //! from those lists anew. What a fold may forget is therefore never a question here, except where forgetting is itself
 //! the rule: identities behind their horizon, sessions behind `session_keep_ms`, rows out of retention.
 
+pub mod feeds;
 mod judging;
 mod ledger;
 mod rising;
@@ -14,10 +15,12 @@ mod stories;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::rows::Row;
 use dataflows::experiment::event::Event;
 use dataflows::inventory::fact::Fact;
+use dataflows::inventory::feed_health::{SILENT_AFTER_MS, view};
 use dataflows::names::{Name, TenantId};
-use dataflows::views::{Row, View};
+use dataflows::view::ViewId;
 use operators::binding::{Binding, Status};
 use operators::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
 use operators::topology::{GroupId, Lanes, Parameters};
@@ -27,7 +30,7 @@ use judging::Memory;
 use crate::history::History;
 
 /// The contents of every view that is not empty.
-pub type Snapshot = BTreeMap<View, BTreeMap<Row, i64>>;
+pub type Snapshot = BTreeMap<ViewId, BTreeMap<Row, i64>>;
 
 /// The views at each tick of a history.
 pub fn naive(history: &History) -> Vec<Snapshot> {
@@ -70,6 +73,9 @@ struct Model<'a> {
     visits: usize,
     events: Vec<AcceptedEvent>,
     facts: Vec<AcceptedFact>,
+    feeds: feeds::Feeds,
+    /// The feeds as they are shown after the tick, where their view is wanted.
+    shown_feeds: feeds::FeedSnapshot,
     late_events: Vec<Shown>,
     dead_letters: Vec<Shown>,
 }
@@ -177,6 +183,8 @@ impl<'a> Model<'a> {
             visits: 0,
             events: Vec::new(),
             facts: Vec::new(),
+            feeds: feeds::Feeds::default(),
+            shown_feeds: feeds::FeedSnapshot::new(),
             late_events: Vec::new(),
             dead_letters: Vec::new(),
         }
@@ -185,6 +193,7 @@ impl<'a> Model<'a> {
     /// Goes on to the next tick: applies its records, then seals to its watermarks.
     fn tick(&mut self, binding: &Binding) {
         self.now_ms = binding.now_ms;
+        self.feeds.begin_tick(binding.now_ms);
         if let Some(configuration) = &binding.configuration {
             self.change_parameters(&configuration.parameters);
         }
@@ -202,6 +211,9 @@ impl<'a> Model<'a> {
         self.sessions.retain(|(tenant, _, _), (_, last_ms)| {
             watermarks[catalog.event_group(*tenant).0 as usize] < last_ms.saturating_add(keep_ms)
         });
+        if self.history.plan.view::<view::Feeds>().enabled {
+            self.shown_feeds = self.feeds.show(SILENT_AFTER_MS);
+        }
     }
 
     /// A tick that changes a partition's lateness raises the floors under its lanes to what was sealed.
@@ -219,6 +231,10 @@ impl<'a> Model<'a> {
     fn partition_name(&self, number: usize) -> Name {
         Name::from(self.history.topology.partitions[number].name.as_str())
     }
+}
+
+fn minute_of(time_ms: TimeMs) -> i64 {
+    time_ms.div_euclid(60_000)
 }
 
 /// A time less a duration; the infinities stay what they are.

@@ -18,9 +18,9 @@ use dataflows::experiment::rollups::{
 use dataflows::experiment::sessions::{MinuteValue, SessionMinutesFold, SessionStartsFold, StartValue};
 use dataflows::experiment::specification::{self as experiments, Arrival, Flavour, Ticked};
 use dataflows::experiment::units::{UnitFact, UnitRow, UnitValue, UnitsFold};
+use dataflows::inventory::ledger::fold::{LedgerFold, LedgerRow};
 use dataflows::inventory::ledger::{Entry, LedgerKey};
 use dataflows::inventory::specification as inventory;
-use dataflows::inventory::stock::{LedgerRow, StockFold};
 use dataflows::names::TenantId;
 use operators::clock::Mark;
 use operators::release::{Released, Standing};
@@ -292,9 +292,9 @@ fn specified_ledger(stream: &FactStream) -> Changes<LedgerRow> {
     })
 }
 
-fn ledger(stream: &FactStream) -> Run<StockFold> {
+fn ledger(stream: &FactStream) -> Run<LedgerFold> {
     let (names, policy) = (Arc::clone(&stream.catalog), stream.policy);
-    Run::new(move || StockFold { catalog: Arc::clone(&names), policy }, stream.records.clone(), &stream.marks)
+    Run::new(move || LedgerFold { catalog: Arc::clone(&names), policy }, stream.records.clone(), &stream.marks)
 }
 
 #[test]

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use dataflows::graph::{EVENTS, FACTS, Ports, Publication, build};
-use dataflows::views::{Row, View};
+use crate::rows::{Row, rows_of};
+use dataflows::build::{Feeds, Ports, Publication, build};
+use dataflows::experiment::ExperimentEvents;
+use dataflows::inventory::InventoryFacts;
+use dataflows::view::ViewId;
 use operators::bindings::Inlet;
 use operators::feed::Feed;
 use operators::record::{Batch, Item};
@@ -16,7 +19,7 @@ use operators::topology::PartitionId;
 use crate::history::{History, Records};
 
 /// The contents of every view that is not empty.
-pub type Snapshot = BTreeMap<View, BTreeMap<Row, i64>>;
+pub type Snapshot = BTreeMap<ViewId, BTreeMap<Row, i64>>;
 
 /// Steps after which a trial that is still not done is stuck.
 const STEPS_MAX: u64 = 2_000_000;
@@ -83,11 +86,11 @@ pub fn run(history: &History, workers: usize, seed: u64) -> Vec<Snapshot> {
 
 /// The views at each tick, from what was published.
 pub fn snapshots(publications: Vec<Publication>, ticks: Tick) -> Vec<Snapshot> {
-    let mut by_tick: BTreeMap<Tick, Vec<(View, Row, i64)>> = BTreeMap::new();
+    let mut by_tick: BTreeMap<Tick, Vec<(ViewId, Row, i64)>> = BTreeMap::new();
     for publication in publications {
-        if let Publication::Changes(view, emitted) = publication {
-            let changes = emitted.changes.into_iter().map(|(row, diff)| (view, row, diff));
-            by_tick.entry(emitted.tick).or_default().extend(changes);
+        if let Publication::Changes(changes) = publication {
+            let rows = rows_of(&changes).into_iter().map(|(row, diff)| (changes.view, row, diff));
+            by_tick.entry(changes.tick).or_default().extend(rows);
         }
     }
     let mut now = Snapshot::new();
@@ -166,29 +169,22 @@ fn hand_over<R: Clone>(feed: &Feed<R>, items: &[Item<R>], partition: usize, from
 
 /// The ports of a worker.
 pub fn ports(
-    plan: &dataflows::graph::GraphPlan,
+    plan: &dataflows::build::GraphPlan,
     feeds: &[AnyFeed],
     inlet: &Inlet,
     index: usize,
     peers: usize,
     publish: impl Fn(Publication) + Send + Sync + 'static,
 ) -> Ports {
-    let owned =
-        |partition: &(PartitionId, &operators::topology::Partition)| plan.topology.owner(partition.0, peers) == index;
-    let events = plan.topology.of_release(EVENTS).filter(owned).map(|(id, _)| match &feeds[id.0 as usize] {
-        AnyFeed::Events(feed) => (id, feed.clone()),
-        AnyFeed::Facts(_) => unreachable!("a partition of this release has events"),
-    });
-    let facts = plan.topology.of_release(FACTS).filter(owned).map(|(id, _)| match &feeds[id.0 as usize] {
-        AnyFeed::Facts(feed) => (id, feed.clone()),
-        AnyFeed::Events(_) => unreachable!("a partition of this release has facts"),
-    });
-    Ports {
-        events: events.collect(),
-        facts: facts.collect(),
-        inlet: inlet.clone(),
-        publish: Arc::new(publish),
-        depot: None,
-        restore: None,
+    let mut of_worker = Feeds::default();
+    for (number, feed) in (0u32..).zip(feeds) {
+        let partition = PartitionId(number);
+        if plan.topology.owner(partition, peers) == index {
+            match feed {
+                AnyFeed::Events(feed) => of_worker.push::<ExperimentEvents>(partition, feed.clone()),
+                AnyFeed::Facts(feed) => of_worker.push::<InventoryFacts>(partition, feed.clone()),
+            }
+        }
     }
+    Ports { feeds: of_worker, inlet: inlet.clone(), publish: Arc::new(publish), depot: None, restore: None }
 }

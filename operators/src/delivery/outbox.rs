@@ -71,12 +71,12 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Ticks {
     pub(super) from: Tick,
-    /// The last one.
+    /// The last tick of the run.
     pub(super) upto: Tick,
     pub(super) pieces: Vec<Known>,
 }
 
-/// The outbox.
+/// Messages of complete ticks on a disk, until every shard has them.
 #[derive(Debug)]
 pub struct Outbox<D> {
     disk: D,

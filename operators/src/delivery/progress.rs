@@ -12,7 +12,7 @@ use crate::time::Tick;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
-    /// Of which tick.
+    /// The tick of the message.
     pub tick: Tick,
     /// Its place among the messages of that tick in this partition, from 0.
     pub seq: u32,
@@ -22,7 +22,7 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chain {
-    /// How many.
+    /// How many messages the partition has.
     pub messages: u64,
     /// XXH3 of the hash before and the last message; 0 before the first.
     #[serde(with = "hexadecimal")]
@@ -65,7 +65,7 @@ pub struct Progress {
     pub sent: u32,
     /// Which start of the engine wrote this.
     pub writer: String,
-    /// By topic.
+    /// The messages that each topic has, by its name.
     pub topics: BTreeMap<String, Chain>,
 }
 

@@ -7,7 +7,7 @@ use crate::time::Tick;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("shard {shard} holds other messages up to tick {tick}")]
 pub struct Foreign {
-    /// Which.
+    /// The number of the shard.
     pub shard: u32,
     /// Up to which tick both were compared.
     pub tick: Tick,

@@ -21,7 +21,7 @@ use super::{Position, Progress};
 pub enum Retreat<'p> {
     /// Nothing: the newest progress does not cover what hangs.
     Stay,
-    /// This progress, again.
+    /// This progress is written again.
     To(&'p Progress),
     /// The progress before what hangs is gone.
     Lost,

@@ -30,12 +30,12 @@ pub enum WriterError<E> {
     /// Somebody else has claimed the shard.
     #[error("another process has taken over")]
     TakenOver,
-    /// What was acknowledged is gone.
+    /// Progress that was acknowledged is gone.
     #[error("the progress went back from tick {before} to {now}")]
     WentBack {
-        /// What was acknowledged.
+        /// The tick of the progress that was acknowledged.
         before: Tick,
-        /// What is there.
+        /// The tick of the progress that is there.
         now: Tick,
     },
 }

@@ -25,11 +25,11 @@ use crate::time::Tick;
 pub struct Posting<K, E> {
     /// The written hash of the key, which both the exchange and the table need.
     pub(super) hash: u64,
-    /// The tick.
+    /// The tick to which the event belongs.
     pub(super) tick: Tick,
-    /// The key.
+    /// The key that the event concerns.
     pub(super) key: K,
-    /// What the key needs.
+    /// What the key needs of the event.
     pub(super) event: E,
 }
 
@@ -40,14 +40,31 @@ impl<K: Hash, E> Posting<K, E> {
     }
 }
 
+impl<K, E> Posting<K, E> {
+    /// The tick to which the event belongs.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// The key that the event concerns.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// What the key needs of the event.
+    pub fn event(&self) -> &E {
+        &self.event
+    }
+}
+
 /// How much a fold holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FoldGauge {
-    /// Keys.
+    /// How many keys the table has.
     pub keys: usize,
-    /// Resident bytes of the table, by capacity.
+    /// The resident bytes of the table, by capacity.
     pub table_bytes: usize,
-    /// What the states own on the heap.
+    /// The bytes that the states own on the heap.
     pub heap_bytes: usize,
 }
 
@@ -114,7 +131,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
 
         let mut builder = OperatorBuilder::new(fold.name().to_owned(), scope);
         let activator = scope.worker().activator_for(builder.operator_info().address);
-        let seat = checkpoints.seat(fold.name(), activator);
+        let seat = checkpoints.seat(fold.name(), F::STATE_FORMAT, activator);
         let pact = Exchange::new(|posting: &Posting<F::Key, F::Event>| shard_of_hash(posting.hash));
         let mut postings = builder.new_input(self, pact);
         let mut marks = builder.new_input(marks, Pipeline);

@@ -12,7 +12,7 @@ use crate::time::Tick;
 /// Where an entry lies: its virtual shard, and its slot within the shard. It holds until the entry is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The virtual shard.
+    /// The virtual shard of the key.
     pub shard: u16,
     /// The entry's number within the shard; the table gives it.
     pub slot: u32,
@@ -35,7 +35,7 @@ pub trait Notes: Default {
 }
 
 /// Keys with their states and notes, by virtual shard.
-pub trait States<K, S>: Default {
+pub trait States<K: 'static, S: 'static>: Default {
     /// What it keeps beside a state.
     type Notes: Notes;
 
@@ -62,8 +62,5 @@ pub trait States<K, S>: Default {
     /// Resident bytes by capacity, without what states own elsewhere.
     fn bytes(&self) -> usize;
     /// The entries of a virtual shard, in no order that may be shown.
-    fn shard<'a>(&'a self, shard: u64) -> impl Iterator<Item = (&'a K, &'a S, &'a Self::Notes)>
-    where
-        K: 'a,
-        S: 'a;
+    fn shard(&self, shard: u64) -> impl Iterator<Item = (&K, &S, &Self::Notes)>;
 }

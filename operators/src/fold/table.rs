@@ -144,7 +144,7 @@ impl<K, S> Default for Table<K, S> {
     }
 }
 
-impl<K: Clone + Eq, S> States<K, S> for Table<K, S> {
+impl<K: Clone + Eq + 'static, S: 'static> States<K, S> for Table<K, S> {
     type Notes = TableNotes;
 
     fn fetch_word(&self, hash: u64) {
@@ -211,11 +211,7 @@ impl<K: Clone + Eq, S> States<K, S> for Table<K, S> {
         self.shards.iter().map(|shard| shard.index.capacity() * 8 + shard.slab.bytes()).sum()
     }
 
-    fn shard<'a>(&'a self, shard: u64) -> impl Iterator<Item = (&'a K, &'a S, &'a TableNotes)>
-    where
-        K: 'a,
-        S: 'a,
-    {
+    fn shard(&self, shard: u64) -> impl Iterator<Item = (&K, &S, &TableNotes)> {
         self.shards[shard as usize].slab.iter().map(|(_, (_, key, entry))| (key, &entry.state, &entry.notes))
     }
 }

@@ -19,10 +19,10 @@ const LEAST_MS: TimeMs = -(1 << 40);
 const GREATEST_MS: TimeMs = (1 << TIME_BITS) - 2 + LEAST_MS;
 
 impl PackedWake {
-    /// No time at all.
+    /// The wake that is never due.
     pub const NEVER: PackedWake = PackedWake(0);
 
-    /// Packs a time.
+    /// Packs a wake, or none, into 8 bytes.
     pub fn new(wake: Option<Wake>) -> PackedWake {
         let (group, at_ms) = match wake {
             None => return PackedWake::NEVER,
@@ -33,7 +33,7 @@ impl PackedWake {
         PackedWake(u64::from(group) << TIME_BITS | time)
     }
 
-    /// The time, unpacked.
+    /// The wake that was packed, if it is any.
     pub fn get(self) -> Option<Wake> {
         let time = self.0 & ((1 << TIME_BITS) - 1);
         if time == 0 {
@@ -44,7 +44,7 @@ impl PackedWake {
         Some(if group == NOW { Wake::Now(at_ms) } else { Wake::Watermark(GroupId(group), at_ms) })
     }
 
-    /// Whether the time has come.
+    /// Whether the time of the wake has come.
     pub fn is_due(self, now_ms: TimeMs, watermarks: &[TimeMs]) -> bool {
         match self.get() {
             None => false,

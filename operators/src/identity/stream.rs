@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::movement::Movement;
 use super::table::Kept;
 
 /// A set of numbers as disjoint intervals `first..=last` that never touch.
@@ -38,7 +39,17 @@ impl Intervals {
         }
     }
 
-    /// The greatest number.
+    /// The first interval.
+    fn first(&self) -> Option<(u64, u64)> {
+        self.0.first_key_value().map(|(first, last)| (*first, *last))
+    }
+
+    /// Whether it has a number.
+    fn contains(&self, number: u64) -> bool {
+        self.0.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
+    }
+
+    /// The greatest number in the set.
     fn greatest(&self) -> Option<u64> {
         self.0.last_key_value().map(|(_, last)| *last)
     }
@@ -60,11 +71,19 @@ pub(super) struct Stream {
     window: [u64; WORDS],
     /// What lies before the window.
     before: Intervals,
+    /// The number behind the greatest; 0 before the first one.
+    next: u64,
+    /// What is to be told of it.
+    pub(super) movement: Movement,
 }
 
 impl Stream {
     /// Adds a number; says whether it was absent.
     pub(super) fn insert(&mut self, number: u64) -> bool {
+        if number >= self.next {
+            // Nothing comes behind the last number that there is, so it matters little that it begins anew there.
+            self.next = number.wrapping_add(1);
+        }
         let word = number / 64;
         if word < self.base {
             return self.before.insert(number);
@@ -90,6 +109,63 @@ impl Stream {
         self.window.copy_within(passed.., 0);
         self.window[WORDS - passed..].fill(0);
         self.base = base;
+    }
+
+    /// The number behind the greatest; 0 before the first one.
+    #[inline]
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The greatest number.
+    pub(super) fn greatest(&self) -> Option<u64> {
+        let last = self.window.iter().rposition(|bits| *bits != 0);
+        let of_window = last.map(|place| (self.base + place as u64) * 64 + u64::from(self.window[place].ilog2()));
+        of_window.or_else(|| self.before.greatest())
+    }
+
+    /// Whether it has a number.
+    pub(super) fn contains(&self, number: u64) -> bool {
+        let word = number / 64;
+        if word < self.base {
+            return self.before.contains(number);
+        }
+        let bits = usize::try_from(word - self.base).ok().and_then(|place| self.window.get(place));
+        bits.is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    }
+
+    /// The first number.
+    fn first(&self) -> Option<u64> {
+        self.before.first().map(|(first, _)| first).or_else(|| self.first_in_window())
+    }
+
+    fn first_in_window(&self) -> Option<u64> {
+        let mut words = (self.base..).zip(&self.window);
+        words.find(|(_, bits)| **bits != 0).map(|(word, bits)| word * 64 + u64::from(bits.trailing_zeros()))
+    }
+
+    /// The least number that is missing behind the first one; there is always one, behind the greatest.
+    pub(super) fn first_missing(&self) -> Option<u64> {
+        let mut number = match self.before.first() {
+            Some((_, last)) => last.checked_add(1)?,
+            None => self.first_in_window()?,
+        };
+        while self.contains(number) {
+            // To the end of the run of ones in this word.
+            let ones = (!(self.window[(number / 64 - self.base) as usize] >> (number % 64))).trailing_zeros();
+            number = number.checked_add(u64::from(ones.min(64 - (number % 64) as u32)))?;
+        }
+        Some(number)
+    }
+
+    /// The numbers that are missing between others from now on if this one comes now.
+    pub(super) fn opens(&self, number: u64) -> Option<(u64, u64)> {
+        let first = self.first()?;
+        if number > self.next {
+            return Some((self.next, number));
+        }
+        let before = number.checked_add(1)?;
+        (before < first).then_some((before, first))
     }
 
     /// All numbers, as intervals: what a checkpoint has.
@@ -118,7 +194,13 @@ impl Stream {
 }
 
 impl Kept for Stream {
-    const VACANT: Stream = Stream { base: u64::MAX, window: [0; WORDS], before: Intervals(BTreeMap::new()) };
+    const VACANT: Stream = Stream {
+        base: u64::MAX,
+        window: [0; WORDS],
+        before: Intervals(BTreeMap::new()),
+        next: 0,
+        movement: Movement::NONE,
+    };
 
     /// No window begins at a word that is beyond all numbers.
     fn is_vacant(&self) -> bool {
@@ -128,8 +210,10 @@ impl Kept for Stream {
 
 impl From<Intervals> for Stream {
     fn from(intervals: Intervals) -> Self {
-        let base = intervals.greatest().map_or(0, |greatest| (greatest / 64).saturating_sub(WORDS as u64 - 1));
-        let mut stream = Stream { base, ..Stream::default() };
+        let greatest = intervals.greatest();
+        let base = greatest.map_or(0, |greatest| (greatest / 64).saturating_sub(WORDS as u64 - 1));
+        let next = greatest.map_or(0, |greatest| greatest.wrapping_add(1));
+        let mut stream = Stream { base, next, ..Stream::default() };
         for (first, last) in intervals.0 {
             if first / 64 < base {
                 stream.before.append(first, last.min(base * 64 - 1));
@@ -192,6 +276,10 @@ mod tests {
                 prop_assert_eq!(stream.insert(number), absent);
                 prop_assert_eq!(intervals.insert(number), absent);
                 prop_assert_eq!(stream.len(), intervals.len());
+                prop_assert_eq!((stream.greatest(), stream.first()), (set.last().copied(), set.first().copied()));
+                prop_assert!(stream.contains(number) && stream.contains(number ^ 1) == set.contains(&(number ^ 1)));
+                let missing = intervals.first().and_then(|(_, last)| last.checked_add(1));
+                prop_assert_eq!(stream.first_missing(), missing);
             }
             prop_assert_eq!(&stream.intervals(), &intervals);
             let runs = set.iter().filter(|&&number| number == 0 || !set.contains(&(number - 1))).count();

@@ -9,9 +9,9 @@ use crate::fetch::fetch;
 
 /// What is kept of an id. One value means that a slot is vacant: no id has it.
 pub(super) trait Kept: Clone {
-    /// That value.
+    /// The value that no id has.
     const VACANT: Self;
-    /// Whether this is it.
+    /// Whether this is the value that no id has.
     fn is_vacant(&self) -> bool;
 }
 
@@ -82,6 +82,14 @@ impl<V: Kept> IdTable<V> {
         self.find(id).ok().map(|at| &self.slots[at].kept)
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: u128) -> Option<&mut V> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.find(id).ok().map(|at| &mut self.slots[at].kept)
+    }
+
     /// What is kept of an id, and whether it was made just now, since there was nothing.
     pub(super) fn get_or_insert(&mut self, id: u128, make: impl FnOnce() -> V) -> (bool, &mut V) {
         if self.slots.is_empty() {
@@ -133,7 +141,7 @@ impl<V: Kept> IdTable<V> {
         self.len
     }
 
-    /// Resident bytes.
+    /// The resident bytes of the slots, by capacity.
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<V>>()
     }

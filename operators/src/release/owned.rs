@@ -1,5 +1,7 @@
 //! A partition on the worker that owns it: its records, judged in offset order up to what is bound.
 
+mod all;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,16 +10,18 @@ use timely::scheduling::SyncActivator;
 use super::verdict::{Sight, absent_before, conflict, count_accepted, sight};
 use super::{LatePolicy, Pending, Released, SetAside, SetAsideReason};
 use crate::binding::{Binding, Status};
-use crate::checkpoint::{self, PartOwner, Save, decode, encode};
+use crate::checkpoint::{decode, encode};
 use crate::feed::Feed;
 use crate::fetch::fetch;
 use crate::identity::Identities;
 use crate::judge::{Judge, Rules, Timeliness};
 use crate::outcome::{Outcome, Verdict};
 use crate::record::{Batch, Header, Item, Record, Rejection};
+use crate::streams::StreamReport;
 use crate::time::{PLUS_INFINITY, Tick, TimeMs};
 use crate::topology::{GroupId, LaneParameters, Parameters, PartitionId, Topology};
 use crate::watermark::{Counts, Report, Watermarks};
+pub(super) use all::AllOwned;
 
 /// What a checkpoint holds of a partition.
 #[derive(Deserialize)]
@@ -33,95 +37,12 @@ enum SavedRef<'a> {
     Identities { group: GroupId, coded: &'a [u8] },
 }
 
-/// The partitions that a worker owns.
-pub(super) struct AllOwned<R> {
-    pub(super) partitions: Vec<Owned<R>>,
-    /// Parts of a checkpoint that were taken when it was frozen.
-    taken: Vec<(PartOwner, Vec<u8>)>,
-}
-
-impl<R: Record> AllOwned<R> {
-    pub(super) fn new(partitions: Vec<Owned<R>>, restore: impl Iterator<Item = checkpoint::Part>) -> Self {
-        let mut all = AllOwned { partitions, taken: Vec::new() };
-        for part in restore {
-            let owned = all.partitions.iter_mut().find(|owned| PartOwner::Partition(owned.id) == part.place);
-            owned.expect("a worker is given the parts of what it owns").restore(&part.bytes);
-        }
-        all
-    }
-}
-
-impl<R: Record> AllOwned<R> {
-    /// Judges what is there, up to the bounds; says whether all bounds were reached.
-    ///
-    /// What enters a partition again is judged behind all of its own records of the tick, by the identities that it has.
-    pub(super) fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
-    where
-        A: FnMut(Released<R>),
-        B: FnMut(SetAside<R>),
-        C: FnMut(Pending<R>),
-    {
-        let mut reached = true;
-        for place in 0..self.partitions.len() {
-            let Some(of) = self.partitions[place].re_enters else {
-                reached &= self.partitions[place].run(watermarks, out, wake);
-                continue;
-            };
-            let of = self.partitions.iter().position(|owned| owned.id == of);
-            let of = of.expect("a partition lies where the one lies whose records enter again in it");
-            if !self.partitions[of].has_reached() {
-                reached = false;
-                continue;
-            }
-            let identities = std::mem::take(&mut self.partitions[of].identities);
-            self.partitions[place].identities = identities;
-            reached &= self.partitions[place].run(watermarks, out, wake);
-            self.partitions[of].identities = std::mem::take(&mut self.partitions[place].identities);
-        }
-        reached
-    }
-}
-
-impl<R: Record> Save for AllOwned<R> {
-    fn freeze(&mut self, _: Tick) {
-        for owned in &mut self.partitions {
-            let place = PartOwner::Partition(owned.id);
-            self.taken.push((place, owned.head()));
-            for (group, identities) in &mut owned.identities {
-                identities.freeze(|_, coded| {
-                    let coded = encode(&SavedRef::Identities { group: *group, coded: &coded }, Vec::new());
-                    self.taken.push((place, coded));
-                });
-            }
-        }
-    }
-
-    fn give(&mut self, bytes_max: usize, give: &mut dyn FnMut(PartOwner, Vec<u8>)) -> bool {
-        self.taken.drain(..).for_each(|(place, bytes)| give(place, bytes));
-        let mut given = 0;
-        for owned in &mut self.partitions {
-            for (group, identities) in owned.identities.iter_mut().filter(|(_, identities)| identities.is_saving()) {
-                if given >= bytes_max {
-                    return false;
-                }
-                given += identities.give(bytes_max - given, |_, coded| {
-                    let saved = SavedRef::Identities { group: *group, coded: &coded };
-                    give(PartOwner::Partition(owned.id), encode(&saved, Vec::new()));
-                });
-                if identities.is_saving() {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-}
-
-/// Where a partition's verdicts go.
-pub(super) struct Out<A, B, C> {
+/// Where a partition's verdicts go, and the records of streams whose names are asked for.
+pub(super) struct Out<A, B, C, D> {
     pub(super) released: A,
     pub(super) aside: B,
     pub(super) pending: C,
+    pub(super) unnamed: D,
 }
 
 /// How many items ahead memory is asked for: another core wrote them a while ago.
@@ -154,7 +75,7 @@ pub(super) struct Owned<R> {
     id: PartitionId,
     feed: Feed<R>,
     late: LatePolicy,
-    mark: fn(&R) -> bool,
+    counted_apart: fn(&R) -> bool,
     live: bool,
     /// The partition whose records come in again here, if it is such a one.
     re_enters: Option<PartitionId>,
@@ -184,14 +105,14 @@ impl<R: Record> Owned<R> {
         feed: Feed<R>,
         topology: &Topology,
         late: LatePolicy,
-        mark: fn(&R) -> bool,
+        counted_apart: fn(&R) -> bool,
     ) -> Self {
         let partition = &topology.partitions[id.0 as usize];
         Owned {
             id,
             feed,
             late,
-            mark,
+            counted_apart,
             live: partition.live,
             re_enters: partition.re_enters,
             identity_fixes_partition: partition.identity_fixes_partition,
@@ -247,6 +168,16 @@ impl<R: Record> Owned<R> {
         self.future_ms = from_ms.saturating_add(lanes.skew_max_ms);
     }
 
+    /// Begins a tick in which it is told which streams move.
+    pub(super) fn begin_streams(&mut self, binding: &Binding) {
+        self.identities.iter_mut().for_each(|(_, identities)| identities.begin_tick(binding.tick, binding.now_ms));
+    }
+
+    /// Ends such a tick; everything is told where a checkpoint is to have it.
+    pub(super) fn end_streams(&mut self, everything: bool, mut give: impl FnMut(StreamReport<u128>)) {
+        self.identities.iter_mut().for_each(|(_, identities)| identities.end_tick(everything, &mut give));
+    }
+
     pub(super) fn is_named(&self) -> bool {
         self.parameters.is_some()
     }
@@ -262,11 +193,12 @@ impl<R: Record> Owned<R> {
     }
 
     /// Judges what is there, up to the bound; says whether the bound was reached.
-    fn run<A, B, C>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C>, wake: &SyncActivator) -> bool
+    fn run<A, B, C, D>(&mut self, watermarks: &Watermarks, out: &mut Out<A, B, C, D>, wake: &SyncActivator) -> bool
     where
         A: FnMut(Released<R>),
         B: FnMut(SetAside<R>),
         C: FnMut(Pending<R>),
+        D: FnMut(u128, &R),
     {
         while self.reached < self.bound {
             self.fetch_ahead();
@@ -301,11 +233,12 @@ impl<R: Record> Owned<R> {
         }
     }
 
-    fn decide<A, B, C>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C>)
+    fn decide<A, B, C, D>(&mut self, place: usize, item: Item<R>, watermarks: &Watermarks, out: &mut Out<A, B, C, D>)
     where
         A: FnMut(Released<R>),
         B: FnMut(SetAside<R>),
         C: FnMut(Pending<R>),
+        D: FnMut(u128, &R),
     {
         self.counts.read += 1;
         self.judge.appended(self.at_hand().append_ms.get(place).copied());
@@ -347,7 +280,11 @@ impl<R: Record> Owned<R> {
         }
         let group = self.identities.iter_mut().find(|(group, _)| *group == header.group);
         let (_, identities) = group.expect("decoders give only groups that the partition feeds");
-        match sight(identities, &header, late, self.late, absent_before_ms, watermark_ms) {
+        let sight = sight(identities, &header, late, self.late, absent_before_ms, watermark_ms);
+        if let Some(stream) = identities.take_unnamed() {
+            (out.unnamed)(stream, &record);
+        }
+        match sight {
             Sight::Conflict => {
                 let raw = self.at_hand().raw(place, offset, length);
                 self.bury(offset, line, conflict(), raw, out);
@@ -363,7 +300,7 @@ impl<R: Record> Owned<R> {
             }
             Sight::Accepted(standing) => {
                 self.tell(offset, line, standing.into());
-                count_accepted(&mut self.counts, standing, (self.mark)(&record));
+                count_accepted(&mut self.counts, standing, (self.counted_apart)(&record));
                 (out.released)(Released { record, standing });
             }
         }
@@ -394,13 +331,13 @@ impl<R: Record> Owned<R> {
         self.judge.judge(header, &rules)
     }
 
-    fn bury<A, B: FnMut(SetAside<R>), C>(
+    fn bury<A, B: FnMut(SetAside<R>), C, D>(
         &mut self,
         offset: u64,
         line: u64,
         rejection: Rejection,
         raw: Vec<u8>,
-        out: &mut Out<A, B, C>,
+        out: &mut Out<A, B, C, D>,
     ) {
         self.counts.dead += 1;
         self.tell(offset, line, Verdict::DeadLetter { code: rejection.code.to_string() });

@@ -50,7 +50,7 @@ pub(crate) fn conflict() -> Rejection {
     Rejection::new("conflict", "another record with this id and other content came first")
 }
 
-pub(crate) fn count_accepted(counts: &mut Counts, standing: Standing, marked: bool) {
+pub(crate) fn count_accepted(counts: &mut Counts, standing: Standing, counted_apart: bool) {
     match standing {
         Standing::OnTime => counts.on_time += 1,
         Standing::Late => counts.late += 1,
@@ -59,5 +59,5 @@ pub(crate) fn count_accepted(counts: &mut Counts, standing: Standing, marked: bo
             counts.too_old += 1;
         }
     }
-    counts.marked += i64::from(marked);
+    counts.counted_apart += i64::from(counted_apart);
 }

@@ -61,7 +61,7 @@ pub(super) struct Chain {
     /// Parts of the next one.
     begun: Vec<u8>,
     parts: usize,
-    /// Who wrote last.
+    /// The writer that claimed the log last.
     pub(super) writer: Option<String>,
 }
 

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use operators::index::Index;
 use operators::outcome::Verdict;
 use serde_json::{Map, Value, json};
 
 use super::{CommandDesk, HandInError, Receipt, RecordAnswer};
 use crate::http::Published;
+use dataflows::answer::{Failure, Request, Response, Views};
 use dataflows::commands::{Command, KINDS, Kind, LOCAL, Signature};
+use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::re_entry::ReEnter;
-use dataflows::serve::{Failure, Request, Response};
-use dataflows::views::{DeadLetter, Row, View};
+use dataflows::view::ViewId;
 
 /// Where dead letters are let in again.
 pub const RE_ENTER: &str = "/v1/dead-letters/re-enter";
@@ -46,10 +46,11 @@ fn take(desk: &CommandDesk, published: &Published, request: &Request, asked: &st
         }
     }
     let signature = Signature::new(principal, id, asked).map_err(Failure::bad_request)?;
-    if !published.read().is_enabled(View::DeadLetters) {
-        return Err(Failure::view_disabled(View::DeadLetters));
+    let view = ViewId::of::<DeadLetters>();
+    if !published.read().is_enabled(view) {
+        return Err(Failure::view_disabled(view));
     }
-    let letters = |partition: &str, offset| letters_at(published.read().index_of(View::DeadLetters), partition, offset);
+    let letters = |partition: &str, offset| letters_at(&published.read(), partition, offset);
     let receipt = desk.hand_in(kind, &signature, asked, &letters).map_err(|error| match error {
         HandInError::Refused(refused) => Failure::bad_request(refused.to_string()),
         error @ HandInError::OtherCommand { .. } => Failure::conflict(error.to_string()),
@@ -93,22 +94,10 @@ fn told(mut record: Map<String, Value>, answer: RecordAnswer) -> Map<String, Val
 }
 
 /// The letters of a partition at an offset, as they are published.
-fn letters_at(letters: &Index<Row>, partition: &str, offset: u64) -> Vec<DeadLetter> {
-    let least = |offset| {
-        let (code, detail, raw) = Default::default();
-        let letter =
-            DeadLetter { partition: partition.into(), offset, file: Default::default(), line: 0, code, detail, raw };
-        Row::DeadLetter(Box::new(letter))
-    };
+fn letters_at(views: &Views, partition: &str, offset: u64) -> Vec<DeadLetter> {
+    let letters = views.shelf::<DeadLetters>().store();
     let Some(Ok(published)) = letters.published().map(|tick| letters.at(tick)) else { return Vec::new() };
-    let upto = match offset.checked_add(1) {
-        Some(next) => std::ops::Bound::Excluded(least(next)),
-        None => std::ops::Bound::Unbounded,
-    };
-    let range = published.range((std::ops::Bound::Included(least(offset)), upto));
-    let letters = range.filter_map(|(row, _)| match row {
-        Row::DeadLetter(letter) if letter.partition == partition && letter.offset == offset => Some(letter.as_ref()),
-        _ => None,
-    });
-    letters.cloned().collect()
+    let wanted = (partition, offset);
+    let found = published.matching(|letter| (&*letter.partition, letter.offset).cmp(&wanted));
+    found.map(|(letter, _)| letter.clone()).collect()
 }

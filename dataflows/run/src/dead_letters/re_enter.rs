@@ -13,8 +13,8 @@ use super::{DeadLettersError, Which, letters, logs_of, write};
 use crate::command_desk::{ASKED_BYTES_MAX, CommandDesk, RE_ENTER, check_bound};
 use crate::job::{ADDRESS, recorded_plans};
 use dataflows::commands::{Command, KINDS, LOCAL, Signature};
+use dataflows::dead_letters::DeadLetter;
 use dataflows::re_entry::ReEnter;
-use dataflows::views::DeadLetter;
 
 /// How many letters are shown that entered and were not on time.
 const ANSWERS_SHOWN_MAX: usize = 20;

@@ -13,25 +13,24 @@ use timely::{CommunicationConfig, WorkerConfig};
 
 use operators::bindings::Inlet;
 use operators::checkpoint::{Depot, Restore};
-use operators::feed::Feed;
 use operators::side_channel::gather;
-use operators::topology::PartitionId;
 
 use super::cluster::Links;
 use super::control::{Asked, Control};
 use super::{Held, Holdings, PublisherNews, TimeNews, lock};
-use dataflows::experiment::event::Event;
-use dataflows::graph::{GraphPlan, Ports, build};
-use dataflows::inventory::fact::Fact;
+use dataflows::build::{Feeds, GraphPlan, Ports, build};
 
 /// How long a worker parks at most: a seat belt against a lost activation.
 const PARK_MAX: Duration = Duration::from_millis(100);
 
+/// Adds the queue of a partition to those of a worker.
+pub(super) type AddFeed = Box<dyn Fn(&mut Feeds) + Send>;
+
 /// What the worker threads share.
 pub(super) struct Crew {
     pub(super) plan: GraphPlan,
-    pub(super) events: Mutex<Vec<(usize, PartitionId, Feed<Event>)>>,
-    pub(super) facts: Mutex<Vec<(usize, PartitionId, Feed<Fact>)>>,
+    /// The queue of each partition of this process, with the worker that owns it.
+    pub(super) feeds: Mutex<Vec<(usize, AddFeed)>>,
     pub(super) inlet: Inlet,
     pub(super) outlets: Vec<Holdings>,
     /// In a cluster: what its processes tell each other, and where their questions go.
@@ -59,6 +58,13 @@ impl Crew {
         timely::execute::execute_from(builders, others, WorkerConfig::default(), move |worker| self.work(worker))
     }
 
+    /// The queues of the partitions that a worker owns.
+    fn feeds_of(&self, worker: usize) -> Feeds {
+        let mut feeds = Feeds::default();
+        lock(&self.feeds).iter().filter(|(owner, _)| *owner == worker).for_each(|(_, add)| add(&mut feeds));
+        feeds
+    }
+
     fn work(&self, worker: &mut timely::worker::Worker) {
         let index = worker.index();
         let local = index % self.threads;
@@ -73,8 +79,7 @@ impl Crew {
         let publisher = lock(&self.publisher).clone();
         let publications = Mutex::new(publisher.clone());
         let ports = Ports {
-            events: owned(&self.events, index),
-            facts: owned(&self.facts, index),
+            feeds: self.feeds_of(index),
             inlet: self.inlet.clone(),
             publish: Arc::new(move |publication| {
                 drop(lock(&publications).send(PublisherNews::Publication(publication)))
@@ -121,13 +126,4 @@ fn clustered(
     let (builders, guard) = initialize_networking_from_sockets(here, links.sockets, process, threads, hooks)
         .map_err(|error| error.to_string())?;
     Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard)))
-}
-
-fn owned<R>(feeds: &Mutex<Vec<(usize, PartitionId, Feed<R>)>>, worker: usize) -> Vec<(PartitionId, Feed<R>)> {
-    let feeds = lock(feeds);
-    feeds
-        .iter()
-        .filter(|(owner, _, _)| *owner == worker)
-        .map(|(_, partition, feed)| (*partition, feed.clone()))
-        .collect()
 }

@@ -1,22 +1,89 @@
 //! What a run is given: its workers, its readers, how it reads, and what it begins with.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use connectors::checkpoint_store::Checkpointer;
 use operators::checkpoint::Restore;
-use operators::source::Source;
+use operators::feed::Feed;
+use operators::source::{Source, SourceError};
 use operators::time::TimeMs;
 
-use dataflows::experiment::event::Event;
-use dataflows::inventory::fact::Fact;
+use super::reader::Reader;
+use dataflows::build::Feeds;
+use dataflows::kind::{KindId, ListedKind};
 
-/// The reader of a partition.
-pub enum PartitionSource {
-    /// Of experiment events.
-    Events(Box<dyn Source<Record = Event>>),
-    /// Of inventory facts.
-    Facts(Box<dyn Source<Record = Fact>>),
+/// The reader of a partition, whatever its records are.
+pub struct PartitionSource(Box<dyn Open>);
+
+impl PartitionSource {
+    /// One of records of a kind.
+    pub fn of<K: ListedKind>(source: Box<dyn Source<Record = K::Record>>) -> Self {
+        PartitionSource(Box::new(OfKind::<K>(source)))
+    }
+
+    /// Opens it with a queue of so many bytes.
+    pub(super) fn open(self, queue_bytes: u64, reader: Reader) -> OpenedSource {
+        self.0.open(queue_bytes, reader)
+    }
+
+    /// The kind of its records.
+    pub fn kind(&self) -> KindId {
+        self.0.kind()
+    }
+
+    /// The source, if its records are of that kind.
+    pub fn into_source<K: ListedKind>(self) -> Option<Box<dyn Source<Record = K::Record>>> {
+        self.0.into_any().downcast::<OfKind<K>>().ok().map(|of_kind| of_kind.0)
+    }
+
+    /// Polls it once and drops what comes, for whoever wants to know whether it can be read.
+    pub fn try_poll(&mut self, bytes_max: usize) -> Result<(), SourceError> {
+        self.0.try_poll(bytes_max)
+    }
+}
+
+/// A partition that is being read.
+pub(super) struct OpenedSource {
+    pub(super) thread: JoinHandle<()>,
+    pub(super) close: Box<dyn Fn() + Send>,
+    /// Adds its queue to those of the worker that owns it.
+    pub(super) feed: Box<dyn Fn(&mut Feeds) + Send>,
+}
+
+trait Open: Send {
+    fn kind(&self) -> KindId;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    fn open(self: Box<Self>, queue_bytes: u64, reader: Reader) -> OpenedSource;
+    fn try_poll(&mut self, bytes_max: usize) -> Result<(), SourceError>;
+}
+
+struct OfKind<K: ListedKind>(Box<dyn Source<Record = K::Record>>);
+
+impl<K: ListedKind> Open for OfKind<K> {
+    fn kind(&self) -> KindId {
+        K::ID
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+
+    fn open(self: Box<Self>, queue_bytes: u64, reader: Reader) -> OpenedSource {
+        let (feed, partition) = (Feed::new(queue_bytes), reader.partition);
+        let (to_close, to_worker) = (feed.clone(), feed.clone());
+        OpenedSource {
+            thread: reader.start(self.0, feed),
+            close: Box::new(move || to_close.close()),
+            feed: Box::new(move |feeds| feeds.push::<K>(partition, to_worker.clone())),
+        }
+    }
+
+    fn try_poll(&mut self, bytes_max: usize) -> Result<(), SourceError> {
+        self.0.poll(bytes_max).map(drop)
+    }
 }
 
 /// The workers of a run, and which of them are here.

@@ -6,15 +6,14 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use operators::clock::Mark;
-use operators::emit::Emitted;
 use operators::index::ApplyError;
 use operators::outcome::Outcome;
 use operators::sink::SinkError;
 use operators::time::Tick;
 
 use super::{EngineError, PublisherNews, TimeNews, lock};
-use dataflows::graph::Publication;
-use dataflows::views::{Row, View};
+use dataflows::build::Publication;
+use dataflows::view::{ChangeList, ViewChanges, ViewId};
 
 /// Everything that changed in a complete tick.
 #[derive(Debug)]
@@ -23,24 +22,23 @@ pub struct CompleteTick {
     pub mark: Mark,
     /// By view and shard; those without changes are left out. The whole collection of a shard, after a restore, lies here
     /// in pieces.
-    pub changes: Vec<(View, Emitted<Row>)>,
+    pub changes: Vec<ViewChanges>,
     /// What became of records that entered again, in the order of their places.
     pub outcomes: Vec<Outcome>,
 }
 
 impl CompleteTick {
-    /// What changed in a shard of a view, in canonical order.
-    pub fn canonical(&mut self, view: View, shard: u32) -> &[(Row, i64)] {
-        let is_of = |(of, emitted): &(View, Emitted<Row>)| *of == view && emitted.shard == shard;
-        let Some(first) = self.changes.iter().position(is_of) else { return &[] };
+    /// What changed in a shard of a view, in canonical order; nothing where there is no such shard.
+    pub fn canonical(&mut self, view: ViewId, shard: u32) -> Option<&dyn ChangeList> {
+        let is_of = |changes: &ViewChanges| changes.view == view && changes.shard == shard;
+        let first = self.changes.iter().position(is_of)?;
         if self.changes[first + 1..].iter().any(is_of) {
-            let of_shard = self.changes.extract_if(first + 1.., |change| is_of(change));
-            let pieces: Vec<_> = of_shard.map(|(_, emitted)| emitted.changes).collect();
-            self.changes[first].1.changes.extend(pieces.into_iter().flatten());
+            let pieces: Vec<ViewChanges> = self.changes.extract_if(first + 1.., |changes| is_of(changes)).collect();
+            pieces.into_iter().for_each(|piece| self.changes[first].rows.append(piece.rows));
         }
-        let (_, emitted) = &mut self.changes[first];
-        emitted.make_canonical();
-        &emitted.changes
+        let changes = &mut self.changes[first];
+        changes.rows.make_canonical();
+        Some(&*changes.rows)
     }
 }
 
@@ -68,10 +66,12 @@ pub enum PublishError {
     /// The served views refused: our own mistake.
     #[error("the published views are broken")]
     Views(#[from] ApplyError),
+    /// An output was told to stop while it waited.
+    #[error("the run is stopping")]
+    Stopped,
     /// A Kafka sink can't go on.
-    #[cfg(feature = "kafka")]
-    #[error(transparent)]
-    Kafka(#[from] connectors::kafka::sink::KafkaSinkError),
+    #[error("{0}")]
+    Kafka(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// History can't go on.
     #[error("{0}")]
     History(String),
@@ -85,7 +85,7 @@ pub(super) struct Publisher {
     time: Sender<TimeNews>,
     failure: Arc<Mutex<Option<EngineError>>>,
     stop: Arc<AtomicBool>,
-    changes: BTreeMap<Tick, Vec<(View, Emitted<Row>)>>,
+    changes: BTreeMap<Tick, Vec<ViewChanges>>,
     outcomes: BTreeMap<Tick, Vec<Outcome>>,
     marks: BTreeMap<Tick, Mark>,
 }
@@ -112,8 +112,8 @@ impl Publisher {
     pub(super) fn run(mut self, news: &Receiver<PublisherNews>) {
         while let Ok(told) = news.recv() {
             match told {
-                PublisherNews::Publication(Publication::Changes(view, emitted)) => {
-                    self.changes.entry(emitted.tick).or_default().push((view, emitted));
+                PublisherNews::Publication(Publication::Changes(changes)) => {
+                    self.changes.entry(changes.tick).or_default().push(changes);
                 }
                 PublisherNews::Publication(Publication::Mark(mark)) => drop(self.marks.insert(mark.tick, mark)),
                 PublisherNews::Publication(Publication::Outcomes(tick, outcomes)) => {
@@ -126,8 +126,7 @@ impl Publisher {
                     }
                     if let Err(error) = self.complete(frontier) {
                         // A sink that waited for its outbox was told to stop.
-                        #[cfg(feature = "kafka")]
-                        if matches!(error, PublishError::Kafka(connectors::kafka::sink::KafkaSinkError::Stopped)) {
+                        if matches!(error, PublishError::Stopped) {
                             return;
                         }
                         lock(&self.failure).get_or_insert(error.into());
@@ -148,7 +147,7 @@ impl Publisher {
             let (tick, mark) = entry.remove_entry();
             let mut changes = self.changes.remove(&tick).unwrap_or_default();
             // Pieces of a collection stay in the order in which they came.
-            changes.sort_by_key(|(view, emitted)| (*view, emitted.shard));
+            changes.sort_by_key(|changes| (changes.view, changes.shard));
             let mut outcomes = self.outcomes.remove(&tick).unwrap_or_default();
             outcomes.sort_unstable();
             self.publish.publish(CompleteTick { mark, changes, outcomes })?;
@@ -167,30 +166,31 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::serve::testing::stock;
+    use dataflows::answer::testing::stock;
+    use dataflows::inventory::availability::Availability;
+    use dataflows::inventory::stock::{Stock, StockRow};
+    use dataflows::view::Listed;
 
     #[test]
     fn a_shard_that_comes_in_pieces_is_one_in_canonical_order() {
-        let piece = |view, shard, rows: &[u64]| {
-            let changes = rows.iter().map(|number| (stock(*number), 1)).collect();
-            (view, Emitted { tick: 3, shard, changes })
+        let piece = |shard, rows: &[u64]| {
+            let changes: Vec<(StockRow, i64)> = rows.iter().map(|number| (stock(*number), 1)).collect();
+            ViewChanges { view: Stock::ID, tick: 3, shard, rows: Box::new(changes) }
         };
         let mark = Mark { tick: 3, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
-        let changes = vec![
-            piece(View::Stock, 0, &[5, 1]),
-            piece(View::Stock, 0, &[4]),
-            piece(View::Stock, 1, &[9]),
-            piece(View::Availability, 0, &[3]),
-            piece(View::Stock, 0, &[2]),
-        ];
+        let changes = vec![piece(0, &[5, 1]), piece(0, &[4]), piece(1, &[9]), piece(0, &[2])];
         let mut tick = CompleteTick { mark, changes, outcomes: Vec::new() };
         let rows = |numbers: &[u64]| numbers.iter().map(|number| (stock(*number), 1)).collect::<Vec<_>>();
         for _ in 0..2 {
-            assert_eq!(tick.canonical(View::Stock, 0), rows(&[1, 2, 4, 5]));
-            assert_eq!(tick.canonical(View::Stock, 1), rows(&[9]));
-            assert_eq!(tick.canonical(View::Availability, 0), rows(&[3]));
-            assert!(tick.canonical(View::Availability, 1).is_empty());
+            let mut of = |shard| {
+                let changes = tick.canonical(Stock::ID, shard);
+                changes.map(|changes| changes.as_any().downcast_ref::<Vec<(StockRow, i64)>>().unwrap().clone())
+            };
+            assert_eq!(of(0), Some(rows(&[1, 2, 4, 5])));
+            assert_eq!(of(1), Some(rows(&[9])));
+            assert_eq!(of(2), None);
+            assert!(tick.canonical(Availability::ID, 0).is_none());
         }
-        assert_eq!(tick.changes.len(), 3);
+        assert_eq!(tick.changes.len(), 2);
     }
 }

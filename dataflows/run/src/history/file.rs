@@ -6,14 +6,16 @@ use connectors::parquet_table::{Kind, Schema, Table, TableError, Values, encode}
 use operators::time::{PLUS_INFINITY, TimeMs};
 use serde_json::{Map, Value};
 
-use super::FileFormat;
+use super::FileCodec;
+use dataflows::answer::Failure;
+use dataflows::answer::history::{Found, Question};
+use dataflows::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use dataflows::history::{Closed, Written};
 use dataflows::names::Name;
-use dataflows::serve::Failure;
-use dataflows::serve::history::{Found, METRICS, Question};
+use dataflows::view::{Cell, CellType, Column, Columns, View};
 
 /// These files.
-pub(super) const PARQUET: FileFormat = FileFormat {
+pub(super) const PARQUET: FileCodec = FileCodec {
     bytes,
     written: |file| written(file).map_err(|error| error.to_string()),
     find: |file, question, found| find(file, question, found).map_err(|error| error.to_string()),
@@ -25,35 +27,42 @@ const FORMAT: &str = "1";
 /// Who writes; no version of the build, or the next one would write the same rows as other bytes.
 const WRITTEN_BY: &str = "aisle history";
 
-const SCHEMA: Schema = Schema {
-    name: "variant_minutes",
-    columns: &[
-        ("tenant", Kind::Text),
-        ("experiment", Kind::Text),
-        ("variant", Kind::Text),
-        ("minute", Kind::Instant),
-        ("sessions_active", Kind::Integer),
-        ("sessions_started", Kind::Integer),
-        ("views", Kind::Integer),
-        ("clicks", Kind::Integer),
-        ("add_to_carts", Kind::Integer),
-        ("purchases", Kind::Integer),
-        ("returns", Kind::Integer),
-        ("quantity", Kind::Integer),
-        ("value", Kind::Integer),
-    ],
-};
+/// The name of a column in files: a time has a type there, and no unit in its name.
+fn name_of(column: &Column<VariantMinute>) -> &str {
+    column.name.strip_suffix("_ms").filter(|_| column.holds == CellType::Time).unwrap_or(&column.name)
+}
+
+fn kind_of(column: &Column<VariantMinute>) -> Kind {
+    match column.holds {
+        CellType::Text => Kind::Text,
+        CellType::Time => Kind::Instant,
+        CellType::Integer => Kind::Integer,
+        other => unreachable!("minutes have no columns of {}", other.name()),
+    }
+}
+
+fn values_of<'a>(column: &Column<VariantMinute>, rows: &'a [VariantMinute]) -> Values<'a> {
+    let text = |row: &'a VariantMinute| match column.cell(row) {
+        Cell::Text(text) => text,
+        other => unreachable!("a column of texts has {other:?}"),
+    };
+    let integer = |row: &'a VariantMinute| match column.cell(row) {
+        Cell::Integer(value) | Cell::Time(value) => value,
+        other => unreachable!("a column of integers has {other:?}"),
+    };
+    match kind_of(column) {
+        Kind::Text => Values::Texts(rows.iter().map(text).collect()),
+        Kind::Integer | Kind::Instant => Values::Integers(rows.iter().map(integer).collect()),
+    }
+}
 
 /// The file.
-fn bytes(closed: &Closed) -> Vec<u8> {
-    let rows = &closed.rows;
-    let mut columns = vec![
-        Values::Texts(rows.iter().map(|row| row.tenant.as_str()).collect()),
-        Values::Texts(rows.iter().map(|row| row.experiment.as_str()).collect()),
-        Values::Texts(rows.iter().map(|row| row.variant.as_str()).collect()),
-        Values::Integers(rows.iter().map(|row| row.minute_ms).collect()),
-    ];
-    columns.extend(METRICS.map(|metric| Values::Integers(rows.iter().map(metric.of).collect())));
+fn bytes(columns: &Columns<VariantMinute>, closed: &Closed) -> Vec<u8> {
+    let schema = Schema {
+        name: VariantMinutes::NAME,
+        columns: columns.all().iter().map(|column| (name_of(column), kind_of(column))).collect(),
+    };
+    let columns: Vec<Values<'_>> = columns.all().iter().map(|column| values_of(column, &closed.rows)).collect();
     let sealed_through = closed.written.sealed_through.iter();
     let sealed_through: Map<String, Value> =
         sealed_through.map(|(tenant, time_ms)| (tenant.to_string(), time_as_value(*time_ms))).collect();
@@ -63,7 +72,7 @@ fn bytes(closed: &Closed) -> Vec<u8> {
         ("aisle.upper", closed.written.upper.to_string()),
         ("aisle.sealed_through", Value::Object(sealed_through).to_string()),
     ];
-    encode(&SCHEMA, &columns, &facts, WRITTEN_BY)
+    encode(&schema, &columns, &facts, WRITTEN_BY)
 }
 
 fn time_as_value(time_ms: TimeMs) -> Value {
@@ -108,7 +117,7 @@ fn find(bytes: Vec<u8>, question: &Question, found: &mut Found<'_>) -> Result<Re
     let table = open(bytes)?;
     let (tenants, experiments, variants) =
         (table.texts("tenant")?, table.texts("experiment")?, table.texts("variant")?);
-    let (minutes, values) = (table.integers("minute")?, table.integers(question.metric.name)?);
+    let (minutes, values) = (table.integers("minute")?, table.integers(&question.metric.name)?);
     let names = tenants.iter().zip(experiments.iter()).zip(variants.iter());
     for (((tenant, experiment), variant), (minute_ms, value)) in names.zip(minutes.into_iter().zip(values)) {
         if question.asks_for(tenant, experiment, variant, minute_ms)
@@ -123,40 +132,40 @@ fn find(bytes: Vec<u8>, question: &Question, found: &mut Found<'_>) -> Result<Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::serve::testing::one_row_of;
-    use dataflows::views::{Measures, Row, View};
+    use dataflows::answer::history::{AsOf, metrics};
+    use dataflows::configuration::Recorded;
+    use dataflows::experiment::measures::Measures;
 
     #[test]
     fn a_file_says_what_is_written_and_has_every_metric() {
-        let Row::VariantMinute(mut row) = one_row_of(View::VariantMinutes) else { unreachable!("a minute") };
+        let (columns, mut row) = (VariantMinutes::columns(&Recorded::default()), VariantMinutes::example());
         row.minute_ms = 120_000;
         (row.sessions_active, row.sessions_started) = (1, 2);
         row.measures =
             Measures { views: 3, clicks: 4, add_to_carts: 5, purchases: 6, returns: 7, quantity: 8, value: -9 };
         let sealed_through = [(Name::new("north"), 180_000), (Name::new("sÿd"), PLUS_INFINITY)].into_iter().collect();
         let closed = Closed { lower: 3, rows: vec![row.clone()], written: Written { upper: 9, sealed_through } };
-        let file = bytes(&closed);
-        assert_eq!(file, bytes(&closed));
+        let file = bytes(&columns, &closed);
+        assert_eq!(file, bytes(&columns, &closed));
         assert_eq!(written(file.clone()).unwrap(), closed.written);
-        for metric in METRICS {
+        for metric in metrics(&columns) {
             let query = [
                 ("tenant", "north"),
                 ("experiment", "checkout"),
-                ("metric", metric.name),
+                ("metric", metric.name.as_str()),
                 ("from", "0"),
                 ("to", "180000"),
             ];
             let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let question = Question::parse(&query).unwrap();
+            let question = Question::parse(&query, &columns).unwrap();
             let mut found = Found::new(&question);
             find(file.clone(), &question, &mut found).unwrap().unwrap();
-            let as_of =
-                dataflows::serve::history::AsOf { tick: 0, time_ms: 0, sealed_through_ms: 0, kept_from_ms: None };
+            let as_of = AsOf { tick: 0, time_ms: 0, sealed_through_ms: 0, kept_from_ms: None };
             let body: Value = serde_json::from_str(&found.into_response(&as_of).body).unwrap();
-            let expected = serde_json::json!([{"variant": "blue", "minute_ms": 120_000, "value": (metric.of)(&row)}]);
+            let expected = serde_json::json!([{"variant": "blue", "minute_ms": 120_000, "value": metric.of(&row)}]);
             assert_eq!(body["rows"], expected, "{}", metric.name);
         }
-        assert_eq!(written(bytes(&Closed::beginning())).unwrap(), Written::default());
+        assert_eq!(written(bytes(&columns, &Closed::beginning())).unwrap(), Written::default());
         assert!(written(b"PAR1".to_vec()).is_err());
     }
 }

@@ -7,9 +7,11 @@ use connectors::objects::Objects;
 use operators::time::MINUS_INFINITY;
 
 use super::{FileFormat, Shelf, Stored, object, told};
+use dataflows::answer::history::{AsOf, BYTES_MAX, FILES_MAX, Found, Question};
+use dataflows::answer::{Failure, Response};
+use dataflows::experiment::variant_minutes::VariantMinute;
 use dataflows::history::Closed;
-use dataflows::serve::history::{AsOf, BYTES_MAX, FILES_MAX, Found, Question};
-use dataflows::serve::{Failure, Response};
+use dataflows::view::Columns;
 
 /// How many questions may wait.
 const QUESTIONS_MAX: usize = 16;
@@ -23,16 +25,18 @@ type Asked = (Question, SyncSender<Result<Response, Failure>>);
 #[derive(Clone)]
 pub struct Ask {
     questions: SyncSender<Asked>,
+    columns: Arc<Columns<VariantMinute>>,
 }
 
 impl Ask {
     pub(super) fn start(objects: Objects, format: FileFormat, shelf: Arc<Shelf>) -> Ask {
         let (questions, asked) = sync_channel(QUESTIONS_MAX);
+        let columns = Arc::clone(&format.columns);
         let reader = Reader { objects, format, shelf };
         let thread = std::thread::Builder::new().name("history-reader".to_owned()).spawn(move || reader.run(&asked));
         // It ends with the last one who can ask.
         drop(thread.expect("the system has a thread left for a handful of them"));
-        Ask { questions }
+        Ask { questions, columns }
     }
 
     /// The answer to a question.
@@ -41,7 +45,7 @@ impl Ask {
     }
 
     fn ask(&self, query: &[(String, String)]) -> Result<Response, Failure> {
-        let question = Question::parse(query)?;
+        let question = Question::parse(query, &self.columns)?;
         let (answer, answered) = sync_channel(1);
         match self.questions.try_send((question, answer)) {
             Ok(()) => {}
@@ -110,7 +114,7 @@ impl Reader {
         let mut found = Found::new(question);
         for row in state.keeping.rows_of(&question.tenant, &question.experiment) {
             if question.asks_for(&row.tenant, &row.experiment, &row.variant, row.minute_ms) {
-                found.add(&row.variant, row.minute_ms, (question.metric.of)(row))?;
+                found.add(&row.variant, row.minute_ms, question.metric.of(row))?;
             }
         }
         Ok(Look { as_of, found, files, waiting: state.waiting.iter().cloned().collect() })
@@ -121,7 +125,7 @@ impl Reader {
         let Look { as_of, mut found, files, waiting } = look;
         for row in waiting.iter().flat_map(|closed| &closed.rows) {
             if question.asks_for(&row.tenant, &row.experiment, &row.variant, row.minute_ms) {
-                found.add(&row.variant, row.minute_ms, (question.metric.of)(row))?;
+                found.add(&row.variant, row.minute_ms, question.metric.of(row))?;
             }
         }
         for stored in &files {
@@ -131,7 +135,7 @@ impl Reader {
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(Failure::history_unavailable(told(&error))),
             };
-            let read = (self.format.find)(bytes, question, &mut found);
+            let read = (self.format.codec.find)(bytes, question, &mut found);
             read.map_err(|error| Failure::history_damaged(format!("{}/{name}: {error}", self.objects.shown())))??;
         }
         Ok(Some(found.into_response(&as_of)))

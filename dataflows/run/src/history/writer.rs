@@ -15,9 +15,9 @@ use dataflows::history::{Closed, FileName};
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Writes a file. One that is there already has to be the same.
-pub(super) fn write(objects: &Objects, format: FileFormat, closed: &Closed) -> Result<Stored, HistoryError> {
+pub(super) fn write(objects: &Objects, format: &FileFormat, closed: &Closed) -> Result<Stored, HistoryError> {
     let name = closed.name();
-    let bytes = (format.bytes)(closed);
+    let bytes = (format.codec.bytes)(&format.columns, closed);
     let stored = Stored { name, bytes: bytes.len() as u64 };
     fault::point("history.file.before");
     if !objects.create(&object(&name), bytes.clone())? && objects.get(&object(&name))? != bytes {
@@ -45,7 +45,7 @@ impl Writer {
     fn run(self) {
         let mut rest = REST.0;
         while let Some(closed) = self.next() {
-            match write(&self.objects, self.format, &closed) {
+            match write(&self.objects, &self.format, &closed) {
                 Ok(stored) => {
                     if rest > REST.0 {
                         say(&format!("history: {} can be written to again", self.objects.shown()));

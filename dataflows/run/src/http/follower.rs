@@ -9,8 +9,8 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::{Shared, stopped};
-use dataflows::serve::Failure;
-use dataflows::serve::subscribe::{Frame, Page, RingId, Subscription, Taken, disconnected_frame};
+use dataflows::answer::Failure;
+use dataflows::answer::subscribe::{Frame, Page, RingId, Subscription, Taken, disconnected_frame};
 
 /// How many frames go into one write.
 const FRAMES_PER_CHUNK_MAX: usize = 1_000;

@@ -9,15 +9,16 @@ use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
 use operators::disk::{Disk, Log};
 use operators::minter::MinterOptions;
-use operators::timekeeper::Timekeeper;
+use operators::time::Tick;
+use operators::timekeeper::{Timekeeper, read_bindings};
 
 use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
 use crate::command_desk::{CommandDesk, check_bound};
 use crate::history::History;
 use crate::logs::Logs;
-use crate::output::ChangeFiles;
+use crate::outputs::change_files::ChangeFiles;
+use crate::outputs::{Output, kafka_sinks};
 use crate::recovery::{self, Chosen};
-use crate::sinks::KafkaSinks;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
 /// What a run has in hand when it begins.
@@ -30,7 +31,7 @@ pub(super) struct OpenRun {
     pub(super) commands: Arc<CommandDesk>,
     pub(super) timekeeper: Timekeeper<Box<dyn Log>>,
     pub(super) files: ChangeFiles<LocalDisk>,
-    pub(super) sinks: KafkaSinks,
+    pub(super) sinks: Vec<Box<dyn Output>>,
     pub(super) history: Option<History>,
     pub(super) store: Option<Store>,
     pub(super) chosen: Option<Chosen>,
@@ -51,7 +52,7 @@ impl OpenRun {
         let commands = CommandDesk::open(&logs, &folder)?;
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
-        let sinks = KafkaSinks::open(&local.deliveries, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
+        let sinks = kafka_sinks(settings, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
         let minter = MinterOptions {
             tick_bytes: local.tick_bytes,
             tick_ms: local.tick_ms,
@@ -63,9 +64,10 @@ impl OpenRun {
         if options.once {
             timekeeper = timekeeper.until_all_read();
         }
-        let next = timekeeper.position_at(timekeeper.durable()).expect("a log has a position at its end").next;
+        let resumed = sinks.iter().map(|sink| sink.resumed()).fold(files.resumed(), u64::max);
+        let durable = timekeeper.durable();
+        let next = timekeeper.position_at(durable).expect("a log has a position at its end").next;
         check_bound(&plan, &next, commands.commands().end().unwrap_or(0), logs.commands_name())?;
-        let (resumed, durable) = (files.resumed().max(sinks.resumed()), timekeeper.durable());
         if resumed > durable {
             return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: durable });
         }
@@ -78,9 +80,9 @@ impl OpenRun {
         }
         let data = Path::new(&local.data_dir);
         let history = History::open(&local.archive, data, &plan, run, durable, options.replay_all)?;
-        let least = sinks.needed_from().map_or(files.least_resumed(), |needed| needed.min(files.least_resumed()));
+        let least = sinks.iter().map(|sink| sink.least_resumed()).fold(files.least_resumed(), u64::min);
         let chosen = match &store {
-            Some(store) => recovery::choose(store, &timekeeper, least, options.replay_all)?,
+            Some(store) => recovery::choose(store, &timekeeper, &plan, least, options.replay_all)?,
             None => None,
         };
         let timekeeper = match upper_of(&chosen) {
@@ -143,7 +145,8 @@ fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan
     let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
     let plan = match compatible(&newest, &wanted).map_err(incompatible)? {
         Change::None => newest,
-        Change::Entry => newest.continued(&wanted),
+        // The tick at which the changed configuration is recorded: the next one that is minted.
+        Change::Entry => newest.continued(&wanted, read_bindings(log, &first.topology)?.len() as Tick),
     };
     // Commands are input from tick 0 on; a run that was begun otherwise has them from here on.
     Ok((plan.with_re_entry(), recovery::run_of(&first)))

@@ -13,12 +13,11 @@ use super::RunError;
 use crate::BUILT;
 use crate::engine::InputOptions;
 use crate::logs::REMAP_LOG;
-use crate::tables;
+use dataflows::answer::Views;
+use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::configuration::{Plan, Settings, parse};
-use dataflows::graph::{GraphPlan, ViewPlan};
 use dataflows::inventory::availability::Policy;
-use dataflows::serve::Views;
-use dataflows::views::View;
+use dataflows::view::{Codecs, ViewId};
 
 /// Reads and checks a configuration.
 pub fn read_settings(path: &Path) -> Result<Settings, RunError> {
@@ -37,12 +36,13 @@ pub fn folder_of(configuration: &Path) -> PathBuf {
 
 /// What the graph needs of a plan.
 pub fn graph_plan(plan: &Plan) -> GraphPlan {
-    let views = View::ALL.map(|view| {
+    let views = ViewId::all().map(|view| {
         let settings = plan.recorded.view(view);
         ViewPlan {
             enabled: settings.enabled,
             retention_ms: settings.retention_ms.unwrap_or(i64::MAX),
             shards: settings.shards,
+            since: plan.recorded.since(view),
         }
     });
     GraphPlan {
@@ -53,7 +53,8 @@ pub fn graph_plan(plan: &Plan) -> GraphPlan {
             safety_stock: plan.recorded.inventory.safety_stock,
             count_trusted_ms: plan.recorded.inventory.count_trusted_ms,
         },
-        views,
+        views: views.collect(),
+        codecs: Codecs::new(&plan.recorded),
         emitting_workers: 1,
     }
 }
@@ -74,15 +75,15 @@ pub fn recorded_plans(log: &mut impl Log) -> Result<Option<(Plan, Plan)>, RunErr
 
 /// The indexes of a plan's views.
 pub fn views(plan: &Plan, settings: Option<&Settings>) -> Views {
-    let enabled: Vec<View> = View::ALL.into_iter().filter(|view| plan.recorded.view(*view).enabled).collect();
-    let mut views = Views::new(&enabled, HistoryBounds { ticks_max: 600, bytes_max: 64 << 20 });
+    let enabled: Vec<ViewId> = ViewId::all().filter(|view| plan.recorded.view(*view).enabled).collect();
+    let mut views =
+        Views::new(Codecs::new(&plan.recorded), &enabled, HistoryBounds { ticks_max: 600, bytes_max: 64 << 20 });
     if let Some(settings) = settings {
         for (view, history) in &settings.local.history {
             let bytes_max = usize::try_from(history.bytes).unwrap_or(usize::MAX);
             views.set_history(*view, HistoryBounds { ticks_max: history.ticks, bytes_max });
         }
     }
-    views.set_readout(tables::readout);
     views
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use operators::delivery::Message;
 use operators::time::Tick;
 
-use super::super::encoder::Encoder;
 use super::super::engine::{CompleteTick, Publish, PublishError, lock};
 use super::super::job::RunError;
+use super::super::outputs::Encoder;
 use super::{Replay, Replayed, again};
 
 /// Messages with their ticks, by topic and partition, in order.

@@ -6,8 +6,10 @@ use methods::moments::{Mean, difference_of, mean_of};
 use operators::time::{MINUS_INFINITY, MINUTE_MS, TimeMs};
 
 use crate::tables::{align_right, counter, grouped, instant, section, table};
-use dataflows::serve::Views;
-use dataflows::views::{Moments, Row, VariantMinute, VariantTotal, View};
+use dataflows::answer::Views;
+use dataflows::experiment::measures::Moments;
+use dataflows::experiment::variant_minutes::{VariantMinute, VariantMinutes};
+use dataflows::experiment::variant_totals::{VariantTotal, VariantTotals};
 
 /// How many rows of minutes an experiment is shown with; a minute is shown with all its variants, or not at all.
 const MINUTE_ROWS_SHOWN: usize = 5;
@@ -24,10 +26,8 @@ const METRICS: [(&str, fn(&Moments) -> i128); 5] = [
 /// The last sealed minutes of each experiment; where none is sealed, the last ones.
 pub(super) fn minutes(views: &Views) -> String {
     let mut by_experiment: BTreeMap<(&str, &str), Vec<&VariantMinute>> = BTreeMap::new();
-    for row in views.rows(View::VariantMinutes) {
-        if let Row::VariantMinute(row) = row {
-            by_experiment.entry((&row.tenant, &row.experiment)).or_default().push(row);
-        }
+    for row in views.rows::<VariantMinutes>() {
+        by_experiment.entry((&row.tenant, &row.experiment)).or_default().push(row);
     }
     let mut table = table(&[
         "experiment",
@@ -105,10 +105,8 @@ fn last_minutes<'a>(rows: &[&'a VariantMinute]) -> Vec<&'a VariantMinute> {
 /// The totals of each experiment.
 pub(super) fn totals(views: &Views) -> String {
     let mut by_experiment: BTreeMap<(&str, &str), Vec<&VariantTotal>> = BTreeMap::new();
-    for row in views.rows(View::VariantTotals) {
-        if let Row::VariantTotal(row) = row {
-            by_experiment.entry((&row.tenant, &row.experiment)).or_default().push(row);
-        }
+    for row in views.rows::<VariantTotals>() {
+        by_experiment.entry((&row.tenant, &row.experiment)).or_default().push(row);
     }
     let mut table =
         table(&["experiment", "metric", "variant", "units", "sum", "mean per unit ± error", "difference ± error"]);
@@ -180,25 +178,26 @@ fn estimate(value: f64, standard_error: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataflows::answer::testing::{WIDE, all_views, changes};
     use dataflows::names::Name;
-    use dataflows::serve::testing::{WIDE, one_row_of};
+    use dataflows::view::{Listed, View};
 
-    fn total(variant: &str, units: i64, sum: i128, squares: i128) -> Row {
-        let Row::VariantTotal(mut row) = one_row_of(View::VariantTotals) else { unreachable!("a total") };
+    fn total(variant: &str, units: i64, sum: i128, squares: i128) -> VariantTotal {
+        let mut row = VariantTotals::example();
         (row.variant, row.units) = (Name::new(variant), units);
         (row.sums.value, row.squares.value) = (sum, squares);
-        Row::VariantTotal(row)
+        row
     }
 
-    fn minute(variant: &str, minute: i64) -> Row {
-        let Row::VariantMinute(mut row) = one_row_of(View::VariantMinutes) else { unreachable!("a minute") };
+    fn minute(variant: &str, minute: i64) -> VariantMinute {
+        let mut row = VariantMinutes::example();
         (row.variant, row.minute_ms) = (Name::new(variant), minute * MINUTE_MS);
-        Row::VariantMinute(row)
+        row
     }
 
-    fn views_with(rows: Vec<Row>, sealed_ms: TimeMs) -> Views {
-        let mut views = Views::new(&View::ALL, WIDE);
-        let changes = rows.into_iter().map(|row| (row.view(), vec![(row, 1)])).collect();
+    fn views_with<V: Listed>(rows: Vec<V::Row>, sealed_ms: TimeMs) -> Views {
+        let mut views = all_views(WIDE);
+        let changes = vec![changes::<V>(rows.into_iter().map(|row| (row, 1)).collect())];
         views.apply_tick(0, 0, changes, vec![("north/events".to_owned(), sealed_ms)]).unwrap();
         views
     }
@@ -207,7 +206,7 @@ mod tests {
     fn totals_are_compared_with_the_first_variant() {
         // 1, 2, 3, 4 against 3, 7: the same blocks as in the tests of the moments.
         let rows = vec![total("a", 4, 10, 30), total("b", 2, 10, 58), total("c", 1, 5, 25)];
-        let text = totals(&views_with(rows, 0));
+        let text = totals(&views_with::<VariantTotals>(rows, 0));
         let line = |variant: &str| {
             // The experiment is named on its first row only, so the variant is the third word or the second.
             let behind = |line: &str| {
@@ -225,10 +224,10 @@ mod tests {
     #[test]
     fn only_the_last_sealed_minutes_are_shown() {
         let rows = (0..10).flat_map(|number| [minute("a", number), minute("b", number)]).collect();
-        let text = minutes(&views_with(rows, 8 * MINUTE_MS));
+        let text = minutes(&views_with::<VariantMinutes>(rows, 8 * MINUTE_MS));
         assert!(text.starts_with("Minutes of each experiment: the last 4 of 20 rows"), "{text}");
         assert!(text.contains(" 00:06 ") && text.contains(" 00:07 ") && !text.contains(" 00:08"), "{text}");
-        let text = minutes(&views_with(vec![minute("a", 3)], 0));
+        let text = minutes(&views_with::<VariantMinutes>(vec![minute("a", 3)], 0));
         assert!(text.contains(" 00:03*"), "with none sealed, an open one is shown as such: {text}");
     }
 }

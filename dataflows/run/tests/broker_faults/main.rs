@@ -23,6 +23,7 @@ mod hanging;
 mod engine {
     pub mod history;
     pub mod naive;
+    pub mod rows;
 }
 #[path = "../main_job/place.rs"]
 mod place;
@@ -39,4 +40,4 @@ mod processes;
 mod records;
 mod rig;
 
-use engine::{history, naive};
+use engine::{history, naive, rows};

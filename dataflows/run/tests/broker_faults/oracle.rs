@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::rows::Row;
 use aisle::brokers::Brokers;
-use aisle::engine::PartitionSource;
 use aisle::logs::{self, Logs};
 use aisle::schema_lookup::SchemaLookup;
 use aisle::{inputs, job};
@@ -15,7 +15,10 @@ use connectors::kafka::connection::Connection;
 use connectors::kafka::sink::Mode;
 use connectors::kafka::sink::verify::{Question, verify};
 use connectors::local_disk::LocalDisk;
-use dataflows::views::View;
+use dataflows::experiment::ExperimentEvents;
+use dataflows::inventory::InventoryFacts;
+use dataflows::kind::KindId;
+use dataflows::view::ViewId;
 use operators::framed_log::FramedLog;
 use operators::record::{Item, Record};
 use operators::source::{Polled, Source};
@@ -43,7 +46,7 @@ pub(crate) fn judge(rig: &Rig) -> Verdict {
     }
     against_the_logs(rig, &mut verdict);
     let files = rows_of_files(&rig.place);
-    for view in View::ALL {
+    for view in ViewId::all() {
         let none = Rows::new();
         let expected = model.get(view.name()).unwrap_or(&none);
         compare(
@@ -176,10 +179,11 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     let brokers = Brokers::of_plan(&plan, settings.local.kafka.as_ref(), &place.path("")).unwrap();
     let sources =
         inputs::sources(&plan, &place.path(""), &brokers, &SchemaLookup::default(), &Commands::default()).unwrap();
-    let records = sources.into_iter().zip(&ends).map(|(source, end)| match source {
-        PartitionSource::Events(source) => Records::Events(read_to(source, *end)),
-        PartitionSource::Facts(source) => Records::Facts(read_to(source, *end)),
-    });
+    let records =
+        sources.into_iter().zip(&ends).map(|(source, end)| match source.kind() == KindId::of::<ExperimentEvents>() {
+            true => Records::Events(read_to(source.into_source::<ExperimentEvents>().unwrap(), *end)),
+            false => Records::Facts(read_to(source.into_source::<InventoryFacts>().unwrap(), *end)),
+        });
     let graph = job::graph_plan(&plan);
     let last = bindings.last().unwrap().tick;
     let history = History {
@@ -196,7 +200,7 @@ fn naive_rows(place: &Place) -> (BTreeMap<String, Rows>, u64) {
     });
     let read = lengths.sum();
     let snapshot = naive_at(&history, &BTreeSet::from([last])).remove(&last).unwrap();
-    let rows_of = |rows: &BTreeMap<dataflows::views::Row, i64>, view: View| {
+    let rows_of = |rows: &BTreeMap<Row, i64>, view: ViewId| {
         let mut shown_rows = Rows::new();
         for (row, copies) in rows {
             *shown_rows.entry(shown(view.name(), serde_json::from_str(&row.to_json()).unwrap())).or_default() += copies;

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use operators::topology::{LaneParameters, ReleaseId};
+use operators::time::Tick;
+use operators::topology::LaneParameters;
 
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
+use crate::kind::KindId;
 use crate::names::{Name, TenantId};
-use crate::views::View;
+use crate::view::ViewId;
 use operators::csv::CsvSettings;
 
 /// What decides the outputs, apart from the files and the start of the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
     /// By [`TenantId`]: those of `[[tenants]]`, then those that sources name.
@@ -28,7 +30,7 @@ pub struct Recorded {
     /// How stock becomes availability.
     pub inventory: InventorySettings,
     /// All views.
-    pub views: BTreeMap<View, ViewSettings>,
+    pub views: BTreeMap<ViewId, ViewSettings>,
     /// The Kafka sinks, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<KafkaSinkSettings>,
@@ -37,7 +39,7 @@ pub struct Recorded {
 }
 
 /// Which files the sealed minutes make. It decides bytes that are written, so it is recorded; where they go is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySettings {
     /// Whether there are any.
@@ -93,29 +95,33 @@ impl Recorded {
         (0..).zip(&self.tenants).filter(|(_, tenant)| named.contains(tenant)).map(|(number, _)| number).collect()
     }
 
-    /// What is kept and written of a view.
-    pub fn view(&self, view: View) -> ViewSettings {
-        self.views.get(&view).copied().unwrap_or_else(|| ViewSettings::default_of(view))
-    }
-}
-
-/// What a source's records are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceKind {
-    /// Experiment events.
-    Experiment,
-    /// Inventory facts.
-    Inventory,
-}
-
-impl SourceKind {
-    /// The release that judges its records.
-    pub fn release(self) -> ReleaseId {
-        match self {
-            SourceKind::Experiment => ReleaseId(0),
-            SourceKind::Inventory => ReleaseId(1),
+    /// These settings as a run goes on that recorded `before`: what it has keeps the tick from which it holds, views that it
+    /// did not have hold from `since` on, and its sinks go on with the views that they had.
+    pub(in crate::configuration) fn added_to(&self, before: &Recorded, since: Tick) -> Recorded {
+        let mut joined = self.clone();
+        joined.views.retain(|view, settings| settings.enabled || before.views.contains_key(view));
+        for (view, settings) in &mut joined.views {
+            settings.since = before.views.get(view).map_or(since, |known| known.since);
         }
+        for sink in &mut joined.sinks {
+            if let Some(known) = before.sinks.iter().find(|known| known.name == sink.name) {
+                sink.views.retain(|view| known.views.contains(view) || before.views.contains_key(view));
+            }
+        }
+        joined
+    }
+
+    /// What is kept and written of a view; one that is not named is off.
+    pub fn view(&self, view: ViewId) -> ViewSettings {
+        self.views
+            .get(&view)
+            .copied()
+            .unwrap_or_else(|| ViewSettings { enabled: false, ..ViewSettings::default_of(view) })
+    }
+
+    /// The tick from which a view holds: 0, unless it was added to a run that was there.
+    pub fn since(&self, view: ViewId) -> Tick {
+        self.view(view).since
     }
 }
 
@@ -126,7 +132,7 @@ pub struct SourceSettings {
     /// Its name, unique.
     pub name: String,
     /// What its records are.
-    pub kind: SourceKind,
+    pub kind: KindId,
     /// How they are written.
     pub format: Format,
     /// Which columns their fields are, of CSV.
@@ -166,16 +172,13 @@ pub enum Format {
 
 impl SourceSettings {
     /// How much disorder and silence its partitions may have.
-    pub fn lanes(&self, inventory: &InventorySettings) -> LaneParameters {
+    pub fn lanes(&self, dedup_horizon_ms: i64) -> LaneParameters {
         LaneParameters {
             lateness_ms: self.lateness_ms,
             hold_ms: self.hold_ms,
             idle_ms: self.idle_ms,
             skew_max_ms: self.skew_max_ms,
-            dedup_horizon_ms: match self.kind {
-                SourceKind::Experiment => 0,
-                SourceKind::Inventory => inventory.dedup_horizon_ms,
-            },
+            dedup_horizon_ms,
         }
     }
 }
@@ -244,7 +247,7 @@ pub struct FactSourceSettings {
 }
 
 /// How long sessions are kept together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionSettings {
     /// How long behind the watermark a session's state is kept after its last event.
@@ -252,7 +255,7 @@ pub struct SessionSettings {
 }
 
 /// How stock becomes availability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InventorySettings {
     /// Pieces that are never promised.
@@ -294,7 +297,7 @@ pub struct KafkaSinkSettings {
     /// The topic of each view, where `{view}` stands for the view's name.
     pub topic: String,
     /// The views, in the order in which they are listed.
-    pub views: Vec<View>,
+    pub views: Vec<ViewId>,
     /// What a message says.
     pub rows: MessageRows,
     /// Whether only rows of sealed minutes are written.
@@ -303,7 +306,7 @@ pub struct KafkaSinkSettings {
 
 impl KafkaSinkSettings {
     /// The topic of a view.
-    pub fn topic_of(&self, view: View) -> String {
+    pub fn topic_of(&self, view: ViewId) -> String {
         self.topic.replace("{view}", view.name())
     }
 }
@@ -320,23 +323,19 @@ pub struct ViewSettings {
     pub sink: SinkSetting,
     /// The number of its sink's outputs.
     pub shards: u32,
+    /// The tick from which it holds: 0, unless it was added to a run that was there.
+    #[serde(default, skip_serializing_if = "is_from_the_start")]
+    pub since: Tick,
+}
+
+fn is_from_the_start(since: &Tick) -> bool {
+    *since == 0
 }
 
 impl ViewSettings {
     /// What holds where nothing is said.
-    pub fn default_of(view: View) -> Self {
-        const DAY_MS: i64 = 86_400_000;
-        let retention_ms = match view {
-            View::SessionMinutes => Some(DAY_MS),
-            View::VariantMinutes => Some(30 * DAY_MS),
-            View::LateEvents | View::DeadLetters => Some(7 * DAY_MS),
-            View::VariantTotals | View::SourceHealth | View::Stock | View::Availability => None,
-        };
-        ViewSettings { enabled: true, retention_ms, sink: SinkSetting::Changes, shards: 1 }
+    pub fn default_of(view: ViewId) -> Self {
+        let retention_ms = view.stays().default_ms();
+        ViewSettings { enabled: true, retention_ms, sink: SinkSetting::Changes, shards: 1, since: 0 }
     }
-}
-
-/// Whether a view's rows are of minutes, which are sealed.
-pub(in crate::configuration) fn is_of_minutes(view: View) -> bool {
-    matches!(view, View::SessionMinutes | View::VariantMinutes)
 }

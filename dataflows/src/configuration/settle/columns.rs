@@ -6,10 +6,9 @@ use chrono::format::{Fixed, Item, StrftimeItems};
 
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::{Section, WrittenColumns};
-use super::super::settings::{Format, SourceKind};
+use super::super::settings::Format;
 use super::super::written::WrittenSource;
-use crate::experiment::decode as events;
-use crate::inventory::decode as facts;
+use crate::kind::KindId;
 use operators::csv::{Column, CsvSettings, TimeFormat};
 use operators::document::Shape;
 
@@ -17,7 +16,7 @@ use operators::document::Shape;
 pub(super) fn settle(
     section: &Section<WrittenSource>,
     columns: Option<&WrittenColumns>,
-    kind: Option<SourceKind>,
+    kind: Option<KindId>,
     format: Format,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<CsvSettings> {
@@ -52,7 +51,7 @@ pub(super) fn settle(
         if let Some(kind) = kind
             && !is_field(kind, name)
         {
-            let names: Vec<&str> = fields_of(kind).iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = kind.entry().fields().iter().map(|(name, _)| *name).collect();
             mistakes.add(field.span(), format!("there is no field `{name}`"), nearest_or_all(name, &names));
         }
         let (Column::Named(text) | Column::Constant(text)) = column;
@@ -61,11 +60,7 @@ pub(super) fn settle(
         }
         known.insert(name.clone(), column.clone());
     }
-    let required = match kind {
-        Some(SourceKind::Experiment) => events::REQUIRED,
-        Some(SourceKind::Inventory) => facts::REQUIRED,
-        None => &[],
-    };
+    let required = kind.map_or(&[][..], |kind| kind.entry().required());
     for field in required.iter().filter(|field| !known.contains_key(**field) && !columns.is_faulty) {
         let hint = format!("add `{field} = …`, the name of a column, or `{field} = {{ value = … }}`");
         mistakes.add(columns.span.clone(), format!("no column is `{field}`, which every record has"), hint);
@@ -94,19 +89,12 @@ pub(super) fn settle(
     Some(CsvSettings { columns: known, delimiter, time })
 }
 
-fn fields_of(kind: SourceKind) -> &'static [(&'static str, Shape)] {
-    match kind {
-        SourceKind::Experiment => events::FIELDS,
-        SourceKind::Inventory => facts::FIELDS,
-    }
-}
-
-fn is_field(kind: SourceKind, name: &str) -> bool {
+fn is_field(kind: KindId, name: &str) -> bool {
     let (outer, inner) = name.split_once('.').map_or((name, None), |(outer, inner)| (outer, Some(inner)));
-    let shape = fields_of(kind).iter().find(|(known, _)| *known == outer).map(|(_, shape)| *shape);
+    let shape = kind.entry().fields().iter().find(|(known, _)| *known == outer).map(|(_, shape)| *shape);
     match (shape, inner) {
         (Some(Shape::Text | Shape::Integer | Shape::Flag), None) => true,
-        (Some(Shape::Object), Some(inner)) => facts::CORRECTS_FIELDS.iter().any(|(known, _)| *known == inner),
+        (Some(Shape::Object), Some(inner)) => kind.entry().inner_fields().iter().any(|(known, _)| *known == inner),
         (Some(Shape::Entries), Some(inner)) => !inner.is_empty(),
         _ => false,
     }

@@ -10,16 +10,16 @@ use super::super::bounds::{
 use super::super::kafka::{Built, KafkaSettings};
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::Section;
-use super::super::settings::{Delivery, DeliveryMode, KafkaSinkSettings, MessageRows, ViewSettings, is_of_minutes};
+use super::super::settings::{Delivery, DeliveryMode, KafkaSinkSettings, MessageRows, ViewSettings};
 use super::super::written::{Given, WrittenSink};
 use super::kafka::{BUILD_KAFKA, bootstrap_is_one};
 use super::sources::too_many;
 use super::values::{choice, flag, name_is_new, unsigned};
-use crate::views::View;
+use crate::view::ViewId;
 
 pub(super) fn settle(
     sections: &[Section<WrittenSink>],
-    views: &BTreeMap<View, ViewSettings>,
+    views: &BTreeMap<ViewId, ViewSettings>,
     kafka: Option<&KafkaSettings>,
     built: Built,
     mistakes: &mut Mistakes<'_>,
@@ -59,16 +59,16 @@ pub(super) fn settle(
 
 fn sink(
     section: &Section<WrittenSink>,
-    all: &BTreeMap<View, ViewSettings>,
+    all: &BTreeMap<ViewId, ViewSettings>,
     mistakes: &mut Mistakes<'_>,
 ) -> KafkaSinkSettings {
     let written = &section.written;
     let emits = [("changes", false), ("sealed", true)];
     let sealed = choice("emit", &written.emit, &emits, mistakes).unwrap_or(false);
-    let enabled = |view: View| all.get(&view).is_none_or(|settings| settings.enabled);
+    let enabled = |view: ViewId| all.get(&view).is_none_or(|settings| settings.enabled);
     let views = match &written.views {
         Some(given) => named_views(given, &enabled, sealed, mistakes),
-        None => View::ALL.into_iter().filter(|view| enabled(*view) && (!sealed || is_of_minutes(*view))).collect(),
+        None => ViewId::all().filter(|view| enabled(*view) && (!sealed || view.stays().is_minutes())).collect(),
     };
     let topic = written.topic.as_ref().map_or("aisle.{view}", |given| given.get_ref()).to_owned();
     if let Some(given) = &written.topic {
@@ -86,25 +86,29 @@ fn sink(
 
 fn named_views(
     given: &Spanned<Vec<Spanned<String>>>,
-    enabled: &impl Fn(View) -> bool,
+    enabled: &impl Fn(ViewId) -> bool,
     sealed: bool,
     mistakes: &mut Mistakes<'_>,
-) -> Vec<View> {
+) -> Vec<ViewId> {
     let mut views = Vec::new();
     if given.get_ref().is_empty() {
         mistakes.add(given.span(), "`views` is empty", "name a view, or leave the key out for all");
     }
     for name in given.get_ref() {
-        let Some(view) = View::of_name(name.get_ref()) else {
+        let Some(view) = ViewId::of_name(name.get_ref()) else {
             let message = format!("there is no view `{}`", name.get_ref());
-            mistakes.add(name.span(), message, nearest_or_all(name.get_ref(), &View::ALL.map(View::name)));
+            mistakes.add(
+                name.span(),
+                message,
+                nearest_or_all(name.get_ref(), &ViewId::all().map(ViewId::name).collect::<Vec<_>>()),
+            );
             continue;
         };
         if !enabled(view) {
             let message = format!("the view `{}` is not enabled", view.name());
             mistakes.add(name.span(), message, "enable it, or leave it out here");
         }
-        if sealed && !is_of_minutes(view) {
+        if sealed && !view.stays().is_minutes() {
             let message = format!("rows of `{}` are never sealed, since they are of no minute", view.name());
             mistakes.add(name.span(), message, "leave it out, or give it a sink with `emit = \"changes\"`");
         }
@@ -121,7 +125,7 @@ fn named_views(
 
 fn topic_is_one(given: &Spanned<String>, views: usize, mistakes: &mut Mistakes<'_>) {
     let pattern = given.get_ref();
-    let longest = View::ALL.into_iter().map(|view| pattern.replace("{view}", view.name())).max_by_key(String::len);
+    let longest = ViewId::all().map(|view| pattern.replace("{view}", view.name())).max_by_key(String::len);
     let longest = longest.unwrap_or_default();
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if longest.is_empty() || longest.len() > TOPIC_BYTES_MAX || !longest.bytes().all(is_legal) {

@@ -9,11 +9,13 @@ use super::super::bounds::{SOURCE_WEIGHT, SOURCES_MAX, TENANTS_MAX};
 use super::super::kafka::Built;
 use super::super::mistake::Mistakes;
 use super::super::section::{Section, WrittenColumns, WrittenSections};
-use super::super::settings::{Format, SourceFiles, SourceInput, SourceKind, SourceSettings};
+use super::super::settings::{Format, SourceFiles, SourceInput, SourceSettings};
 use super::super::written::WrittenSource;
 use super::Times;
 use super::kafka::topic_of;
 use super::values::{choice, flag, name_is_new, name_is_well_formed, unsigned};
+use crate::experiment::ExperimentEvents;
+use crate::kind::KindId;
 use crate::names::Name;
 
 /// The sources, and what follows from them.
@@ -99,13 +101,13 @@ fn source(
 ) -> SourceSettings {
     let written = &section.written;
     section.required("kind", &written.kind, mistakes);
-    let kinds = [("experiment", SourceKind::Experiment), ("inventory", SourceKind::Inventory)];
+    let kinds: Vec<(&str, KindId)> = KindId::all().map(|kind| (kind.name(), kind)).collect();
     let kind = choice("kind", &written.kind, &kinds, mistakes);
     let formats =
         [("json", Format::Json), ("avro", Format::Avro), ("csv", Format::Csv), ("facts-batch", Format::FactsBatch)];
     let format = choice("format", &written.format, &formats, mistakes).unwrap_or(Format::Json);
     if let (Format::FactsBatch, Some(given)) = (format, &written.format)
-        && (written.topic.is_none() || kind == Some(SourceKind::Experiment))
+        && (written.topic.is_none() || kind.is_some_and(|kind| kind.entry().batches() != Some(format)))
     {
         let hint = "write `topic = …` and `kind = \"inventory\"`, or leave `format` out";
         mistakes.add(given.span(), "batches of facts come from a topic of kind \"inventory\"", hint);
@@ -121,7 +123,9 @@ fn source(
     }
     let csv = super::columns::settle(section, columns, kind, format, mistakes);
     let fact_sources = names_of(section, "fact_sources", &written.fact_sources, mistakes);
-    if let (Some(given), Some(SourceKind::Experiment)) = (&written.fact_sources, kind) {
+    if let (Some(given), Some(kind)) = (&written.fact_sources, kind)
+        && kind == KindId::of::<ExperimentEvents>()
+    {
         let hint = "leave it out, or write `kind = \"inventory\"`";
         mistakes.add(given.span(), "a source of experiment events has no `fact_sources`", hint);
     }
@@ -129,7 +133,7 @@ fn source(
     let Times { lateness_ms, hold_ms, idle_ms, skew_max_ms } = times.overridden(own, mistakes);
     SourceSettings {
         name: written.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default(),
-        kind: kind.unwrap_or(SourceKind::Experiment),
+        kind: kind.unwrap_or(KindId::of::<ExperimentEvents>()),
         format,
         csv,
         tenants: tenants.unwrap_or_default().iter().map(Name::from).collect(),

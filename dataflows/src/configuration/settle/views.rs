@@ -7,22 +7,22 @@ use toml::Spanned;
 use super::super::bounds::{DURATION_POSITIVE_MS, HISTORY_BYTES, HISTORY_TICKS, SHARDS};
 use super::super::mistake::{Mistakes, nearest_or_all};
 use super::super::section::Section;
-use super::super::settings::{History, SinkSetting, ViewSettings, is_of_minutes};
+use super::super::settings::{History, SinkSetting, ViewSettings};
 use super::super::written::WrittenView;
 use super::values::{choice, flag, integer, unsigned};
-use crate::views::View;
+use crate::view::ViewId;
 
 pub(super) fn settle(
     written: &[(Spanned<String>, Section<WrittenView>)],
     mistakes: &mut Mistakes<'_>,
-) -> (BTreeMap<View, ViewSettings>, BTreeMap<View, History>) {
-    let defaults = View::ALL.into_iter().map(|view| (view, ViewSettings::default_of(view)));
-    let mut views: BTreeMap<View, ViewSettings> = defaults.collect();
+) -> (BTreeMap<ViewId, ViewSettings>, BTreeMap<ViewId, History>) {
+    let defaults = ViewId::all().map(|view| (view, ViewSettings::default_of(view)));
+    let mut views: BTreeMap<ViewId, ViewSettings> = defaults.collect();
     let default = History { ticks: 600, bytes: 64 << 20 };
-    let mut history: BTreeMap<View, History> = View::ALL.into_iter().map(|view| (view, default)).collect();
+    let mut history: BTreeMap<ViewId, History> = ViewId::all().map(|view| (view, default)).collect();
     for (name, section) in written {
-        let Some(view) = View::of_name(name.get_ref()) else {
-            let known = View::ALL.map(View::name);
+        let Some(view) = ViewId::of_name(name.get_ref()) else {
+            let known = ViewId::all().map(ViewId::name).collect::<Vec<_>>();
             let message = format!("there is no view `{}`", name.get_ref());
             mistakes.add(name.span(), message, nearest_or_all(name.get_ref(), &known));
             continue;
@@ -36,11 +36,11 @@ pub(super) fn settle(
     (views, history)
 }
 
-fn settings_of(view: View, written: &WrittenView, mistakes: &mut Mistakes<'_>) -> ViewSettings {
+fn settings_of(view: ViewId, written: &WrittenView, mistakes: &mut Mistakes<'_>) -> ViewSettings {
     let default = ViewSettings::default_of(view);
     let sinks = [("changes", SinkSetting::Changes), ("sealed", SinkSetting::Sealed), ("none", SinkSetting::None)];
     let sink = choice("sink", &written.sink, &sinks, mistakes).unwrap_or(default.sink);
-    if let (SinkSetting::Sealed, false, Some(given)) = (sink, is_of_minutes(view), &written.sink) {
+    if let (SinkSetting::Sealed, false, Some(given)) = (sink, view.stays().is_minutes(), &written.sink) {
         let message = format!("rows of `{}` are never sealed, since they are of no minute", view.name());
         mistakes.add(given.span(), message, "write \"changes\" or \"none\"");
     }
@@ -58,5 +58,6 @@ fn settings_of(view: View, written: &WrittenView, mistakes: &mut Mistakes<'_>) -
         retention_ms,
         sink,
         shards: unsigned("shards", &written.shards, SHARDS, default.shards, mistakes),
+        since: 0,
     }
 }

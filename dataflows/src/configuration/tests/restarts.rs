@@ -1,6 +1,7 @@
 //! What a restart may change, and what it is told otherwise.
 
 use super::*;
+use crate::inventory::feed_health::view::Feeds;
 
 fn of(text: &str) -> Plan {
     plan(&settings(text))
@@ -22,6 +23,25 @@ fn times_may_change_and_where_and_how_fast() {
     }
     let later = settings(OWN).plan(before.recorded_inputs().0, before.parameters.start_ms + 1);
     assert_eq!(compatible(&before, &later), Ok(Change::None));
+}
+
+/// A view that a run did not have is no difference: it holds from the tick at which it is recorded, and nothing else of the
+/// recorded text changes.
+#[test]
+fn a_view_is_added_at_its_tick() {
+    let wanted = of(OWN);
+    let mut without = wanted.clone();
+    without.recorded.views.remove(&ViewId::of::<Feeds>());
+    let before = Plan::from_canonical(&without.canonical()).unwrap();
+    assert!(!before.canonical().contains("feed_health") && !before.recorded.view(ViewId::of::<Feeds>()).enabled);
+    assert_eq!(compatible(&before, &wanted), Ok(Change::Entry));
+    let after = before.continued(&wanted, 7);
+    assert_eq!(after.recorded.since(ViewId::of::<Feeds>()), 7);
+    assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
+    assert_eq!(compatible(&after, &wanted), Ok(Change::None), "it is there now");
+    assert_eq!(after.continued(&wanted, 9).recorded.since(ViewId::of::<Feeds>()), 7);
+    let other = OWN.to_owned() + "[views.stock]\nshards = 2\n";
+    assert_eq!(refused(&before, &of(&other)), ["`views.stock.shards` was 1 and is 2"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::super::compatible;
 use super::*;
+use crate::dead_letters::DeadLetters;
 
 const SINK: &str = "[[sinks]]\nname = \"main\"\nbootstrap = \"127.0.0.1:9092\"\n";
 
@@ -9,8 +10,8 @@ const SINK: &str = "[[sinks]]\nname = \"main\"\nbootstrap = \"127.0.0.1:9092\"\n
 fn a_sink_needs_a_name_and_a_cluster_only() {
     let settings = settings(&format!("{OWN}{SINK}[views.stock]\nenabled = false\n"));
     let (sink, delivery) = (&settings.recorded.sinks[0], &settings.local.deliveries[0]);
-    assert_eq!(sink.views.len(), View::ALL.len() - 1);
-    assert_eq!(sink.topic_of(View::DeadLetters), "aisle.dead_letters");
+    assert_eq!(sink.views.len(), ViewId::count() - 1);
+    assert_eq!(sink.topic_of(ViewId::of::<DeadLetters>()), "aisle.dead_letters");
     assert_eq!((sink.rows, sink.sealed), (MessageRows::Changes, false));
     assert_eq!((delivery.engine.as_str(), delivery.mode), ("aisle", DeliveryMode::Transactional));
     assert_eq!((delivery.outbox_bytes, delivery.detaches, delivery.create_with_replicas), (256 << 20, false, None));
@@ -26,7 +27,7 @@ fn mistakes_in_sinks_are_named() {
         (&two, "the topic \"aisle.session_minutes\" is that of sink \"main\" too"),
         (&SINK.replace("main", "a b"), "a sink's name is \"a b\""),
         (&SINK.replace(":9092", ""), "which is no list of hosts and ports"),
-        (&format!("{SINK}topic = \"all\"\n"), "`topic` is \"all\" for 8 views"),
+        (&format!("{SINK}topic = \"all\"\n"), "`topic` is \"all\" for 9 views"),
         (&format!("{SINK}topic = \"a/{{view}}\"\n"), "makes no name of a topic"),
         (&format!("{SINK}views = [\"stocks\"]\n"), "there is no view `stocks`"),
         (&format!("{SINK}views = []\n"), "`views` is empty"),

@@ -186,14 +186,14 @@ fn added_partitions_go_behind_all_others_and_begin_at_their_first_record() {
     };
     assert_eq!(compatible(&before, &found(2)), Ok(Change::None));
     assert_eq!(compatible(&before, &found(4)), Ok(Change::Entry));
-    let after = before.continued(&found(4));
+    let after = before.continued(&found(4), 0);
     let names: Vec<&str> = after.topology.partitions.iter().map(|partition| partition.name.as_str()).collect();
     assert_eq!(names, ["clicks/0", "clicks/1", "more/0", "clicks/2", "clicks/3"]);
     assert_eq!(after.first_offsets(), [0, 10, 0, 0, 0]);
     assert_eq!(after.parameters.start_ms, before.parameters.start_ms);
     assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
     // And once more, of what is recorded by then.
-    let later = after.continued(&found(5));
+    let later = after.continued(&found(5), 0);
     assert_eq!(later.topology.partitions[..5], after.topology.partitions[..]);
     assert_eq!(later.topology.partitions[5].name, "clicks/4");
     assert_eq!(compatible(&later, &found(5)), Ok(Change::None));
@@ -255,7 +255,7 @@ fn records_of_every_partition_may_enter_again_behind_all_others() {
     // A partition that is added later has none before the run begins with it.
     let topic = (0..3).map(|number| partition_of("clicks", number)).collect();
     let wanted = settings.plan(vec![topic, files_of(before.files_by_source()[1].clone())], 0);
-    let grown = after.continued(&wanted);
+    let grown = after.continued(&wanted, 0);
     assert_eq!(grown.topology.partitions[6].name, "clicks/2");
     assert!(!grown.has_re_entry());
     let grown = grown.with_re_entry();

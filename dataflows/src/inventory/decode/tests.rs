@@ -69,6 +69,8 @@ fn a_full_fact_has_all_its_fields() {
         quantity: 3,
         event_time_ms: 1_736_121_600_000,
         observed_from_ms: 1_736_118_000_000,
+        source: "depot".into(),
+        epoch: 0,
         rank: 1,
         authority: true,
         epsilon_ms: 2_000,
@@ -156,6 +158,8 @@ fn a_sequence_is_of_its_tenant_node_source_and_epoch() {
     };
     let line = with(r#""epoch":0,"sequence":9223372036854775806"#);
     let (stream, sequence) = place(&line);
+    let (_, fact) = decode(&line.replace(r#"epoch":0"#, r#"epoch":4294967295"#));
+    assert_eq!((fact.source.as_str(), fact.epoch), ("pos", u32::MAX));
     assert_eq!(sequence, 9_223_372_036_854_775_806);
     assert_eq!(place(&line.replace("f-1", "f-2").replace("sku-1", "sku-2")).0, stream);
     for other in [("north", "south"), ("store-1", "store-2"), ("pos", "till"), (r#"epoch":0"#, r#"epoch":1"#)] {

@@ -78,7 +78,11 @@ impl Generator {
             fact.kind = *self.random.choose(&signed);
         }
         fact.observed_from_ms = fact.event_time_ms - (original.event_time_ms - original.observed_from_ms);
-        let header = Header { lane: before.lane, event_time_ms: fact.event_time_ms, ..header };
+        let mut header = Header { lane: before.lane, event_time_ms: fact.event_time_ms, ..header };
+        if fact.node != fresh.node && matches!(header.identity, Identity::Sequence { .. }) {
+            // It is about another node, so it belongs to that one's stream.
+            header.identity = self.next_of(self.stream_of(number, lane, &fact.node), 1);
+        }
         self.push_fact(number, header, fact);
     }
 
@@ -94,6 +98,8 @@ impl Generator {
             TransferOut,
         };
         self.records += 1;
+        // Streams of one name in memories that know nothing of each other would be one feed.
+        let epoch = self.scope(number) as u32;
         let random = &mut self.random;
         let spec = self.catalog.fact_source(FACT_SOURCES[source]);
         let kinds = [
@@ -149,6 +155,8 @@ impl Generator {
             quantity: if great { 1 << 31 } else { quantity },
             event_time_ms,
             observed_from_ms: if absolute { event_time_ms - random.below(3) as i64 * MINUTE } else { event_time_ms },
+            source: FACT_SOURCES[source].into(),
+            epoch,
             rank: spec.rank,
             authority: match kind {
                 Count => !spec.class_b,
@@ -162,16 +170,31 @@ impl Generator {
         let identity = match random.once_in(2) {
             true => Identity::Id { id: fact.id, content: hash(&[3, self.records]) as u64 },
             false => {
-                let scope = self.scope(number);
-                let node = node.bytes().last().map_or(0, u64::from);
-                let stream = hash(&[4, scope as u64, u64::from(tenant), source as u64, node]);
-                let gap = if self.random.once_in(8) { 2 } else { 1 };
-                let sequence = self.sequences.entry(stream).or_default();
-                *sequence += gap;
-                Identity::Sequence { stream, sequence: *sequence }
+                let step = if self.random.once_in(8) { 2 } else { 1 };
+                self.next_of(self.stream_of(number, (tenant, source), &node), step)
             }
         };
         let lane = lane_name(false, source);
         (Header { group: self.catalog.fact_group(tenant), lane, event_time_ms, identity }, fact)
+    }
+
+    /// The stream of a source's facts about a node; one number of the generator's is one epoch of it.
+    fn stream_of(&self, number: usize, (tenant, source): (TenantId, usize), node: &str) -> u128 {
+        let node = node.bytes().last().map_or(0, u64::from);
+        hash(&[4, self.scope(number) as u64, u64::from(tenant), source as u64, node])
+    }
+
+    /// The next place in a stream, so many steps on; every third record takes one that was passed over, if there is any.
+    fn next_of(&mut self, stream: u128, step: u64) -> Identity {
+        let missing = self.missing.entry(stream).or_default();
+        if self.records.is_multiple_of(3)
+            && let Some(sequence) = missing.pop_front()
+        {
+            return Identity::Sequence { stream, sequence };
+        }
+        let sequence = self.sequences.entry(stream).or_default();
+        missing.extend(*sequence + 1..*sequence + step);
+        *sequence += step;
+        Identity::Sequence { stream, sequence: *sequence }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::rows::{EVENTS, FACTS};
 use dataflows::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
-use dataflows::graph::{EVENTS, FACTS};
 use dataflows::names::TenantId;
 use operators::binding::Status;
 use operators::simulation::Random;

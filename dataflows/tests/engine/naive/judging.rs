@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::rows::FACTS;
+use crate::rows::Row;
+use dataflows::dead_letters::DeadLetter;
 use dataflows::experiment::event::Event;
-use dataflows::graph::FACTS;
+use dataflows::experiment::late_events::LateEvent;
 use dataflows::inventory::fact::Fact;
 use dataflows::names::Name;
-use dataflows::views::{DeadLetter, LateEvent, Row};
 use operators::record::{Header, Identity};
 use operators::time::TimeMs;
 use operators::topology::GroupId;
@@ -112,6 +114,9 @@ impl Model<'_> {
                 counts.too_old += 1;
             }
         }
+        if let (Record::Fact(fact), Identity::Sequence { sequence, .. }) = (&record, header.identity) {
+            self.feeds.speaks(fact, sequence);
+        }
         match (record, verdict) {
             (_, Verdict::Conflict | Verdict::Duplicate) => {}
             (Record::Event(event), Verdict::OnTime) => self.accept_event(number, event),
@@ -138,7 +143,7 @@ impl Model<'_> {
     }
 
     fn set_aside(&mut self, number: usize, offset: u64, event: &Event) {
-        self.late_events.push(Shown::from_now_on(Row::LateEvent(Box::new(LateEvent {
+        self.late_events.push(Shown::from_now_on(Row::LateEvent(LateEvent {
             partition: self.partition_name(number),
             offset,
             tenant: self.history.catalog.tenant_name(event.tenant).clone(),
@@ -150,12 +155,12 @@ impl Model<'_> {
             value: event.value,
             quantity: event.quantity,
             item: event.item.clone(),
-        }))));
+        })));
     }
 
     fn bury(&mut self, number: usize, offset: u64, line: u64, code: &str, detail: &str, raw: &[u8]) {
         self.partitions[number].counts.dead_letters += 1;
-        self.dead_letters.push(Shown::from_now_on(Row::DeadLetter(Box::new(DeadLetter {
+        self.dead_letters.push(Shown::from_now_on(Row::DeadLetter(DeadLetter {
             partition: self.partition_name(number),
             offset,
             file: Name::from(format!("partition-{number}.ndjson")),
@@ -163,7 +168,7 @@ impl Model<'_> {
             code: Name::from(code),
             detail: detail.to_owned(),
             raw: STANDARD.encode(raw),
-        }))));
+        })));
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::rows::Row;
+use dataflows::inventory::availability::AvailabilityRow;
+use dataflows::inventory::availability::Reason;
 use dataflows::inventory::fact::{Fact, FactKind, StockState};
+use dataflows::inventory::stock::StockRow;
 use dataflows::names::{Name, TenantId};
-use dataflows::views::{Availability, Reason, Row, Stock};
 use operators::time::{MINUS_INFINITY, TimeMs};
 
 use super::{AcceptedFact, Model};
@@ -33,7 +36,7 @@ impl Model<'_> {
         let rows = self.accounts().into_iter().map(|((tenant, sku, node, state), account)| {
             let balance = account.balance();
             let numbers = balance.numbers;
-            Row::Stock(Stock {
+            Row::Stock(StockRow {
                 tenant: self.history.catalog.tenant_name(tenant).clone(),
                 sku,
                 node,
@@ -69,7 +72,7 @@ impl Model<'_> {
                 _ => Reason::InStock,
             };
             let available = reason == Reason::InStock;
-            rows.push(Row::Availability(Availability {
+            rows.push(Row::Availability(AvailabilityRow {
                 tenant: self.history.catalog.tenant_name(tenant).clone(),
                 sku,
                 node,

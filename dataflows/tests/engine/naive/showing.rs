@@ -2,14 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::rows::Row;
 use dataflows::catalog::Population;
 use dataflows::experiment::event::{Event, EventKind};
+use dataflows::experiment::measures::Measures;
+use dataflows::experiment::measures::Moments;
+use dataflows::experiment::session_minutes::SessionMinute;
+use dataflows::experiment::variant_minutes::VariantMinute;
+use dataflows::experiment::variant_totals::VariantTotal;
+use dataflows::inventory::feed_health::view::FeedRow;
+use dataflows::inventory::feed_health::{FeedHealth, FeedKey};
 use dataflows::names::{Name, TenantId};
-use dataflows::views::{Measures, Moments, Row, SessionMinute, SourceHealth, VariantMinute, VariantTotal, View};
+use dataflows::source_health::SourceHealthRow;
+use dataflows::view::ViewId;
 use operators::binding::Status;
 use operators::time::{MINUS_INFINITY, TimeMs};
 
-use super::{AcceptedEvent, Counts, Model, Shown, Snapshot};
+use super::{AcceptedEvent, Counts, Model, Shown, Snapshot, minute_of};
 
 /// A unit passes out of its variant's block when the absolute value of a sum passes this.
 const SUM_MAX: i64 = 1 << 40;
@@ -18,20 +27,22 @@ impl Model<'_> {
     /// All views that are wanted.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new();
-        for view in View::ALL {
-            if !self.history.plan.view(view).enabled {
+        for view in ViewId::all() {
+            if !self.history.plan.views[view.index()].enabled {
                 continue;
             }
-            let retention_ms = self.history.plan.view(view).retention_ms;
-            let rows = match view {
-                View::SessionMinutes => self.session_minutes(retention_ms),
-                View::VariantMinutes => self.variant_minutes(retention_ms),
-                View::VariantTotals => self.variant_totals(),
-                View::LateEvents => self.shown(&self.late_events, retention_ms),
-                View::DeadLetters => self.shown(&self.dead_letters, retention_ms),
-                View::SourceHealth => self.source_health(),
-                View::Stock => self.stock(),
-                View::Availability => self.availability(),
+            let retention_ms = self.history.plan.views[view.index()].retention_ms;
+            let rows = match view.name() {
+                "session_minutes" => self.session_minutes(retention_ms),
+                "variant_minutes" => self.variant_minutes(retention_ms),
+                "variant_totals" => self.variant_totals(),
+                "late_events" => self.shown(&self.late_events, retention_ms),
+                "dead_letters" => self.shown(&self.dead_letters, retention_ms),
+                "source_health" => self.source_health(),
+                "stock" => self.stock(),
+                "availability" => self.availability(),
+                "feed_health" => self.feed_health(),
+                other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();
             for row in rows {
@@ -42,6 +53,25 @@ impl Model<'_> {
             }
         }
         snapshot
+    }
+
+    fn feed_health(&self) -> Vec<Row> {
+        let catalog = &self.history.catalog;
+        let row = |(key, health): (&FeedKey, &FeedHealth)| {
+            Row::Feed(FeedRow {
+                tenant: catalog.tenant_name(key.tenant).clone(),
+                source: key.source.clone(),
+                node: key.node.clone(),
+                epoch: key.epoch,
+                state: health.state,
+                last_sequence: health.last_sequence,
+                open_gaps: health.open_gaps,
+                oldest_gap_ms: health.oldest_gap_ms,
+                last_event_ms: health.last_event_ms,
+                last_spoke_ms: health.last_spoke_ms,
+            })
+        };
+        self.shown_feeds.iter().map(row).collect()
     }
 
     fn minute_stays(&self, tenant: TenantId, minute: i64, retention_ms: i64) -> bool {
@@ -174,7 +204,7 @@ impl Model<'_> {
                     add_moments(&mut total.squares, columns.map(|column| i128::from(column) * i128::from(column)));
                 }
             }
-            rows.extend(totals.into_values().map(|total| Row::VariantTotal(Box::new(total))));
+            rows.extend(totals.into_values().map(Row::VariantTotal));
         }
         rows
     }
@@ -198,7 +228,7 @@ impl Model<'_> {
                 Status::Idle => "idle",
                 Status::Ended => "ended",
             };
-            rows.push(Row::SourceHealth(Box::new(SourceHealth {
+            rows.push(Row::SourceHealth(SourceHealthRow {
                 partition: self.partition_name(number),
                 next_offset: partition.next,
                 status: Name::from(status),
@@ -210,7 +240,7 @@ impl Model<'_> {
                 too_old,
                 without_unit,
                 watermark_ms: watermark_ms.filter(|watermark_ms| *watermark_ms != MINUS_INFINITY),
-            })));
+            }));
         }
         rows
     }
@@ -241,8 +271,4 @@ fn add_moments(moments: &mut Moments, columns: [i128; 7]) {
     moments.returns += returns;
     moments.quantity += quantity;
     moments.value += value;
-}
-
-fn minute_of(time_ms: TimeMs) -> i64 {
-    time_ms.div_euclid(60_000)
 }

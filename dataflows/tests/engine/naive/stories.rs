@@ -1,17 +1,27 @@
 //! The naive model against answers that were worked out by hand.
 
 mod events;
+mod feeds;
 mod stock;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::rows::Row;
+use crate::rows::{EVENTS, FACTS};
+use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::{Catalog, Experiment, Population, Tenant, Variant};
+use dataflows::configuration::Recorded;
 use dataflows::experiment::event::{Event, EventKind};
-use dataflows::graph::{EVENTS, FACTS, GraphPlan, ViewPlan};
+use dataflows::experiment::variant_minutes::VariantMinute;
+use dataflows::experiment::variant_totals::VariantTotal;
 use dataflows::inventory::availability::Policy;
+use dataflows::inventory::availability::Reason;
 use dataflows::inventory::fact::{BeforeImage, Fact, FactKind, StockState};
-use dataflows::views::{Reason, Row, SourceHealth, Stock, VariantMinute, VariantTotal, View};
+use dataflows::inventory::stock::StockRow;
+use dataflows::source_health::SourceHealth;
+use dataflows::source_health::SourceHealthRow;
+use dataflows::view::{Codecs, ViewId};
 use operators::binding::{Advance, Binding, Configuration, Status};
 use operators::record::{Header, Identity, Item};
 use operators::time::{PLUS_INFINITY, TimeMs};
@@ -100,7 +110,8 @@ fn story(tenants: u16, records: Vec<Records>, ticks: &[(TimeMs, &[(usize, Status
         topology: Arc::clone(&topology),
         session_keep_ms: MINUTE,
         policy: Policy { safety_stock: 0, count_trusted_ms: 24 * HOUR },
-        views: [ViewPlan { enabled: true, retention_ms: 24 * HOUR, shards: 1 }; 8],
+        views: vec![ViewPlan { enabled: true, retention_ms: 24 * HOUR, shards: 1, since: 0 }; ViewId::count()],
+        codecs: Codecs::new(&Recorded::default()),
         emitting_workers: 1,
     };
     History { catalog, topology, parameters, plan, records, bindings }
@@ -121,9 +132,9 @@ fn at(hour: i64, minute: i64) -> TimeMs {
     hour * HOUR + minute * MINUTE
 }
 
-fn health(snapshot: &Snapshot, partition: usize) -> &SourceHealth {
-    let rows = snapshot[&View::SourceHealth].keys().filter_map(|row| match row {
-        Row::SourceHealth(row) => Some(&**row),
+fn health(snapshot: &Snapshot, partition: usize) -> &SourceHealthRow {
+    let rows = snapshot[&ViewId::of::<SourceHealth>()].keys().filter_map(|row| match row {
+        Row::SourceHealth(row) => Some(row),
         _ => None,
     });
     rows.into_iter().nth(partition).unwrap()

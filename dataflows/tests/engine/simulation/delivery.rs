@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use dataflows::graph::Publication;
-use dataflows::publish::place_of;
-use dataflows::views::{Row, View};
+use crate::rows::{Row, rows_of};
+use dataflows::build::Publication;
+use dataflows::view::ViewId;
 use operators::delivery::memory_channel::{MemoryChannel, read_messages};
 use operators::delivery::{Delivery, Message, MessagePosition, Progress, Writer, WriterError};
 use operators::memory_topic::{MemoryTopic, MemoryTopicError, Troubles};
@@ -40,7 +40,7 @@ pub struct Sinks {
     delivery: Delivery<FusedDisk>,
     writers: Vec<Shard>,
     /// What was published, and is not given to the outbox, by tick.
-    waiting: BTreeMap<Tick, Vec<(View, Row, i64)>>,
+    waiting: BTreeMap<Tick, Vec<(ViewId, Row, i64)>>,
     /// The first tick that was not given.
     next: Tick,
 }
@@ -111,10 +111,10 @@ impl Sinks {
     /// Takes what was published.
     pub fn take(&mut self, publications: &[Publication]) {
         for publication in publications {
-            let Publication::Changes(view, emitted) = publication else { continue };
-            if emitted.tick >= self.next {
-                let changes = emitted.changes.iter().map(|(row, diff)| (*view, row.clone(), *diff));
-                self.waiting.entry(emitted.tick).or_default().extend(changes);
+            let Publication::Changes(changes) = publication else { continue };
+            if changes.tick >= self.next {
+                let rows = rows_of(changes).into_iter().map(|(row, diff)| (changes.view, row, diff));
+                self.waiting.entry(changes.tick).or_default().extend(rows);
             }
         }
     }
@@ -185,7 +185,7 @@ pub fn expected(snapshots: &[Snapshot]) -> Vec<Vec<(Tick, Message)>> {
     for (tick, before, after) in steps(snapshots) {
         let of_view =
             |view| differences(view, before, after).into_iter().map(move |(row, diff)| (view, row.clone(), diff));
-        for (shard, messages) in shards.iter_mut().zip(messages(View::ALL.into_iter().flat_map(of_view).collect())) {
+        for (shard, messages) in shards.iter_mut().zip(messages(ViewId::all().flat_map(of_view).collect())) {
             shard.extend(messages.into_iter().map(|message| (tick, message)));
         }
     }
@@ -193,16 +193,16 @@ pub fn expected(snapshots: &[Snapshot]) -> Vec<Vec<(Tick, Message)>> {
 }
 
 fn names() -> Vec<String> {
-    View::ALL.map(|view| view.name().to_owned()).to_vec()
+    ViewId::all().map(|view| view.name().to_owned()).collect()
 }
 
 /// The changes of a tick as messages, by shard: a topic for each view, canonical order, numbered.
-fn messages(mut changes: Vec<(View, Row, i64)>) -> Vec<Vec<Message>> {
+fn messages(mut changes: Vec<(ViewId, Row, i64)>) -> Vec<Vec<Message>> {
     changes.sort_unstable();
     let mut shards: Vec<Vec<Message>> = vec![Vec::new(); SHARDS];
     let mut counts: BTreeMap<(usize, u16), u32> = BTreeMap::new();
     for (view, row, diff) in changes {
-        let (shard, topic) = ((place_of(&row) % SHARDS as u64) as usize, view as u16);
+        let (shard, topic) = ((row.place() % SHARDS as u64) as usize, view.index() as u16);
         let count = counts.entry((shard, topic)).or_default();
         let value = (diff > 0).then(|| diff.to_string().into_bytes());
         shards[shard].push(Message { topic, seq: *count, of: 0, key: row.to_json().into_bytes(), value });

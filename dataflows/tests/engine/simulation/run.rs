@@ -5,7 +5,7 @@ mod action;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use dataflows::graph::{Publication, build};
+use dataflows::build::{Publication, build};
 use operators::binding::{Binding, Configuration};
 use operators::bindings::Inlet;
 use operators::disk::{Log, LogError};

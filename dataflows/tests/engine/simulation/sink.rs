@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 
-use dataflows::graph::Publication;
-use dataflows::publish::place_of;
-use dataflows::views::{Row, View};
+use crate::rows::{Row, rows_of};
+use dataflows::build::Publication;
+use dataflows::view::ViewId;
 use operators::disk::Disk;
 use operators::time::Tick;
 
@@ -28,7 +28,7 @@ struct Shard {
 /// All files of a run.
 pub struct Sink {
     disk: FusedDisk,
-    shards: BTreeMap<(View, u32), Shard>,
+    shards: BTreeMap<(ViewId, u32), Shard>,
     /// Files that were longer than their progress.
     pub torn: u64,
 }
@@ -53,13 +53,14 @@ impl Sink {
     /// Takes what was published. What the file holds already is published again after a restart, and passed over.
     pub fn take(&mut self, publications: Vec<Publication>) {
         for publication in publications {
-            let Publication::Changes(view, mut emitted) = publication else { continue };
-            emitted.make_canonical();
-            let shard = self.shards.get_mut(&(view, emitted.shard)).expect("only shards that there are emit");
-            if emitted.tick >= shard.next {
-                let text = lines(emitted.tick, emitted.changes.iter().map(|(row, diff)| (row, *diff)));
-                let again = shard.waiting.insert(emitted.tick, text);
-                assert!(again.is_none(), "{} emitted tick {} twice", shard.name, emitted.tick);
+            let Publication::Changes(mut changes) = publication else { continue };
+            changes.rows.make_canonical();
+            let tick = changes.tick;
+            let shard = self.shards.get_mut(&(changes.view, changes.shard)).expect("only shards that there are emit");
+            if tick >= shard.next {
+                let text = lines(tick, rows_of(&changes).iter().map(|(row, diff)| (row, *diff)));
+                let again = shard.waiting.insert(tick, text);
+                assert!(again.is_none(), "{} emitted tick {tick} twice", shard.name);
             }
         }
     }
@@ -107,8 +108,8 @@ pub fn expected(history: &History, snapshots: &[Snapshot]) -> BTreeMap<String, V
     for (tick, before, after) in steps(snapshots) {
         for (view, shard) in shards_of(history) {
             let mut changes = differences(view, before, after);
-            let count = u64::from(history.plan.view(view).shards);
-            changes.retain(|row, _| place_of(row) % count == u64::from(shard));
+            let count = u64::from(history.plan.views[view.index()].shards);
+            changes.retain(|row, _| row.place() % count == u64::from(shard));
             let text = lines(tick, changes.into_iter()) + &progress(tick);
             files.get_mut(&name_of(view, shard)).unwrap().extend(text.as_bytes());
         }
@@ -124,7 +125,7 @@ pub fn steps(snapshots: &[Snapshot]) -> impl Iterator<Item = (Tick, &Snapshot, &
 }
 
 /// The changes of a view, in canonical order.
-pub fn differences<'a>(view: View, before: &'a Snapshot, after: &'a Snapshot) -> BTreeMap<&'a Row, i64> {
+pub fn differences<'a>(view: ViewId, before: &'a Snapshot, after: &'a Snapshot) -> BTreeMap<&'a Row, i64> {
     let mut changes: BTreeMap<&Row, i64> = BTreeMap::new();
     let [before, after] = [before, after].map(|snapshot| snapshot.get(&view).into_iter().flatten());
     after.for_each(|(row, count)| *changes.entry(row).or_default() += count);
@@ -133,12 +134,12 @@ pub fn differences<'a>(view: View, before: &'a Snapshot, after: &'a Snapshot) ->
     changes
 }
 
-fn shards_of(history: &History) -> Vec<(View, u32)> {
-    let enabled = View::ALL.into_iter().filter(|view| history.plan.view(*view).enabled);
-    enabled.flat_map(|view| (0..history.plan.view(view).shards).map(move |shard| (view, shard))).collect()
+fn shards_of(history: &History) -> Vec<(ViewId, u32)> {
+    let enabled = ViewId::all().filter(|view| history.plan.views[view.index()].enabled);
+    enabled.flat_map(|view| (0..history.plan.views[view.index()].shards).map(move |shard| (view, shard))).collect()
 }
 
-fn name_of(view: View, shard: u32) -> String {
+fn name_of(view: ViewId, shard: u32) -> String {
     format!("{}-{shard}", view.name())
 }
 

@@ -5,8 +5,9 @@ use std::hash::Hash;
 use dataflows::experiment::rollups::{VariantMinutesFold, VariantTotalsFold};
 use dataflows::experiment::sessions::{SessionMinuteRow, SessionMinutesFold, SessionStart, SessionStartsFold};
 use dataflows::experiment::units::{UnitRow, UnitsFold};
-use dataflows::inventory::stock::{LedgerRow, StockFold};
-use dataflows::views::{VariantMinute, VariantTotal};
+use dataflows::experiment::variant_minutes::VariantMinute;
+use dataflows::experiment::variant_totals::VariantTotal;
+use dataflows::inventory::ledger::fold::{LedgerFold, LedgerRow};
 use operators::fold::{Data, Fold};
 use operators::retain::{Retain, Until};
 
@@ -35,7 +36,7 @@ shown! {
     UnitsFold => UnitRow,
     VariantMinutesFold => VariantMinute,
     VariantTotalsFold => VariantTotal,
-    StockFold => LedgerRow,
+    LedgerFold => LedgerRow,
 }
 
 impl<R: Data + Hash, U: Fn(&R) -> Until + 'static> Shown for Retain<R, U> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use dataflows::experiment::assignments::VariantKey;
 use dataflows::experiment::rollups::{MinuteDelta, VariantMinuteKey, VariantMinutesFold};
 use dataflows::inventory::availability::Policy;
+use dataflows::inventory::availability::Reason;
 use dataflows::inventory::fact::StockState;
+use dataflows::inventory::ledger::fold::{LedgerFold, LedgerRow};
 use dataflows::inventory::ledger::{Count, Entry, LedgerKey};
-use dataflows::inventory::stock::{LedgerRow, StockFold};
-use dataflows::views::Reason;
 use operators::clock::Mark;
 use operators::retain::{Retain, Until};
 use operators::time::{MINUTE_MS, Tick, TimeMs};
@@ -75,7 +75,7 @@ fn a_count_becomes_stale_with_no_fact() {
     let policy = Policy { safety_stock: 0, count_trusted_ms: 100 };
     let key = LedgerKey { tenant: 1, state: StockState::Sellable, node: "depot".into(), sku: "cup".into() };
     let count = Count { at_ms: 1_000, from_ms: 1_000, epsilon_ms: 0, rank: 0, id: 1.into(), quantity: 4 };
-    let fold = move || StockFold { catalog: Arc::clone(&catalog), policy };
+    let fold = move || LedgerFold { catalog: Arc::clone(&catalog), policy };
     let run = all_at_first(fold, vec![(key, Entry::Count(count))], &[1_000, 1_100, 1_101, 2_000]);
     let reasons = said(&run, |row| match row {
         LedgerRow::Availability(row) => Some((row.reason, row.quantity, row.fresh_through_ms)),

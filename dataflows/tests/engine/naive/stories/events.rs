@@ -1,6 +1,11 @@
 //! Stories of events: sessions, variants, time.
 
 use super::*;
+use dataflows::dead_letters::DeadLetters;
+use dataflows::experiment::late_events::LateEvents;
+use dataflows::experiment::session_minutes::SessionMinutes;
+use dataflows::experiment::variant_minutes::VariantMinutes;
+use dataflows::experiment::variant_totals::VariantTotals;
 
 fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Header, Event) {
     let hash =
@@ -28,7 +33,7 @@ fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Head
 }
 
 fn variant_minutes<'a>(snapshot: &'a Snapshot, experiment: &str) -> Vec<&'a VariantMinute> {
-    let rows = snapshot.get(&View::VariantMinutes).into_iter().flat_map(BTreeMap::keys);
+    let rows = snapshot.get(&ViewId::of::<VariantMinutes>()).into_iter().flat_map(BTreeMap::keys);
     let rows = rows.filter_map(|row| match row {
         Row::VariantMinute(row) if row.experiment == experiment => Some(row),
         _ => None,
@@ -37,9 +42,9 @@ fn variant_minutes<'a>(snapshot: &'a Snapshot, experiment: &str) -> Vec<&'a Vari
 }
 
 fn variant_totals<'a>(snapshot: &'a Snapshot, experiment: &str) -> Vec<&'a VariantTotal> {
-    let rows = snapshot.get(&View::VariantTotals).into_iter().flat_map(BTreeMap::keys);
+    let rows = snapshot.get(&ViewId::of::<VariantTotals>()).into_iter().flat_map(BTreeMap::keys);
     let rows = rows.filter_map(|row| match row {
-        Row::VariantTotal(row) if row.experiment == experiment => Some(&**row),
+        Row::VariantTotal(row) if row.experiment == experiment => Some(row),
         _ => None,
     });
     rows.collect()
@@ -107,7 +112,7 @@ fn an_idle_lane_that_wakes_with_an_event_of_a_sealed_minute_is_late() {
     let snapshots = naive(&story(1, records, ticks));
     assert_eq!(health(&snapshots[1], 1).watermark_ms, Some(3 * MINUTE - 25_000));
     assert_eq!((health(&snapshots[2], 1).late, health(&snapshots[2], 1).on_time), (1, 0));
-    assert_eq!(snapshots[2][&View::LateEvents].len(), 1);
+    assert_eq!(snapshots[2][&ViewId::of::<LateEvents>()].len(), 1);
     assert_eq!((health(&snapshots[3], 1).late, health(&snapshots[3], 1).on_time), (1, 1));
 }
 
@@ -134,7 +139,7 @@ fn a_future_stamp_enters_no_maximum() {
     let health = health(&snapshots[1], 0);
     assert_eq!((health.dead_letters, health.on_time, health.late), (1, 1, 0));
     assert_eq!(health.watermark_ms, Some(MINUTE - 5_000));
-    assert_eq!(snapshots[1][&View::DeadLetters].len(), 1);
+    assert_eq!(snapshots[1][&ViewId::of::<DeadLetters>()].len(), 1);
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_watermark_is_infinite_once_every_partition_has_ended() {
         &[(0, &[(0, Status::Behind)]), (MINUTE, &[(1, Status::Behind)]), (MINUTE, &[(1, Status::Ended)])];
     let snapshots = naive(&story(1, records, ticks));
     assert_eq!(health(&snapshots[1], 0).watermark_ms, Some(MINUTE - 5_000));
-    assert!(snapshots[1].contains_key(&View::SessionMinutes));
+    assert!(snapshots[1].contains_key(&ViewId::of::<SessionMinutes>()));
     assert_eq!(health(&snapshots[2], 0).watermark_ms, Some(PLUS_INFINITY));
-    assert!(snapshots[2].contains_key(&View::SessionMinutes), "the end puts nothing out of retention");
+    assert!(snapshots[2].contains_key(&ViewId::of::<SessionMinutes>()), "the end puts nothing out of retention");
 }

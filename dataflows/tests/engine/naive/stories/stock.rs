@@ -1,6 +1,8 @@
 //! Stories of stock: counts, deltas, corrections.
 
 use super::*;
+use dataflows::inventory::availability::Availability;
+use dataflows::inventory::stock::Stock;
 
 fn fact(id: u128, kind: FactKind, quantity: i64, event_time_ms: TimeMs) -> Fact {
     Fact {
@@ -14,6 +16,8 @@ fn fact(id: u128, kind: FactKind, quantity: i64, event_time_ms: TimeMs) -> Fact 
         quantity,
         event_time_ms,
         observed_from_ms: event_time_ms,
+        source: "depot".into(),
+        epoch: 0,
         rank: 1,
         authority: kind == FactKind::Count,
         epsilon_ms: 0,
@@ -49,13 +53,13 @@ fn described(fact: &Fact) -> (Header, Fact) {
 }
 
 /// The one row of stock after these facts, each of which comes twice.
-fn stock_of(facts: &[Fact]) -> Stock {
+fn stock_of(facts: &[Fact]) -> StockRow {
     let twice: Vec<_> = facts.iter().flat_map(|fact| [described(fact), described(fact)]).collect();
     let records = vec![Records::Facts(items(&twice))];
     let ticks: &[(TimeMs, &[(usize, Status)])] =
         &[(0, &[(0, Status::Behind)]), (24 * HOUR, &[(twice.len(), Status::Behind)])];
     let snapshots = naive(&story(1, records, ticks));
-    let rows: Vec<&Row> = snapshots[1][&View::Stock].keys().collect();
+    let rows: Vec<&Row> = snapshots[1][&ViewId::of::<Stock>()].keys().collect();
     match rows[..] {
         [Row::Stock(stock)] => stock.clone(),
         _ => panic!("not one row of stock: {rows:?}"),
@@ -68,7 +72,7 @@ fn balance(facts: &[Fact]) -> (i64, i64, i64, i64) {
     permute(&mut facts.to_vec(), 0, &mut |facts| balances.push(stock_of(facts)));
     balances.dedup();
     assert_eq!(balances.len(), 1, "every order has the same answer");
-    let Stock { book, lo, hi, variance, .. } = balances[0];
+    let StockRow { book, lo, hi, variance, .. } = balances[0];
     (book.unwrap(), lo.unwrap(), hi.unwrap(), variance.unwrap())
 }
 
@@ -201,7 +205,7 @@ fn a_fact_too_old_to_be_judged_leaves_its_key_in_doubt() {
         (at(31, 0), &[(3, Status::CaughtUp)]),
     ];
     let snapshots = naive(&story(1, records, ticks));
-    let said = snapshots.iter().filter_map(|snapshot| snapshot.get(&View::Availability));
+    let said = snapshots.iter().filter_map(|snapshot| snapshot.get(&ViewId::of::<Availability>()));
     let said = said.map(|rows| match rows.keys().next() {
         Some(Row::Availability(row)) => (row.reason, row.quantity, row.fresh_through_ms),
         other => panic!("no availability: {other:?}"),

@@ -1,6 +1,6 @@
 //! The small actions of a run: the clock, a reader, the timekeeper, the sinks, or a worker gets on by one step.
 
-use dataflows::graph::Publication;
+use dataflows::build::Publication;
 use operators::time::Tick;
 use operators::topology::PartitionId;
 
@@ -87,7 +87,7 @@ impl Simulation {
     fn look_at_what_is_shown(&mut self, now: &mut Incarnation, published: &[Publication]) {
         let Some((upper, shown)) = &mut now.restored else { return };
         let is_of = |publication: &&Publication| match publication {
-            Publication::Changes(_, emitted) => emitted.tick + 1 == *upper,
+            Publication::Changes(changes) => changes.tick + 1 == *upper,
             Publication::Mark(_) | Publication::Outcomes(..) => false,
         };
         shown.extend(published.iter().filter(is_of).cloned());

@@ -1,0 +1,144 @@
+//! A view: a named collection of typed rows that is published, and everything that follows from its columns.
+//!
+//! One implementation of [`View`] is one file: the question that it answers, the row, the columns, the wiring, the tests.
+//! The list of all views is [`crate::views`]. What a program needs that does not care which view it has in hand is made
+//! once from the columns: [`ViewCodec`] (texts, keys, shards), [`Shelf`](shelf::Shelf) (reading), [`Sealing`](sealing::Sealing).
+//!
+//! A row's type is known from the fold to the sink. It is erased once per message, in a [`ViewChanges`], and never per
+//! row: whoever takes a message asks the codec of its view for what it needs of all rows together.
+
+//!
+//! # How to add a view
+//!
+//! One file with the question, the row and the columns, one line in the list of [`crate::views`], its rows in the oracle.
+//!
+//! ```
+//! use dataflows::configuration::Recorded;
+//! use dataflows::names::Name;
+//! use dataflows::view::{Cell, Column, Columns, Stays, Unit, View};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// The view `nodes`.
+//! #[derive(Debug)]
+//! struct Nodes;
+//!
+//! #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+//! struct NodeRow {
+//!     tenant: Name,
+//!     node: Name,
+//!     skus: i64,
+//! }
+//!
+//! impl View for Nodes {
+//!     type Row = NodeRow;
+//!     const NAME: &'static str = "nodes";
+//!     const QUESTION: &'static str = "how many SKUs each node has";
+//!     const STAYS: Stays = Stays::Always;
+//!
+//!     fn columns(_: &Recorded) -> Columns<NodeRow> {
+//!         let columns = vec![
+//!             Column::text("tenant", "whose node", |row: &NodeRow, _| Cell::Text(&row.tenant)).tenant(),
+//!             Column::text("node", "the node's name", |row: &NodeRow, _| Cell::Text(&row.node)),
+//!             Column::integer("skus", "SKUs that it has", |row: &NodeRow, _| Cell::Integer(row.skus)),
+//!         ];
+//!         Columns::new(2, columns)
+//!     }
+//!
+//!     fn example() -> NodeRow {
+//!         NodeRow { tenant: "north".into(), node: "n1".into(), skus: 7 }
+//!     }
+//! }
+//!
+//! let columns = Nodes::columns(&Recorded::default());
+//! assert_eq!(columns.json(&Nodes::example()), r#"{"tenant":"north","node":"n1","skus":7}"#);
+//! # assert_eq!(columns.all()[2].unit, Unit::Count);
+//! ```
+//!
+//! Its wiring step, beside it, makes rows of what a fold shows or of another view's collection, and ends with
+//! [`Build::publish`](crate::build::Build::publish).
+
+mod changes;
+mod codec;
+mod column;
+mod columns;
+mod id;
+pub mod sealing;
+pub mod shelf;
+
+use std::hash::Hash;
+
+use operators::fold::Data;
+
+use crate::configuration::Recorded;
+
+pub use changes::{ChangeList, ViewChanges};
+pub(crate) use codec::codec;
+pub use codec::{Codecs, ColumnFacts, KeyedText, RowText, ViewCodec};
+pub use column::{Adds, Cell, CellType, Class, Column, Role, Unit};
+pub use columns::Columns;
+pub use id::{Listed, ViewId};
+
+/// How long rows stay in a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// Until something takes them back.
+    Always,
+    /// Rows are of minutes, and leave so long behind the watermark.
+    Minutes {
+        /// Unless the configuration says otherwise.
+        default_ms: i64,
+    },
+    /// Rows leave so long after they came.
+    For {
+        /// Unless the configuration says otherwise.
+        default_ms: i64,
+    },
+}
+
+impl Stays {
+    /// How long rows stay unless the configuration says otherwise; none where they always do.
+    pub fn default_ms(self) -> Option<i64> {
+        match self {
+            Stays::Always => None,
+            Stays::Minutes { default_ms } | Stays::For { default_ms } => Some(default_ms),
+        }
+    }
+
+    /// Whether rows are of minutes, which are sealed.
+    pub fn is_minutes(self) -> bool {
+        matches!(self, Stays::Minutes { .. })
+    }
+}
+
+/// Whether a view may be arranged by stock operators: whether it has at most about a million rows a worker, and changes
+/// slowly enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arranged {
+    /// It may.
+    Small,
+    /// It must not: only folds stand behind it.
+    Never,
+}
+
+/// A named collection of rows that is published.
+pub trait View: Sized + std::fmt::Debug + Send + Sync + 'static {
+    /// What a row is: a plain struct whose order is that of its columns.
+    type Row: Data + Hash;
+    /// Its name in configurations, paths and URLs.
+    const NAME: &'static str;
+    /// What it answers, in one sentence.
+    const QUESTION: &'static str;
+    /// How long rows stay.
+    const STAYS: Stays;
+    /// Whether [`Build::collection`](crate::build::Build::collection) gives it.
+    const ARRANGED: Arranged = Arranged::Small;
+    /// The columns, in canonical order.
+    fn columns(recorded: &Recorded) -> Columns<Self::Row>;
+    /// A row for the documents, and for tests of what follows from columns.
+    fn example() -> Self::Row;
+    /// What is computed of a row when it is read over HTTP, as a JSON object; nothing for most views.
+    fn readout(row: &Self::Row) -> Option<String> {
+        let _ = row;
+        None
+    }
+}
