@@ -90,6 +90,7 @@ fn topology(catalog: &Catalog) -> Topology {
         identity_fixes_partition: true,
         live: false,
         re_enters: None,
+        shown_once_read: false,
         weight: 1,
     };
     Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups: groups.collect() }

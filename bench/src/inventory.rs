@@ -58,6 +58,7 @@ fn setup() -> Setup {
         identity_fixes_partition: true,
         live: false,
         re_enters: None,
+        shown_once_read: false,
         weight: 1,
     };
     let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();

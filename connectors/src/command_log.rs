@@ -3,227 +3,240 @@
 //! A command is durable before anybody is told that it was taken, and from then on it is input like any other: the remap
 //! log binds it, a replay reads it again. What the commands mean is the decoder's business.
 //!
-//! Commands are few. They are kept in memory as they lie in the file, and [`BYTES_MAX`] bounds both.
+//! ```text
+//! requests -> CommandWriter (one thread: a group, one synchronisation) -> log
+//!                    \ newest pages                                        | pages, read when they are asked for
+//!                     Commands (a bounded cache) <-------------------------/
+//!                        \-> CommandSource, one for each partition in which records enter again
+//! ```
+//!
+//! The log may be of any length: in memory is a sparse index of it, and [`CACHE_BYTES_MAX`] of pages. In a cluster process 0
+//! has the log; the others ask it for the pages that their readers need.
 
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod cache;
+mod source;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use operators::disk::{Log, LogError};
-use operators::record::{Batch, DecodeMessage, Item, RAW_BYTES_MAX};
-use operators::source::{Polled, Source, SourceError};
+use operators::disk::{LogError, PageReader};
 
-/// How many bytes of commands a run may be told in all.
-pub const BYTES_MAX: u64 = 256 << 20;
+pub use cache::CACHE_BYTES_MAX;
+use cache::Cache;
+pub use source::CommandSource;
+pub use writer::{CommandWriter, QUEUE_BYTES_MAX};
 
-/// How often a reader at the end of the log says so.
-const TELL_END_EVERY: Duration = Duration::from_millis(250);
+/// How many bytes of commands are read or told at once, but for one that is longer.
+pub const PAGE_BYTES: usize = 256 << 10;
+
+/// How long a process waits for a page before it asks for it again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a command was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandLogError {
-    /// The log refused.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// It is full.
+    /// Too many commands wait to become durable.
     #[error(
-        "the command log holds {held} bytes, and {more} more would pass its limit of {BYTES_MAX}; \
-         start a new run (--fresh) from repaired input"
+        "the command log waits for whoever keeps it, and {QUEUE_BYTES_MAX} bytes of commands wait for it; ask again later"
     )]
-    Full {
-        /// What it holds.
-        held: u64,
-        /// What was to be added.
-        more: u64,
+    Busy,
+    /// What the log holds is not known since it refused a command.
+    #[error("the command log could not be written and takes no more commands ({what}); restart the run")]
+    Failed {
+        /// What went wrong.
+        what: String,
     },
-    /// What is on the disk is not known since a command was refused by it.
-    #[error("the command log failed before and takes no more commands; restart the run")]
-    Failed,
 }
 
-/// The commands that are durable, by their numbers.
-#[derive(Clone, Debug, Default)]
-pub struct Commands(Arc<Mutex<Held>>);
+/// Some commands that follow each other.
+pub type Page = Vec<Arc<[u8]>>;
 
-#[derive(Debug, Default)]
-struct Held {
-    commands: Vec<Arc<[u8]>>,
-    /// In a copy: that there are others, which are still to be told.
-    is_partial: bool,
+/// The answer to somebody who reads commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The next ones, one at least.
+    Commands(Page),
+    /// There are no more so far.
+    End,
+    /// Process 0 was asked for them.
+    Coming,
+}
+
+/// The commands that are durable, by their numbers; clones share them.
+#[derive(Clone)]
+pub struct Commands(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something changed in the state.
+    changed: Condvar,
+    origin: Origin,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many there are; unknown in a process that was not told yet.
+    end: Option<u64>,
+    cache: Cache,
+    /// Why the log takes no more.
+    failure: Option<String>,
+    /// Pages that process 0 was asked for, by the number of their first command, and when.
+    asked: BTreeMap<u64, Instant>,
+}
+
+enum Origin {
+    /// A log of this process.
+    Log(Mutex<Box<dyn PageReader>>),
+    /// Process 0, which is asked for the commands from a number on.
+    Asked(Box<dyn Fn(u64) + Send + Sync>),
+}
+
+/// A log that is empty for ever.
+struct EmptyLog;
+
+impl PageReader for EmptyLog {
+    fn read(&mut self, _: u64, _: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Commands::of_log(0, Box::new(EmptyLog))
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Commands").field("end", &self.state().end).finish_non_exhaustive()
+    }
 }
 
 impl Commands {
-    /// A copy of what another process has, of which nothing was told yet.
-    pub fn copy() -> Self {
-        Commands(Arc::new(Mutex::new(Held { commands: Vec::new(), is_partial: true })))
+    /// Those of a log that holds `end` of them.
+    pub fn of_log(end: u64, reader: Box<dyn PageReader>) -> Self {
+        Commands::new(State { end: Some(end), ..State::default() }, Origin::Log(Mutex::new(reader)))
     }
 
-    /// Takes what the process that has the log tells of it: commands from the number `first` on, in order, and whether these
-    /// are all that it has so far.
-    ///
-    /// # Panics
-    /// If some were left out: that would be the mistake of whoever told them.
-    pub fn told(&self, first: u64, commands: Vec<Vec<u8>>, is_all: bool) {
-        let mut held = self.held();
-        assert_eq!(first, held.commands.len() as u64, "commands are told in their order");
-        held.commands.extend(commands.into_iter().map(Arc::from));
-        held.is_partial = !is_all;
+    /// Those that process 0 has: `ask` asks it for the ones from a number on, which it tells by [`Commands::told`].
+    pub fn elsewhere(ask: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Commands::new(State::default(), Origin::Asked(Box::new(ask)))
     }
 
-    /// Those from a number on, in order; shares their bytes.
-    pub fn from(&self, number: u64) -> Vec<Arc<[u8]>> {
-        let commands = &self.held().commands;
-        commands[usize::try_from(number).unwrap_or(usize::MAX).min(commands.len())..].to_vec()
+    fn new(state: State, origin: Origin) -> Self {
+        Commands(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), origin }))
     }
 
-    /// How many there are: the number of the next one.
-    pub fn end(&self) -> u64 {
-        self.held().commands.len() as u64
+    /// How many there are: the number of the next one. None as long as process 0 has not said it.
+    pub fn end(&self) -> Option<u64> {
+        self.state().end
     }
 
-    /// A copy of each, in order; shares their bytes.
-    pub fn all(&self) -> Vec<Arc<[u8]>> {
-        self.held().commands.clone()
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The one writer of a command log.
-#[derive(Debug)]
-pub struct CommandLog<L> {
-    log: L,
-    commands: Commands,
-    bytes: u64,
-    failed: bool,
-}
-
-impl<L: Log> CommandLog<L> {
-    /// Reads what there is.
-    pub fn open(mut log: L) -> Result<Self, LogError> {
-        let entries = log.read()?;
-        let bytes = entries.iter().map(|entry| entry.len() as u64).sum();
-        let commands = Commands::default();
-        commands.told(0, entries, true);
-        Ok(CommandLog { log, commands, bytes, failed: false })
-    }
-
-    /// The durable commands, also those that are still to come.
-    pub fn commands(&self) -> Commands {
-        self.commands.clone()
-    }
-
-    /// Makes commands durable, all of them or, if this fails, possibly none; gives their numbers.
-    pub fn append(&mut self, commands: &[Vec<u8>]) -> Result<Range<u64>, CommandLogError> {
-        if self.failed {
-            return Err(CommandLogError::Failed);
+    /// Those from a number on, at most about `bytes_max` of them. May read the disk.
+    pub fn read(&self, from: u64, bytes_max: usize) -> Result<Piece, LogError> {
+        if let Some(piece) = self.known(from, bytes_max) {
+            return Ok(piece);
         }
-        let more = commands.iter().map(|command| command.len() as u64).sum();
-        if self.bytes + more > BYTES_MAX {
-            return Err(CommandLogError::Full { held: self.bytes, more });
-        }
-        // Until the disk has said yes nobody knows what it holds.
-        self.failed = true;
-        for command in commands {
-            self.log.append(command)?;
-        }
-        self.log.sync()?;
-        self.failed = false;
-        self.bytes += more;
-        let held = &mut self.commands.held().commands;
-        let first = held.len() as u64;
-        held.extend(commands.iter().map(|command| Arc::from(command.as_slice())));
-        Ok(first..held.len() as u64)
-    }
-}
-
-/// The [`Source`] over a command log: a command's offset is its number. Whatever is no command for the decoder is passed
-/// over; it is one for somebody else.
-#[derive(Debug)]
-pub struct CommandSource<D> {
-    commands: Commands,
-    decoder: D,
-    origin: Arc<str>,
-    next: u64,
-    told_end: Option<(u64, Instant)>,
-}
-
-impl<D: DecodeMessage> CommandSource<D> {
-    /// A reader of these commands; `origin` names them in dead letters.
-    pub fn new(commands: Commands, origin: &str, decoder: D) -> Self {
-        CommandSource { commands, decoder, origin: origin.into(), next: 0, told_end: None }
-    }
-
-    /// The next commands; none at all where this is the end, as far as anybody knows.
-    fn take(&self, bytes_max: usize) -> Option<Vec<Arc<[u8]>>> {
-        let held = &self.commands.held();
-        let from = usize::try_from(self.next).unwrap_or(usize::MAX).min(held.commands.len());
-        if from == held.commands.len() && !held.is_partial {
-            return None;
-        }
-        let (mut taken, mut bytes) = (Vec::new(), 0);
-        for command in &held.commands[from..] {
-            if bytes > 0 && bytes + command.len() > bytes_max {
-                break;
+        match &self.0.origin {
+            Origin::Log(reader) => {
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever had the reader before may have read the same.
+                if let Some(piece) = self.known(from, bytes_max) {
+                    return Ok(piece);
+                }
+                let page: Page = reader.read(from, PAGE_BYTES)?.into_iter().map(Arc::from).collect();
+                self.state().cache.insert(from, page);
             }
-            bytes += command.len();
-            taken.push(Arc::clone(command));
+            Origin::Asked(ask) => {
+                if self.state().is_to_be_asked(from, Instant::now()) {
+                    ask(from);
+                }
+            }
         }
-        Some(taken)
+        Ok(self.known(from, bytes_max).unwrap_or(Piece::Coming))
+    }
+
+    /// What is known without asking anybody.
+    fn known(&self, from: u64, bytes_max: usize) -> Option<Piece> {
+        let mut state = self.state();
+        if state.end.is_some_and(|end| from >= end) {
+            return Some(Piece::End);
+        }
+        state.cache.find(from, bytes_max).map(Piece::Commands)
+    }
+
+    /// Takes a page that process 0 told, which begins with the command `first`.
+    pub fn told(&self, first: u64, page: Vec<Vec<u8>>) {
+        let mut state = self.state();
+        state.asked.remove(&first);
+        state.cache.insert(first, page.into_iter().map(Arc::from).collect());
+    }
+
+    /// There are so many of them now, as process 0 or the log says.
+    pub fn ended(&self, end: u64) {
+        let mut state = self.state();
+        state.end = state.end.max(Some(end));
+        self.0.changed.notify_all();
+    }
+
+    /// A group of them has become durable.
+    fn grown(&self, group: Vec<Vec<u8>>) {
+        let mut state = self.state();
+        let first = state.end.unwrap_or(0);
+        state.end = Some(first + group.len() as u64);
+        state.cache.insert(first, group.into_iter().map(Arc::from).collect());
+        self.0.changed.notify_all();
+    }
+
+    /// The log takes no more of them.
+    fn failed(&self, what: String) {
+        self.state().failure.get_or_insert(what);
+        self.0.changed.notify_all();
+    }
+
+    /// Returns once a command is durable, or once it is too late for that: says whether it is.
+    pub fn wait_for(&self, number: u64, deadline: Instant) -> Result<bool, CommandLogError> {
+        let mut state = self.state();
+        loop {
+            if state.end.is_some_and(|end| number < end) {
+                return Ok(true);
+            }
+            state.check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// An error once the log takes no more commands.
+    fn check(&self) -> Result<(), CommandLogError> {
+        self.state().check()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<D: DecodeMessage> Source for CommandSource<D> {
-    type Record = D::Record;
-
-    fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
-        let end = self.commands.end();
-        // What a copy was not told yet is on its way: nobody seeks what is not durable.
-        if offset > end && !self.commands.held().is_partial {
-            return Err(SourceError::Truncated { origin: self.origin.to_string(), wanted: offset, end });
+impl State {
+    fn check(&self) -> Result<(), CommandLogError> {
+        match &self.failure {
+            Some(what) => Err(CommandLogError::Failed { what: what.clone() }),
+            None => Ok(()),
         }
-        (self.next, self.told_end) = (offset, None);
-        Ok(())
     }
 
-    fn poll(&mut self, bytes_max: usize) -> Result<Polled<D::Record>, SourceError> {
-        let Some(commands) = self.take(bytes_max) else {
-            let is_told = |(end, at): (u64, Instant)| end == self.next && at.elapsed() < TELL_END_EVERY;
-            if self.told_end.is_some_and(is_told) {
-                return Ok(Polled::Nothing);
-            }
-            self.told_end = Some((self.next, Instant::now()));
-            return Ok(Polled::CaughtUp(self.next));
-        };
-        if commands.is_empty() {
-            return Ok(Polled::Nothing);
+    fn is_to_be_asked(&mut self, from: u64, now: Instant) -> bool {
+        self.asked.retain(|_, asked| now.saturating_duration_since(*asked) < ASK_AGAIN_AFTER);
+        match self.asked.contains_key(&from) {
+            true => false,
+            false => self.asked.insert(from, now).is_none(),
         }
-        let (mut items, mut text, mut text_starts) = (Vec::new(), Vec::new(), Vec::new());
-        for (offset, command) in (self.next..).zip(&commands) {
-            let start = text.len();
-            text.extend_from_slice(command);
-            self.decoder.decode_message(command, |part, outcome| {
-                let from = part.start as usize;
-                let upto = from + (part.length as usize).min(RAW_BYTES_MAX);
-                let raw = || command.get(from..upto.min(command.len())).unwrap_or_default().to_vec();
-                text_starts.push(u32::try_from(start + from).unwrap_or(u32::MAX));
-                let outcome = outcome.map_err(|rejection| (rejection, raw()));
-                items.push(Item { offset, length: part.length, line: part.place, outcome });
-            });
-        }
-        self.next += commands.len() as u64;
-        Ok(Polled::Batch(Batch {
-            end_offset: self.next,
-            bytes: text.len() as u64,
-            origin: Arc::clone(&self.origin),
-            items,
-            text: text.into(),
-            text_offset: 0,
-            text_starts,
-            append_ms: Vec::new(),
-        }))
     }
 }
 

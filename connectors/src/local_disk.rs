@@ -147,6 +147,14 @@ impl Folder for LocalDisk {
         Ok(found)
     }
 
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path_of(name)?) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -223,6 +231,7 @@ mod tests {
         let afresh = LocalDisk::new(folder.path().join("data"));
         for disk in [&disk, &afresh] {
             assert_eq!(disk.names().unwrap(), ["one", "two"]);
+            assert_eq!((disk.size("two").unwrap(), disk.size("four").unwrap()), (Some(6), None));
             assert_eq!(disk.read_at("two", 1, 3).unwrap(), b"eco");
             assert_eq!(disk.read_at("two", 4, 3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
+use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
@@ -31,6 +32,7 @@ use operators::clock::{Mark, clock, shared_clock};
 use operators::emit::{EmitPlan, Shards, emit, marks_to};
 use operators::fold::{Data, Fold, FoldGauge, Folded, Outlet, rows};
 use operators::health::News;
+use operators::outcome::{Outcome, publish_outcomes};
 use operators::retain::{Retain, Until};
 use operators::route::{Postings, stamp};
 use operators::time::Tick;
@@ -74,6 +76,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             kinds::ENTRIES.iter().map(|kind| kind.release(&bindings, plan, &mut feeds, &face, &checkpoints)).collect();
         let reports = scope.concatenate(opened.iter().map(|kind| kind.reports()));
         let marks = clock(reports.clone(), bindings, &face, &checkpoints);
+        let outcomes = reports.clone().flat_map(|report| report.outcomes);
         let told = stamp(reports, "Reports", |report| Some((report.partition, News::from(report))));
         let mut build = Build {
             plan,
@@ -84,6 +87,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
             ends: Vec::new(),
             gauges: Vec::new(),
             news: vec![told],
+            outcomes: vec![outcomes],
             letters: Vec::new(),
             collections: Collections::default(),
         };
@@ -116,6 +120,7 @@ pub struct Build<'a, 'scope> {
     ends: Vec<StreamVec<'scope, Tick, ()>>,
     gauges: Gauges,
     news: Vec<Changes<'scope, (PartitionId, News)>>,
+    outcomes: Vec<StreamVec<'scope, Tick, Outcome>>,
     letters: Vec<Changes<'scope, DeadLetter>>,
     collections: Collections<'scope>,
 }
@@ -154,6 +159,11 @@ impl<'a, 'scope> Build<'a, 'scope> {
     /// Adds what is told of partitions.
     pub fn tell(&mut self, news: Changes<'scope, (PartitionId, News)>) {
         self.news.push(news);
+    }
+
+    /// Adds what became of records that enter again.
+    pub(crate) fn answer(&mut self, outcomes: StreamVec<'scope, Tick, Outcome>) {
+        self.outcomes.push(outcomes);
     }
 
     /// Adds dead letters.
@@ -236,7 +246,11 @@ impl<'a, 'scope> Build<'a, 'scope> {
 
     /// Ends the graph: it is complete where everything was published.
     fn finish(self, marks: StreamVec<'scope, Tick, Mark>) -> Graph {
-        let Build { publish, mut ends, gauges, scope, checkpoints, .. } = self;
+        let Build { publish, mut ends, gauges, scope, checkpoints, outcomes, .. } = self;
+        let told = Arc::clone(&publish);
+        ends.push(publish_outcomes(scope.concatenate(outcomes), "Outcomes", move |tick, outcomes| {
+            told(Publication::Outcomes(tick, outcomes));
+        }));
         ends.push(marks_to(marks, move |mark| publish(Publication::Mark(mark))));
         let probe = Handle::new();
         scope.concatenate(ends).probe_with(&probe);

@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod build;
 pub mod catalog;
+pub mod commands;
 pub mod configuration;
 pub mod dead_letters;
 mod digest;

@@ -1,25 +1,30 @@
 //! Re-entry: dead letters that come in again, as they were or repaired.
 //!
-//! Somebody asks for it with lines of JSON that name letters ([`accept`]). Each becomes a command: an entry of the command
-//! log, which is one more input of the run. Its first line says which letter it is of, the rest is the record's text.
+//! Somebody asks for it with lines of JSON that name letters. They become a [`Command`], an entry of the command log, which
+//! is one more input of the run: its header says which letters it is of, and behind it lie the texts of the records.
 //!
 //! ```text
-//! {"re_enter":{"line":3,"offset":412,"partition":"events/0"}}
+//! {"principal":"local","re_enter":{"line":3,"offset":412,"partition":"events/0"}}
 //! {"tenant":"north","id":"e17", ...}
 //! ```
+//!
+//! A command of several letters has a list there, in which each also says how many `bytes` its text has.
 //!
 //! For every partition of a source there is one in which its records enter again, `re-entry/<its name>`; its reader takes
 //! from the command log what is meant for it ([`ReEntryDecoder`]). Such a record is JSON, whatever format its source has.
 //! A letter enters once: the log says which ones did. One that is refused again is a letter of the re-entry partition.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use operators::record::{Decode, DecodeMessage, Header, Part, RAW_BYTES_MAX, Rejection};
+use operators::record::{self, Decode, DecodeMessage, Part, RAW_BYTES_MAX, Rejection};
 
+use crate::commands::{Command, Enters, Published, Refused};
 use crate::dead_letters::DeadLetter;
 
 /// What precedes the name of a partition in the name of the one in which its records enter again.
@@ -39,31 +44,142 @@ pub struct DeadLetterId {
     pub line: u64,
 }
 
+impl DeadLetterId {
+    /// What is done once only: to let this letter in.
+    pub fn entering(&self) -> Vec<u8> {
+        let DeadLetterId { partition, offset, line } = self;
+        format!("re_enter\n{partition}\n{offset}\n{line}").into_bytes()
+    }
+}
+
 impl std::fmt::Display for DeadLetterId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} at offset {}, line {}", self.partition, self.offset, self.line)
     }
 }
 
+/// A letter that enters again, with the text that enters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairedLetter {
+    /// Which letter.
+    pub place: DeadLetterId,
+    /// The text.
+    pub record: String,
+}
+
+/// The command that lets dead letters in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReEnter {
+    /// The letters, one at least.
+    pub letters: Vec<RepairedLetter>,
+}
+
+/// The header of a command, as far as it lets letters in.
+#[derive(Deserialize)]
+struct Header {
+    re_enter: Letters,
+}
+
+/// Which letters: one, whose text is all that lies behind the header, or several, whose texts lie there one behind the other.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Letters {
+    One(DeadLetterId),
+    Many(Vec<LetterLength>),
+}
+
+/// A letter among several, and how long its text is.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
-    re_enter: DeadLetterId,
+struct LetterLength {
+    #[serde(flatten)]
+    place: DeadLetterId,
+    bytes: usize,
 }
 
-/// A command, as it is written into the command log.
-pub fn command(place: &DeadLetterId, record: &[u8]) -> Vec<u8> {
-    let envelope = serde_json::to_value(Envelope { re_enter: place.clone() }).map(|value| value.to_string());
-    let mut command = envelope.expect("an envelope is strings and integers").into_bytes();
-    command.push(b'\n');
-    command.extend_from_slice(record);
-    command
+impl Letters {
+    /// Each letter with its place in the command and where its text lies behind the header; none where they do not fit.
+    fn placed(self, body_bytes: usize) -> Option<Vec<(u64, DeadLetterId, Range<usize>)>> {
+        let many = match self {
+            Letters::One(place) => return Some(vec![(0, place, 0..body_bytes)]),
+            Letters::Many(many) => many,
+        };
+        let mut from = 0_usize;
+        let mut placed = Vec::with_capacity(many.len());
+        for (number, LetterLength { place, bytes }) in (1..).zip(many) {
+            let upto = from.checked_add(bytes).filter(|upto| *upto <= body_bytes)?;
+            placed.push((number, place, from..upto));
+            from = upto;
+        }
+        (from == body_bytes).then_some(placed)
+    }
 }
 
-/// The letter that a command is of, and where the record's text begins; none for a command of another kind.
-pub fn read_command(command: &[u8]) -> Option<(DeadLetterId, usize)> {
-    let end = command.iter().position(|byte| *byte == b'\n')?;
-    let envelope: Envelope = serde_json::from_slice(&command[..end]).ok()?;
-    Some((envelope.re_enter, end + 1))
+impl Command for ReEnter {
+    const NAME: &'static str = "re_enter";
+    const SCOPE: &'static str = "dead-letters";
+    const ENTERS: Enters = Enters::ReEntry;
+
+    /// Lines of JSON, a letter each: all of them, or nothing.
+    fn check(asked: &str, published: &dyn Published) -> Result<Self, Refused> {
+        let mut letters = Vec::new();
+        let mut now = BTreeSet::new();
+        for (line, text) in (1..).zip(asked.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+            let refused = |what: String| Refused { line, what };
+            let asked: Asked = serde_json::from_str(text).map_err(|error| {
+                refused(format!("{error}; a line is {{\"partition\":…,\"offset\":…,\"record\":…}}"))
+            })?;
+            let letter = the_letter(published.dead_letters(&asked.partition, asked.offset), &asked).map_err(refused)?;
+            let place = DeadLetterId { partition: asked.partition, offset: asked.offset, line: letter.line };
+            if published.is_done(&place.entering()) || !now.insert(place.clone()) {
+                return Err(refused(format!("{place} entered before; a letter enters once")));
+            }
+            let record = text_of(asked.record, &letter).map_err(refused)?;
+            if record.len() > RECORD_BYTES_MAX {
+                let what = format!("the record has {} bytes, {RECORD_BYTES_MAX} are allowed", record.len());
+                return Err(refused(what));
+            }
+            letters.push(RepairedLetter { place, record });
+        }
+        match letters.is_empty() {
+            false => Ok(ReEnter { letters }),
+            true => Err(Refused { line: 1, what: "there is no line that names a dead letter".to_owned() }),
+        }
+    }
+
+    fn once(&self, tell: &mut dyn FnMut(&[u8])) {
+        self.letters.iter().for_each(|letter| tell(&letter.place.entering()));
+    }
+
+    fn records(&self) -> Vec<Map<String, Value>> {
+        let record = |letter: &RepairedLetter| {
+            let DeadLetterId { partition, offset, line } = &letter.place;
+            let fields =
+                [("partition", partition.as_str().into()), ("offset", (*offset).into()), ("line", (*line).into())];
+            fields.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
+        };
+        self.letters.iter().map(record).collect()
+    }
+
+    fn encode(&self) -> (Value, Vec<u8>) {
+        let lengths = self
+            .letters
+            .iter()
+            .map(|RepairedLetter { place, record }| LetterLength { place: place.clone(), bytes: record.len() });
+        let content = match self.letters.as_slice() {
+            [RepairedLetter { place, .. }] => serde_json::to_value(place),
+            _ => serde_json::to_value(lengths.collect::<Vec<_>>()),
+        };
+        let body = self.letters.iter().flat_map(|letter| letter.record.bytes()).collect();
+        (content.expect("places are strings and integers"), body)
+    }
+
+    fn decode(content: &Value, body: &[u8]) -> Option<Self> {
+        let placed = Letters::deserialize(content).ok()?.placed(body.len())?;
+        let letter = |(_, place, text): (u64, DeadLetterId, Range<usize>)| {
+            Some(RepairedLetter { place, record: String::from_utf8(body[text].to_vec()).ok()? })
+        };
+        Some(ReEnter { letters: placed.into_iter().map(letter).collect::<Option<_>>()? })
+    }
 }
 
 /// The partition of a source in which a letter of this one enters again.
@@ -91,13 +207,19 @@ impl<D: Decode> DecodeMessage for ReEntryDecoder<D> {
     fn decode_message(
         &mut self,
         message: &[u8],
-        mut give: impl FnMut(Part, Result<(Header, Self::Record), Rejection>),
+        mut give: impl FnMut(Part, Result<(record::Header, Self::Record), Rejection>),
     ) {
-        let Some((place, start)) = read_command(message) else { return };
-        if target(&place.partition) == self.partition {
-            let record = &message[start..];
-            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            give(Part { place: 0, start: start as u32, length }, self.inner.decode(record));
+        let Some(end) = message.iter().position(|byte| *byte == b'\n') else { return };
+        let body = end + 1;
+        let header: Option<Header> = serde_json::from_slice(&message[..end]).ok();
+        let placed = header.and_then(|header| header.re_enter.placed(message.len() - body));
+        for (number, place, text) in placed.unwrap_or_default() {
+            if target(&place.partition) == self.partition {
+                let (from, upto) = (body + text.start, body + text.end);
+                let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                let part = Part { place: number, start: u32::try_from(from).unwrap_or(u32::MAX), length };
+                give(part, self.inner.decode(&message[from..upto]));
+            }
         }
     }
 }
@@ -123,48 +245,6 @@ struct Asked {
     detail: Option<String>,
     #[serde(default)]
     re_entered: Option<bool>,
-}
-
-/// Why nothing of what was asked is done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct Refused {
-    /// The first line, from 1, that can't be done.
-    pub line: usize,
-    /// Why, and what to do.
-    pub what: String,
-}
-
-/// The commands for what is asked, a letter a line: all of it, or nothing.
-///
-/// `find` gives the letters of a partition at an offset, `entered` says which ones were let in before.
-pub fn accept(
-    asked: &str,
-    find: &dyn Fn(&str, u64) -> Vec<DeadLetter>,
-    entered: &BTreeSet<DeadLetterId>,
-) -> Result<Vec<Vec<u8>>, Refused> {
-    let mut commands = Vec::new();
-    let mut now = BTreeSet::new();
-    for (line, text) in (1..).zip(asked.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-        let refused = |what: String| Refused { line, what };
-        let asked: Asked = serde_json::from_str(text)
-            .map_err(|error| refused(format!("{error}; a line is {{\"partition\":…,\"offset\":…,\"record\":…}}")))?;
-        let letter = the_letter(find(&asked.partition, asked.offset), &asked).map_err(refused)?;
-        let place = DeadLetterId { partition: asked.partition, offset: asked.offset, line: letter.line };
-        if entered.contains(&place) || !now.insert(place.clone()) {
-            return Err(refused(format!("{place} entered before; a letter enters once")));
-        }
-        let record = text_of(asked.record, &letter).map_err(refused)?;
-        if record.len() > RECORD_BYTES_MAX {
-            let what = format!("the record has {} bytes, {RECORD_BYTES_MAX} are allowed", record.len());
-            return Err(refused(what));
-        }
-        commands.push(command(&place, record.as_bytes()));
-    }
-    if commands.is_empty() {
-        return Err(Refused { line: 1, what: "there is no line that names a dead letter".to_owned() });
-    }
-    Ok(commands)
 }
 
 fn the_letter(mut found: Vec<DeadLetter>, asked: &Asked) -> Result<DeadLetter, String> {
@@ -195,12 +275,21 @@ fn text_of(given: Option<serde_json::Value>, letter: &DeadLetter) -> Result<Stri
                     "only its first {RAW_BYTES_MAX} bytes were kept; give the whole text as \"record\""
                 ));
             }
-            String::from_utf8(raw).map_err(|_| "its bytes are no UTF-8; give a text as \"record\"".to_owned())
+            let text = String::from_utf8(raw);
+            let text = text.map_err(|_| "its bytes are no UTF-8; give a text as \"record\"".to_owned())?;
+            // What is known to be no JSON may be tried once more; any other text would use its one chance up for nothing.
+            let is_object = text.trim_start().starts_with('{');
+            if !is_object && letter.code != "not_json" {
+                return Err("it did not come as JSON, and what enters is JSON whatever its source's format; \
+                            write it as a JSON object and give that as \"record\""
+                    .to_owned());
+            }
+            Ok(text)
         }
     }
 }
 
-/// A letter as `aisle dead-letters list --json` prints it and [`accept`] takes it: its text as `record`, or its bytes in
+/// A letter as `aisle dead-letters list --json` prints it and [`ReEnter`] takes it: its text as `record`, or its bytes in
 /// base64 as `raw` where they are no text.
 pub fn as_json(letter: &DeadLetter, re_entered: bool) -> String {
     let mut object = serde_json::json!({

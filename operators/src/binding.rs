@@ -210,6 +210,7 @@ mod tests {
             identity_fixes_partition: true,
             live: false,
             re_enters: None,
+            shown_once_read: false,
             weight: 1,
         };
         Topology { partitions: vec![partition; partitions], groups: vec![] }

@@ -55,6 +55,7 @@
 //!         identity_fixes_partition: true,
 //!         live: true,
 //!         re_enters: None,
+//!         shown_once_read: false,
 //!         weight: 1,
 //!     }],
 //!     groups: vec!["sensors".into()],
@@ -85,6 +86,7 @@
 //!     behind_ms: i64::MIN,
 //!     spoken: spoken.map(|greatest_ms| Spoken { lane: 0, group: GroupId(0), greatest_ms }).into_iter().collect(),
 //!     counts: Counts::default(),
+//!     outcomes: Vec::new(),
 //! };
 //! let reports = vec![report(0, None), report(1, Some(100_500))];
 //!

@@ -26,6 +26,8 @@ pub trait Disk: Send {
 pub trait Folder: Disk {
     /// So many bytes of a file from an offset on; an error where there are less.
     fn read_at(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
+    /// How many bytes a file has, or `None` where there is none.
+    fn size(&self, name: &str) -> io::Result<Option<u64>>;
     /// The names of the files, ascending. Those that contain a `/` may be left out.
     fn names(&self) -> io::Result<Vec<String>>;
     /// Removes a file. A crash may bring it back as it was.
@@ -42,6 +44,21 @@ pub trait Log: Send {
     /// Returns once every appended entry survives a crash.
     fn sync(&mut self) -> Result<(), LogError>;
 }
+
+/// A log of any length: it is written in groups and read in pages, so that neither end has to hold it.
+pub trait PagedLog: Send {
+    /// Appends a group of entries: all of them are durable once this returns. After an error some of them may be there.
+    fn append(&mut self, entries: &[Vec<u8>]) -> Result<(), LogError>;
+}
+
+/// A reader of a [`PagedLog`]: of what is durable, also of what becomes so later.
+pub trait PageReader: Send {
+    /// The entries from number `from` on, at most about `bytes_max` of them and one at least; none at the end.
+    fn read(&mut self, from: u64, bytes_max: usize) -> Result<Vec<Vec<u8>>, LogError>;
+}
+
+/// Told each entry of a log, with its number, in order.
+pub type EachEntry<'a> = &'a mut dyn FnMut(u64, &[u8]);
 
 /// What a log could not do.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +86,9 @@ pub enum LogError {
     /// A log that is no file.
     #[error(transparent)]
     Elsewhere(Box<dyn std::error::Error + Send + Sync>),
+    /// A log that is no file and can't be reached now. Nothing is lost: the same read may succeed later.
+    #[error(transparent)]
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
     /// It was asked to stop while it waited for whoever keeps the log.
     #[error("the log was stopped while it waited")]
     Stopped,

@@ -12,10 +12,16 @@
 //! A crash may leave an incomplete last entry, or zeros where the file system had made the file longer already: that tail
 //! is cut off on reading, with a warning. An entry that was synchronised and then lost its last bytes looks the same. What
 //! is damaged with intact bytes behind it is never cut off, it is an error.
+//!
+//! [`FramedLog`] reads a file as a whole. [`scan`] reads one of any length through a window, from any [`Position`].
+
+mod scan;
 
 use std::io;
 
 use crate::disk::{Disk, Log, LogError};
+
+pub use scan::{Position, Scanned, framed, scan};
 
 /// The longest entry, in bytes.
 pub const ENTRY_BYTES_MAX: usize = 64 * 1024 * 1024;

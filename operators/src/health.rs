@@ -46,6 +46,7 @@
 //! #     identity_fixes_partition: true,
 //! #     live: true,
 //! #     re_enters: None,
+//! #     shown_once_read: false,
 //! #     weight: 1,
 //! # };
 //! # let topology = Topology { partitions: vec![partition], groups: vec!["sensors".into()] };
@@ -166,7 +167,8 @@ impl Fold for HealthFold {
     }
 
     fn values(&self, partition: &PartitionId, state: &HealthState, values: &mut Vec<Health>) {
-        if let Some(status) = state.status {
+        let is_hidden = self.topology.partitions[partition.0 as usize].shown_once_read && state.counts.read == 0;
+        if let Some(status) = state.status.filter(|_| !is_hidden) {
             let watermark_ms = state.watermark.map_or(MINUS_INFINITY, |(_, watermark_ms)| watermark_ms);
             values.push(Health { partition: *partition, next: state.next, status, counts: state.counts, watermark_ms });
         }

@@ -27,11 +27,13 @@ pub mod memory_disk;
 #[cfg(any(test, feature = "simulation"))]
 pub mod memory_topic;
 pub mod minter;
+pub mod outcome;
 pub mod record;
 pub mod release;
 pub mod resolve;
 pub mod retain;
 pub mod route;
+pub mod segmented_log;
 pub mod shard;
 pub mod side_channel;
 #[cfg(any(test, feature = "simulation"))]

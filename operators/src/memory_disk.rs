@@ -123,6 +123,10 @@ impl Folder for MemoryDisk {
         Ok(found.to_vec())
     }
 
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        Ok(self.lock().get(name).map(|file| file.bytes.len() as u64))
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         Ok(self.lock().keys().cloned().collect())
     }

@@ -60,6 +60,7 @@
 //! #         identity_fixes_partition: true,
 //! #         live: true,
 //! #         re_enters: None,
+//! #         shown_once_read: false,
 //! #         weight: 1,
 //! #     }],
 //! #     groups: vec!["sensors".into()],
@@ -232,4 +233,6 @@ pub struct Pending<R> {
     pub line: u64,
     /// Its bytes as they were read, should it become a dead letter.
     pub raw: Vec<u8>,
+    /// Whether somebody waits to hear what becomes of it.
+    pub is_awaited: bool,
 }

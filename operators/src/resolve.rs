@@ -37,7 +37,7 @@
 //! use operators::clock::Mark;
 //! use operators::record::{Header, Identity};
 //! use operators::release::{LatePolicy, Pending};
-//! use operators::resolve::{ResolvePlan, resolve};
+//! use operators::resolve::{ResolvePlan, Tally, resolve};
 //! use operators::streams::StreamPlan;
 //! use operators::topology::{GroupId, PartitionId};
 //! use timely::dataflow::operators::capture::{Capture, Extract};
@@ -56,6 +56,7 @@
 //!         origin: "retries".into(),
 //!         line: 0,
 //!         raw: vec![],
+//!         is_awaited: false,
 //!     };
 //!     (tick, pending)
 //! };
@@ -71,7 +72,7 @@
 //!         checkpoints: &Checkpoints::default(),
 //!     };
 //!     let streams = resolve(told.map(|(_, pending)| pending), marks, plan);
-//!     let counts = streams.counts.map(|(partition, counts)| (partition.0, counts.on_time, counts.duplicate));
+//!     let counts = streams.tallies.map(|Tally { partition, counts, .. }| (partition.0, counts.on_time, counts.duplicate));
 //!     (streams.released.map(|released| released.record).capture(), counts.capture())
 //! });
 //! assert_eq!(released.extract(), [(0, vec!["of partition 0".to_owned()])]);
@@ -82,6 +83,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -93,6 +95,7 @@ use crate::checkpoint::{Checkpoints, Part, PartOwner, Save, decode, encode};
 use crate::clock::Mark;
 use crate::fold::FoldGauge;
 use crate::identity::{Identities, identity_shard};
+use crate::outcome::{Outcome, Verdict};
 use crate::record::{Identity, Record};
 use crate::release::{LatePolicy, Pending, Released, SetAside, SetAsideReason, Sight, conflict, count_accepted, sight};
 use crate::streams::{StreamNames, StreamPlan, StreamReport};
@@ -103,6 +106,29 @@ use crate::watermark::Counts;
 /// The format in which checkpoints have what is remembered of identities.
 const STATE_FORMAT: u32 = 1;
 
+/// What was made of the records of a partition in a tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The partition.
+    pub partition: PartitionId,
+    /// How many records had each verdict.
+    pub counts: Counts,
+    /// What became of each record, where somebody waits to hear it.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Tally {
+    fn tell(&mut self, offset: u64, line: u64, sight: &Sight) {
+        let verdict = match sight {
+            Sight::Conflict => Verdict::DeadLetter { code: conflict().code.into_owned() },
+            Sight::SetAside => Verdict::Late,
+            Sight::Duplicate => Verdict::Duplicate,
+            Sight::Accepted(standing) => (*standing).into(),
+        };
+        self.outcomes.push(Outcome { partition: self.partition, offset, line, verdict });
+    }
+}
+
 /// The streams that leave a resolve.
 pub struct ResolveStreams<'scope, R: Record, S: 'static> {
     /// Records that were accepted.
@@ -110,7 +136,7 @@ pub struct ResolveStreams<'scope, R: Record, S: 'static> {
     /// Records that are late, or that contradict one of the same id.
     pub aside: StreamVec<'scope, Tick, SetAside<R>>,
     /// The verdicts that were given here, counted for each partition of the tick.
-    pub counts: StreamVec<'scope, Tick, (PartitionId, Counts)>,
+    pub tallies: StreamVec<'scope, Tick, Tally>,
     /// What is told of sequenced streams ([`streams`](crate::streams)), where the plan says how.
     pub streams: StreamVec<'scope, Tick, StreamReport<S>>,
     /// Says how much this worker remembers of identities.
@@ -147,8 +173,8 @@ impl Remembered {
         mark: &Mark,
         names: &mut StreamNames<R, S>,
         mut give: impl FnMut(Decided<R>),
-    ) -> BTreeMap<PartitionId, Counts> {
-        let mut told: BTreeMap<PartitionId, Counts> = BTreeMap::new();
+    ) -> BTreeMap<PartitionId, Tally> {
+        let mut told: BTreeMap<PartitionId, Tally> = BTreeMap::new();
         let is_told = names.counts(mark.tick);
         let begin = |identities: &mut Identities| {
             if is_told {
@@ -163,15 +189,19 @@ impl Remembered {
         };
         records.sort_unstable_by_key(|pending| (pending.partition, pending.offset, pending.line));
         for pending in records {
-            let Pending { partition, offset, record, origin, line, raw, .. } = pending;
+            let Pending { partition, offset, record, origin, line, raw, is_awaited, .. } = pending;
             let (identities, absent_before_ms) = self.seen.entry(pending.header.group).or_insert_with(new);
             *absent_before_ms = pending.absent_before_ms;
-            let counts = told.entry(partition).or_default();
+            let tally = told.entry(partition).or_insert_with(|| Tally { partition, ..Tally::default() });
             let sight =
                 sight(identities, &pending.header, pending.late, late, pending.absent_before_ms, pending.watermark_ms);
             if let Some(stream) = identities.take_unnamed() {
                 names.take(stream, &record);
             }
+            if is_awaited {
+                tally.tell(offset, line, &sight);
+            }
+            let counts = &mut tally.counts;
             match sight {
                 Sight::SetAside => {
                     counts.late += 1;
@@ -259,11 +289,11 @@ pub fn resolve<'scope, R: Record, S: Clone + 'static>(
     let mut marks = builder.new_input(marks, Pipeline);
     let (released, released_stream) = builder.new_output();
     let (aside, aside_stream) = builder.new_output();
-    let (counts, counts_stream) = builder.new_output();
+    let (tallies, tallies_stream) = builder.new_output();
     let (told, streams_stream) = builder.new_output();
     let mut released = OutputBuilder::<_, CapacityContainerBuilder<Vec<Released<R>>>>::from(released);
     let mut aside = OutputBuilder::<_, CapacityContainerBuilder<Vec<SetAside<R>>>>::from(aside);
-    let mut counts = OutputBuilder::<_, CapacityContainerBuilder<Vec<(PartitionId, Counts)>>>::from(counts);
+    let mut tallies = OutputBuilder::<_, CapacityContainerBuilder<Vec<Tally>>>::from(tallies);
     let mut told = OutputBuilder::<_, CapacityContainerBuilder<Vec<StreamReport<S>>>>::from(told);
     let mut names = StreamNames::new(streams);
 
@@ -285,7 +315,7 @@ pub fn resolve<'scope, R: Record, S: Clone + 'static>(
                 }
             });
             let (mut released, mut aside) = (released.activate(), aside.activate());
-            let (mut counts, mut told) = (counts.activate(), told.activate());
+            let (mut tallies, mut told) = (tallies.activate(), told.activate());
             while let Some(entry) = marked.first_entry()
                 && !frontiers[0].less_equal(entry.key())
             {
@@ -298,7 +328,7 @@ pub fn resolve<'scope, R: Record, S: Clone + 'static>(
                     Decided::Released(record) => released.give(record),
                     Decided::SetAside(record) => aside.give(record),
                 });
-                counts.session(&capabilities[2]).give_iterator(verdicts.into_iter());
+                tallies.session(&capabilities[2]).give_iterator(verdicts.into_values());
                 let mut told = told.session(&capabilities[3]);
                 for (identities, _) in remembered.seen.values_mut() {
                     identities.end_tick(mark.checkpoint, |report| names.tell(report));
@@ -314,7 +344,7 @@ pub fn resolve<'scope, R: Record, S: Clone + 'static>(
     ResolveStreams {
         released: released_stream,
         aside: aside_stream,
-        counts: counts_stream,
+        tallies: tallies_stream,
         streams: streams_stream,
         remembered: Box::new(gauge),
     }

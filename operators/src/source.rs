@@ -1,5 +1,6 @@
 //! Where records come from: the contract of a reader. The bounded queue between a reader and release is in [`crate::feed`].
 
+use crate::disk::LogError;
 use crate::record::{Batch, Record};
 
 /// A partition of the input log that can be read again from any offset it still holds.
@@ -98,6 +99,9 @@ pub enum SourceError {
         /// What was to be asked, in hexadecimal.
         question: String,
     },
+    /// A log of ours that is read like a source.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// What is asked for is not there.
     #[error("{origin} ends at offset {end}, but offset {wanted} was asked for: it was cut, start again with --fresh")]
     Truncated {
@@ -113,6 +117,6 @@ pub enum SourceError {
 impl SourceError {
     /// Whether the same read may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, SourceError::Unreachable { .. })
+        matches!(self, SourceError::Unreachable { .. } | SourceError::Log(LogError::Unreachable(_)))
     }
 }

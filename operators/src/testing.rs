@@ -133,6 +133,7 @@ pub(crate) fn topology(partitions: u32, identity_fixes_partition: bool) -> Topol
         identity_fixes_partition,
         live: true,
         re_enters: None,
+        shown_once_read: false,
         weight: 1,
     };
     Topology { partitions: (0..partitions).map(partition).collect(), groups: vec!["group".to_owned()] }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::TimeMs;
 
 /// A partition's number, dense from 0 in the order of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionId(pub u32);
 
 /// A watermark group's number, dense from 0: one tenant's records of one kind.
@@ -41,6 +41,8 @@ pub struct Partition {
     /// The partition whose records come in again here, repaired by somebody, if it is such a one. It lies on the same worker
     /// as that one, knows its identities, and feeds no watermark: its groups have no lanes here.
     pub re_enters: Option<PartitionId>,
+    /// Whether its health is shown only once something was read of it.
+    pub shown_once_read: bool,
     /// The share of a tick's bytes, relative to the other partitions.
     pub weight: u32,
 }

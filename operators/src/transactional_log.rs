@@ -20,8 +20,10 @@ use crate::disk::{Log, LogError};
 use crate::framed_log::ENTRY_BYTES_MAX;
 
 use self::chain::{CLAIM, Chain, Link};
+pub use self::pages::{PagedTransactionalLog, TransactionalReader};
 
 mod chain;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -257,16 +259,16 @@ impl<T: Transactions> TransactionalLog<T> {
     /// it turns out to be there.
     fn take_up(&mut self) -> Result<(), TransactionalLogError<T::Error>> {
         let end = self.end.expect("whoever appends has read to the end");
-        let (chain, _) = read_on(&mut self.transactions, end, Upto::Stable)?;
+        let (_, chain, _) = read_on(&mut self.transactions, end, Upto::Stable)?;
         if chain.writer.is_some_and(|writer| writer != self.writer) {
             return Err(TransactionalLogError::TakenOver { name: self.name() });
         }
         self.transactions.fence().map_err(TransactionalLogError::Transactions)?;
-        let (chain, offset) = read_on(&mut self.transactions, end, Upto::End)?;
+        let (entries, chain, offset) = read_on(&mut self.transactions, end, Upto::End)?;
         self.end = Some(End { link: chain.link(), offset });
-        if chain.entries == self.pending {
+        if entries == self.pending {
             self.pending.clear();
-        } else if !chain.entries.is_empty() {
+        } else if !entries.is_empty() {
             let what = "there are entries that this writer did not write".to_owned();
             return Err(TransactionalLogError::Damaged { name: self.name(), offset: end.offset, what });
         }
@@ -278,9 +280,9 @@ impl<T: Transactions> TransactionalLog<T> {
 impl<T: Transactions> Log for TransactionalLog<T> {
     fn read(&mut self) -> Result<Vec<Vec<u8>>, LogError> {
         self.sync_pending()?;
-        let (chain, offset) = read_on(&mut self.transactions, End::default(), Upto::End)?;
+        let (entries, chain, offset) = read_on(&mut self.transactions, End::default(), Upto::End)?;
         self.end = Some(End { link: chain.link(), offset });
-        Ok(chain.entries)
+        Ok(entries)
     }
 
     fn append(&mut self, entry: &[u8]) -> Result<(), LogError> {
@@ -302,14 +304,32 @@ impl<T: Transactions> Log for TransactionalLog<T> {
 
 /// The entries that are committed now, for those who only read: nobody is fenced.
 pub fn read_entries<T: Transactions>(transactions: &mut T) -> Result<Vec<Vec<u8>>, TransactionalLogError<T::Error>> {
-    Ok(read_on(transactions, End::default(), Upto::Stable)?.0.entries)
+    Ok(read_on(transactions, End::default(), Upto::Stable)?.0)
 }
 
-/// Reads on from `end`; gives what was read, and the offset behind it.
+/// What was read, what came of it, and the offset behind it.
+type ReadOn = (Vec<Vec<u8>>, Chain, u64);
+
+/// Reads on from `end`.
 fn read_on<T: Transactions>(
     transactions: &mut T,
     end: End,
     upto: Upto,
+) -> Result<ReadOn, TransactionalLogError<T::Error>> {
+    let mut entries = Vec::new();
+    let (chain, offset) = scan_on(transactions, end, upto, &mut |entry, _| {
+        entries.push(entry);
+        ControlFlow::Continue(())
+    })?;
+    Ok((entries, chain, offset))
+}
+
+/// Shows every entry behind `end` with where it ends, until `see` breaks; gives what came of it, and the offset behind it.
+fn scan_on<T: Transactions>(
+    transactions: &mut T,
+    end: End,
+    upto: Upto,
+    see: &mut dyn FnMut(Vec<u8>, End) -> ControlFlow<()>,
 ) -> Result<(Chain, u64), TransactionalLogError<T::Error>> {
     let name = transactions.name().to_owned();
     let (low, high) = transactions.ends().map_err(TransactionalLogError::Transactions)?;
@@ -321,9 +341,9 @@ fn read_on<T: Transactions>(
     }
     let (mut chain, mut offset, mut wrong) = (Chain::after(end.link), end.offset, None);
     let read = transactions.read(end.offset, upto, &mut |seen| match chain.take(&seen) {
-        Ok(()) => {
+        Ok(entry) => {
             offset = seen.offset + 1;
-            ControlFlow::Continue(())
+            entry.map_or(ControlFlow::Continue(()), |entry| see(entry, End { link: chain.link(), offset }))
         }
         Err(what) => {
             wrong = Some((seen.offset, what));

@@ -20,6 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::binding::{Binding, Status};
+use crate::outcome::Outcome;
 use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms};
 use crate::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
 
@@ -83,6 +84,8 @@ pub struct Report {
     pub spoken: Vec<Spoken>,
     /// The verdicts of this tick, counted.
     pub counts: Counts,
+    /// What became of each record, where somebody waits to hear it.
+    pub outcomes: Vec<Outcome>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,8 +12,10 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHead
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use operators::disk::EachEntry;
 use operators::transactional_log::{
-    Message, Seen, TransactionalLog, TransactionalLogError, Transactions, Upto, read_entries,
+    Message, PagedTransactionalLog, Seen, TransactionalLog, TransactionalLogError, TransactionalReader, Transactions,
+    Upto, read_entries,
 };
 
 use super::committed::{From, Reader};
@@ -99,6 +101,30 @@ pub fn open(
 /// The entries of a log that are committed now, for those who only read: nobody is fenced.
 pub fn read(connection: &Connection, topic: &str) -> Result<Vec<Vec<u8>>, TopicLogError> {
     Ok(read_entries(&mut TopicTransactions::new(connection, topic, Arc::default())?)?)
+}
+
+/// A log in a topic that is written in groups and read in pages.
+pub type PagedTopicLog = PagedTransactionalLog<TopicTransactions>;
+
+/// A reader of such a log.
+pub type TopicLogReader = TransactionalReader<TopicTransactions>;
+
+/// Takes a log over from whoever wrote it before, and shows every entry; gives it with a reader of it.
+pub fn open_paged(
+    connection: &Connection,
+    options: &TopicLogOptions,
+    stop: Arc<AtomicBool>,
+    each: EachEntry<'_>,
+) -> Result<(PagedTopicLog, TopicLogReader), TopicLogError> {
+    let transactions = TopicTransactions::new(connection, &options.topic, Arc::clone(&stop))?;
+    let log = PagedTransactionalLog::open(open(connection, options, stop)?, each)?;
+    let reader = log.reader(transactions);
+    Ok((log, reader))
+}
+
+/// A reader of what is committed now, for those who only read: nobody is fenced. Shows every entry.
+pub fn read_paged(connection: &Connection, topic: &str, each: EachEntry<'_>) -> Result<TopicLogReader, TopicLogError> {
+    Ok(TransactionalReader::open(TopicTransactions::new(connection, topic, Arc::default())?, each)?)
 }
 
 /// The messages of a log's topic.

@@ -4,28 +4,25 @@
 //! the process that has the folder, where there is one; otherwise the command log is written here, and the next run reads it.
 
 mod error;
+mod re_enter;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::command_desk::CommandMemory;
+use super::job::{folder_of, read_settings};
+use super::logs::{Logs, is_data_folder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use connectors::data_folder::{DataFolder, DataFolderError};
-use connectors::local_disk::LocalDisk;
-use operators::disk::Log;
-
-use super::http::RE_ENTER;
-use super::job::{ADDRESS, folder_of, read_settings};
-use super::logs::{Logs, is_data_folder};
-use super::re_entry::{ASKED_BYTES_MAX, ReEntries, entered};
 use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::re_entry::{DeadLetterId, as_json};
 use dataflows::view::View;
 
 pub use error::DeadLettersError;
+use re_enter::{Giving, re_enter};
 
 /// How much of a letter's detail and text a line of the listing shows, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -67,6 +64,8 @@ pub(super) enum DeadLettersCommand {
         /// The process that has the data folder, if not where it said.
         #[arg(long)]
         url: Option<String>,
+        #[command(flatten)]
+        giving: Giving,
     },
 }
 
@@ -94,12 +93,12 @@ impl DeadLettersCommand {
                 let entered = entered_letters(&folder, configuration.as_deref())?;
                 show(&folder, &entered, &partition, offset, output)
             }
-            DeadLettersCommand::ReEnter { which, letters, url } => {
+            DeadLettersCommand::ReEnter { which, letters, url, giving } => {
                 let asked = match letters {
                     Some(path) => read_asked(&path, input)?,
                     None => asked_by(&which)?,
                 };
-                re_enter(&which, url, &asked, output)
+                re_enter(&which, url, &giving, &asked, output)
             }
         }
     }
@@ -110,7 +109,7 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
     let letters: Vec<DeadLetter> = letters.into_iter().filter(|letter| which.fits(letter)).collect();
     let mut text = String::new();
     for letter in letters.iter().take(limit) {
-        let is_entered = entered.contains(&place_of(letter));
+        let is_entered = entered.is_done(&place_of(letter).entering());
         match json {
             true => text.push_str(&as_json(letter, is_entered)),
             false => text.push_str(&line_of(letter, is_entered)),
@@ -127,7 +126,7 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
 
 fn show(
     folder: &Path,
-    entered: &BTreeSet<DeadLetterId>,
+    entered: &CommandMemory,
     partition: &str,
     offset: u64,
     output: &mut impl Write,
@@ -139,7 +138,7 @@ fn show(
     }
     let mut text = String::new();
     for letter in &found {
-        let again = if entered.contains(&place_of(letter)) { "yes" } else { "no" };
+        let again = if entered.is_done(&place_of(letter).entering()) { "yes" } else { "no" };
         text.push_str(&format!(
             "partition   {}\noffset      {}\nline        {}\nfrom        {}\ncode        {}\ndetail      {}\nre-entered  {again}\n\n{}\n\n",
             letter.partition,
@@ -152,50 +151,6 @@ fn show(
         ));
     }
     write(output, &text)
-}
-
-fn re_enter(which: &Which, url: Option<String>, asked: &str, output: &mut impl Write) -> Result<(), DeadLettersError> {
-    let folder = &which.folder;
-    if asked.len() > ASKED_BYTES_MAX {
-        return Err(DeadLettersError::TooMany { bytes: asked.len() });
-    }
-    match (url, DataFolder::open(folder, false)) {
-        (None, Ok((data, _))) => {
-            let letters = letters(folder)?;
-            let find = |partition: &str, offset| {
-                let found = letters.iter().filter(|letter| letter.partition == partition && letter.offset == offset);
-                found.cloned().collect()
-            };
-            let taken = ReEntries::open(logs_of(folder, which.configuration.as_deref())?.commands(data.disk())?)?
-                .enter(asked, &find)?;
-            write(
-                output,
-                &format!("{} letters enter with the next run of {}\n", taken.end - taken.start, folder.display()),
-            )
-        }
-        (Some(url), _) => post(&url, asked, output),
-        (None, Err(DataFolderError::InUse { .. })) => {
-            let path = folder.join(ADDRESS);
-            let url = std::fs::read_to_string(&path);
-            post(&url.map_err(|source| DeadLettersError::Unreadable { path, source })?, asked, output)
-        }
-        (None, Err(error)) => Err(error.into()),
-    }
-}
-
-fn post(url: &str, asked: &str, output: &mut impl Write) -> Result<(), DeadLettersError> {
-    let url = format!("{}{RE_ENTER}", url.trim_end_matches('/'));
-    let request = ureq::post(&url).config().http_status_as_error(false).build();
-    let unreachable = |source| DeadLettersError::Unreachable { url: url.clone(), source: Box::new(source) };
-    let mut response = request.content_type("application/x-ndjson").send(asked).map_err(unreachable)?;
-    let status = response.status().as_u16();
-    let body = response.body_mut().read_to_string().map_err(unreachable)?;
-    let answer: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-    if status != 202 {
-        let message = answer["message"].as_str().unwrap_or(&body).to_owned();
-        return Err(DeadLettersError::Refused { url, status, message });
-    }
-    write(output, &format!("{} letters enter now\n", answer["entered"]))
 }
 
 fn read_asked(path: &Path, input: &mut impl Read) -> Result<String, DeadLettersError> {
@@ -214,7 +169,8 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
         return Err(DeadLettersError::NotSaid);
     }
     let (letters, entered) = (letters(&which.folder)?, which.entered()?);
-    let chosen = letters.iter().filter(|letter| which.fits(letter) && !entered.contains(&place_of(letter)));
+    let is_chosen = |letter: &&DeadLetter| which.fits(letter) && !entered.is_done(&place_of(letter).entering());
+    let chosen = letters.iter().filter(is_chosen);
     let lines = chosen.map(|DeadLetter { partition, offset, line, .. }| {
         format!("{}\n", serde_json::json!({ "partition": partition, "offset": offset, "line": line }))
     });
@@ -224,7 +180,7 @@ fn asked_by(which: &Which) -> Result<String, DeadLettersError> {
 
 impl Which {
     /// The letters that entered before.
-    fn entered(&self) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
+    fn entered(&self) -> Result<CommandMemory, DeadLettersError> {
         entered_letters(&self.folder, self.configuration.as_deref())
     }
 
@@ -322,8 +278,10 @@ fn add_changes(
 }
 
 /// The letters that entered before, as the command log says right now; another process may be writing to it.
-fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<BTreeSet<DeadLetterId>, DeadLettersError> {
-    Ok(entered(&logs_of(folder, configuration)?.copy_of_commands(&LocalDisk::new(folder))?.read()?))
+fn entered_letters(folder: &Path, configuration: Option<&Path>) -> Result<CommandMemory, DeadLettersError> {
+    let mut memory = CommandMemory::default();
+    logs_of(folder, configuration)?.read_commands(folder, &mut |number, entry| memory.remember(number, entry))?;
+    Ok(memory)
 }
 
 /// Where a data folder keeps its logs.

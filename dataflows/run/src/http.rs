@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
-use super::re_entry::{ASKED_BYTES_MAX, ReEntries};
+use super::command_desk::{self, ASKED_BYTES_MAX, CommandDesk, RE_ENTER};
 use dataflows::answer::subscribe::{Hub, HubBounds};
 use dataflows::answer::{Failure, Request, Response, Views, answer};
 use dataflows::view::{ChangeList, ViewId};
@@ -34,9 +34,6 @@ const PARAMETERS_MAX: usize = 32;
 /// How long a parameter's value may be, in bytes.
 const PARAMETER_BYTES_MAX: usize = 16 << 10;
 
-/// Where dead letters are let in again.
-pub const RE_ENTER: &str = "/v1/dead-letters/re-enter";
-
 /// How long requests that are under way at shutdown may still take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
@@ -48,7 +45,7 @@ pub struct Published {
     news: watch::Sender<()>,
     clock: Option<fn() -> TimeMs>,
     history: OnceLock<AskHistory>,
-    re_entries: OnceLock<Arc<ReEntries>>,
+    commands: OnceLock<Arc<CommandDesk>>,
 }
 
 /// Answers a question about history, by its parameters; may take its time.
@@ -63,13 +60,13 @@ impl Published {
             news: watch::Sender::new(()),
             clock,
             history: OnceLock::new(),
-            re_entries: OnceLock::new(),
+            commands: OnceLock::new(),
         }
     }
 
-    /// From now on dead letters may be let in again.
-    pub fn set_re_entries(&self, re_entries: Arc<ReEntries>) {
-        if self.re_entries.set(re_entries).is_err() {
+    /// From now on commands are taken.
+    pub fn set_commands(&self, desk: Arc<CommandDesk>) {
+        if self.commands.set(desk).is_err() {
             tracing::warn!("there are two command logs; the first one is written to");
         }
     }
@@ -244,8 +241,8 @@ async fn handle(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<String, StringRejection>,
 ) -> axum::response::Response {
-    if uri.path() == RE_ENTER && shared.published.re_entries.get().is_some() {
-        return re_enter(shared.published, &method, body).await;
+    if uri.path() == RE_ENTER && shared.published.commands.get().is_some() {
+        return take_command(shared.published, &method, uri.path(), query, body).await;
     }
     let query = match checked(&method, query) {
         Ok(query) => query,
@@ -278,15 +275,22 @@ async fn handle(
     }
 }
 
-/// Lets dead letters in again: lines of JSON that name them.
-async fn re_enter(
+/// Takes a command: a path that says which kind, and a body that says what is asked.
+async fn take_command(
     published: Arc<Published>,
     method: &Method,
+    path: &str,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<String, StringRejection>,
 ) -> axum::response::Response {
     if method != Method::POST {
         return respond(Failure::command_needed().into_response());
     }
+    let query = match checked(&Method::GET, query) {
+        Ok(query) => query,
+        Err(failure) => return respond(failure.into_response()),
+    };
+    let request = Request { path: path.to_owned(), query, at_ms: None };
     let asked = match body {
         Ok(asked) => asked,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -295,11 +299,11 @@ async fn re_enter(
         }
         Err(rejection) => return respond(Failure::bad_request(rejection.body_text()).into_response()),
     };
-    // It waits for the disk.
-    let entering = tokio::task::spawn_blocking(move || {
-        published.re_entries.get().map(|re_entries| re_entries.answer(&asked, &published))
+    // It waits for the disk and for a tick.
+    let taking = tokio::task::spawn_blocking(move || {
+        published.commands.get().map(|desk| command_desk::answer(desk, &published, &request, &asked))
     });
-    match entering.await {
+    match taking.await {
         Ok(Some(response)) => respond(response),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

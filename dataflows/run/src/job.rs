@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use connectors::command_log::Commands;
 use operators::disk::Clock;
 
 use super::brokers::Brokers;
+use super::command_desk::Answered;
 use super::engine::{Cluster, Control, Engine, StartPoint, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
@@ -98,7 +98,7 @@ pub fn run(options: &RunOptions, interrupted: &AtomicBool) -> Result<Ended, RunE
 pub(super) enum Outcome {
     /// To its end.
     Ended(Ended),
-    /// Until there were more of them: a topic has grown, or dead letters enter again.
+    /// Until there were more of them: a topic has grown.
     Restart {
         /// Where it listened, or is to listen.
         listen: Option<String>,
@@ -120,9 +120,11 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     }
     let open_run = OpenRun::open(options, &settings, &inputs_folder, wanted)?;
     open_run.tell();
-    let (upper, commands) = (open_run.upper(), open_run.re_entries.commands());
-    let OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen } = open_run;
+    let upper = open_run.upper();
+    let OpenRun { folder, logs, plan, run, commands: desk, timekeeper, files, sinks, history, store, chosen } =
+        open_run;
     let schema_lookup = SchemaLookup::outside(timekeeper.answers(), registry);
+    let commands = desk.commands();
     let control = Control::first(schema_lookup.clone(), commands.clone(), &options.workers);
 
     let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
@@ -132,7 +134,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let server = serve(&listen, Arc::clone(&published))?;
     say(&format!("serving on http://{}", server.address()));
     remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
-    published.set_re_entries(Arc::clone(&re_entries));
+    published.set_commands(Arc::clone(&desk));
     let data_path = folder.path().to_owned();
     let follower = history.as_ref().map(|history| history.follower(&plan));
     let outputs = Outputs::default()
@@ -140,6 +142,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         .with_all(sinks)
         .with_all(follower.into_iter().collect())
         .with(Served::new(Arc::clone(&published), plan.topology.groups.clone()))
+        .with(Answered::new(Arc::clone(&desk)))
         .within(folder, local.data_bytes_max);
     let watch = outputs.watch();
     let from = StartPoint { run, upper, plan: plan.canonical() };
@@ -161,7 +164,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
 
     let started = Instant::now();
     let mut progress = Progress::new(std::io::stderr().is_terminal());
-    let growth = Growth { brokers: &brokers, plan: &plan, commands: &commands };
+    let growth = Growth { brokers: &brokers, plan: &plan };
     let pace = Duration::from_millis(if options.once { 20 } else { 100 });
     let grown = growth.wait(&engine, interrupted, pace, || {
         control.tell_commands();
@@ -172,6 +175,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     progress.end(&seen, started.elapsed());
     if engine.has_failed() || !engine.has_ended() {
         logs.stop();
+        desk.close();
         history.iter().for_each(History::give_up);
         let ended = if grown.is_some() { engine.begin_anew(interrupted) } else { engine.stop() };
         even_if_lost(ended, interrupted)?;
@@ -185,38 +189,28 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     }
     drain(&watch, started, interrupted, &control);
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
-    let ended = if seen.conserved { Ended::Well } else { Ended::NotConserved };
-    let taken = commands.end();
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
-        let is_over = || interrupted.load(Ordering::Acquire) || engine.has_failed() || watch.failure().is_some();
-        while !is_over() && commands.end() == taken {
+        // Commands are taken all the same: the engine goes on with them.
+        while !interrupted.load(Ordering::Acquire) && !engine.has_failed() && watch.failure().is_none() {
+            control.tell_commands();
             control.beat();
             std::thread::sleep(pace);
         }
     }
+    let ended = if totals(&published).conserved { Ended::Well } else { Ended::NotConserved };
     logs.stop();
-    let enters = commands.end() > taken && !options.once && !interrupted.load(Ordering::Acquire);
-    even_if_lost(if enters { engine.begin_anew(interrupted) } else { engine.finish(interrupted) }, interrupted)?;
+    desk.close();
+    even_if_lost(engine.finish(interrupted), interrupted)?;
     history.map_or(Ok(()), |history| history.finish(interrupted))?;
-    let listen = Some(server.address().to_string());
     server.shutdown();
-    match watch.failure() {
-        Some(failure) => Err(failure),
-        None if enters && interrupted.load(Ordering::Acquire) => Ok(Outcome::Ended(stopped())),
-        None if enters => {
-            say("dead letters enter again; going on with that");
-            Ok(Outcome::Restart { listen })
-        }
-        None => Ok(Outcome::Ended(ended)),
-    }
+    watch.failure().map_or(Ok(Outcome::Ended(ended)), Err)
 }
 
 /// What may come to a run that it did not begin with.
 struct Growth<'a> {
     brokers: &'a Brokers,
     plan: &'a Plan,
-    commands: &'a Commands,
 }
 
 impl Growth<'_> {
@@ -240,11 +234,8 @@ impl Growth<'_> {
     }
 
     fn look(&self) -> Option<String> {
-        if let Some((topic, partitions)) = self.brokers.grown(self.plan) {
-            return Some(format!("topic {topic} has {partitions} partitions now"));
-        }
-        let enters = self.commands.end() > 0 && !self.plan.has_re_entry();
-        enters.then(|| "dead letters enter again for the first time".to_owned())
+        let (topic, partitions) = self.brokers.grown(self.plan)?;
+        Some(format!("topic {topic} has {partitions} partitions now"))
     }
 }
 
@@ -256,6 +247,7 @@ fn drain(watch: &OutputsWatch, started: Instant, interrupted: &AtomicBool, contr
             told = true;
             say("every source has ended; waiting until the Kafka sinks have sent everything");
         }
+        control.tell_commands();
         control.beat();
         std::thread::sleep(Duration::from_millis(20));
     }

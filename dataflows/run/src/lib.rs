@@ -4,6 +4,7 @@ use dataflows::configuration::Built;
 
 pub mod brokers;
 pub mod command;
+pub mod command_desk;
 pub mod dead_letters;
 pub mod engine;
 pub mod graph_text;
@@ -16,7 +17,6 @@ pub mod memory;
 pub mod outputs;
 mod password;
 pub mod progress;
-pub mod re_entry;
 mod recovery;
 pub mod replay;
 pub mod schema_lookup;

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
-use operators::disk::{Disk, Log, LogError};
+use operators::disk::{Disk, EachEntry, Log, LogError, PageReader, PagedLog};
 use operators::framed_log::FramedLog;
 use operators::memory_disk::MemoryDisk;
+use operators::segmented_log::{SegmentedLog, SegmentedReader};
 use serde::{Deserialize, Serialize};
 
 use dataflows::configuration::{KafkaSettings, LogsSettings, Settings};
@@ -19,8 +20,14 @@ use dataflows::configuration::{KafkaSettings, LogsSettings, Settings};
 /// The name of the remap log in a data folder.
 pub const REMAP_LOG: &str = "remap.log";
 
-/// The name of the command log in a data folder.
+/// The name of the command log in a data folder: of its first segment.
 pub const COMMAND_LOG: &str = "commands.log";
+
+/// What the files of the command log are named after.
+const COMMANDS: &str = "commands";
+
+/// A command log that is written, and a reader of it.
+pub type CommandLog = (Box<dyn PagedLog>, Box<dyn PageReader>);
 
 /// The file of a data folder that names the topics of its logs.
 pub const TOPICS: &str = "logs-topics.json";
@@ -126,13 +133,6 @@ enum LogStore {
     },
 }
 
-/// Which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Remap,
-    Commands,
-}
-
 /// Whether a folder holds a run.
 pub fn is_data_folder(folder: &Path) -> bool {
     folder.join(REMAP_LOG).exists() || folder.join(TOPICS).exists()
@@ -198,7 +198,7 @@ impl Logs {
     /// Refuses topics that hold a run, which a new one can't move aside. Files are moved with their folder.
     pub fn refuse_begun(&self, disk: LocalDisk) -> Result<(), LogsError> {
         let Some(topics) = self.topics() else { return Ok(()) };
-        match self.open(Which::Remap, disk)?.read()?.len() {
+        match self.remap(disk)?.read()?.len() {
             0 => Ok(()),
             ticks => Err(LogsError::NotEmpty { topic: topics.remap.clone(), ticks }),
         }
@@ -206,39 +206,61 @@ impl Logs {
 
     /// The remap log, to be written: whoever wrote it before is fenced.
     pub fn remap(&self, disk: LocalDisk) -> Result<Box<dyn Log>, LogsError> {
-        self.open(Which::Remap, disk)
-    }
-
-    /// The command log, to be written: whoever wrote it before is fenced.
-    pub fn commands(&self, disk: LocalDisk) -> Result<Box<dyn Log>, LogsError> {
-        self.open(Which::Commands, disk)
-    }
-
-    fn open(&self, which: Which, disk: LocalDisk) -> Result<Box<dyn Log>, LogsError> {
         match &self.place {
-            LogStore::Files => Ok(Box::new(FramedLog::new(disk, which.file()))),
+            LogStore::Files => Ok(Box::new(FramedLog::new(disk, REMAP_LOG))),
             #[cfg(feature = "kafka")]
             LogStore::Topics { topics, connection, create_with_replicas } => {
-                let (topic, create_with_replicas) = (which.of(topics), *create_with_replicas);
+                let (topic, create_with_replicas) = (topics.remap.clone(), *create_with_replicas);
                 let options = connectors::kafka::log::TopicLogOptions { topic, create_with_replicas };
                 Ok(Box::new(connectors::kafka::log::open(connection, &options, Arc::clone(&self.stop))?))
             }
         }
     }
 
+    /// The command log of a data folder, to be written, and a reader of it: whoever wrote it before is fenced. Shows every
+    /// entry that there is.
+    pub fn commands(&self, data: &Path, each: EachEntry<'_>) -> Result<CommandLog, LogsError> {
+        match &self.place {
+            LogStore::Files => {
+                let log = SegmentedLog::open(LocalDisk::new(data), COMMANDS, each)?;
+                let reader = log.reader(LocalDisk::new(data));
+                Ok((Box::new(log), Box::new(reader)))
+            }
+            #[cfg(feature = "kafka")]
+            LogStore::Topics { topics, connection, create_with_replicas } => {
+                let (topic, create_with_replicas) = (topics.commands.clone(), *create_with_replicas);
+                let options = connectors::kafka::log::TopicLogOptions { topic, create_with_replicas };
+                let stop = Arc::clone(&self.stop);
+                let (log, reader) = connectors::kafka::log::open_paged(connection, &options, stop, each)?;
+                Ok((Box::new(log), Box::new(reader)))
+            }
+        }
+    }
+
+    /// A reader of the command log as it is now, for those who only read. Another process may be writing to it. Shows every
+    /// entry that there is.
+    pub fn read_commands(&self, data: &Path, each: EachEntry<'_>) -> Result<Box<dyn PageReader>, LogsError> {
+        match &self.place {
+            LogStore::Files => Ok(Box::new(SegmentedReader::open(LocalDisk::new(data), COMMANDS, each)?)),
+            #[cfg(feature = "kafka")]
+            LogStore::Topics { topics, connection, .. } => {
+                Ok(Box::new(connectors::kafka::log::read_paged(connection, &topics.commands, each)?))
+            }
+        }
+    }
+
+    /// What the command log is called, for people.
+    pub fn commands_name(&self) -> String {
+        match self.topics() {
+            None => COMMAND_LOG.to_owned(),
+            Some(topics) => format!("the topic \"{}\"", topics.commands),
+        }
+    }
+
     /// A copy of the remap log as it is now, for those who only read.
     pub fn copy_of_remap(&self, disk: &impl Disk) -> Result<Box<dyn Log>, LogsError> {
-        self.copy(Which::Remap, disk)
-    }
-
-    /// A copy of the command log as it is now, for those who only read. Another process may be writing to it.
-    pub fn copy_of_commands(&self, disk: &impl Disk) -> Result<Box<dyn Log>, LogsError> {
-        self.copy(Which::Commands, disk)
-    }
-
-    fn copy(&self, which: Which, disk: &impl Disk) -> Result<Box<dyn Log>, LogsError> {
         // Whatever a reader mends is not ours.
-        let (name, copy) = (which.file(), MemoryDisk::new());
+        let (name, copy) = (REMAP_LOG, MemoryDisk::new());
         match &self.place {
             LogStore::Files => {
                 let unreadable = |source| LogError::Disk { name: name.to_owned(), doing: "read", source };
@@ -248,7 +270,7 @@ impl Logs {
             #[cfg(feature = "kafka")]
             LogStore::Topics { topics, connection, .. } => {
                 let mut log = FramedLog::new(copy, name);
-                for entry in connectors::kafka::log::read(connection, &which.of(topics))? {
+                for entry in connectors::kafka::log::read(connection, &topics.remap)? {
                     log.append(&entry)?;
                 }
                 Ok(Box::new(log))
@@ -259,23 +281,6 @@ impl Logs {
     /// Ends every wait for a cluster.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-    }
-}
-
-impl Which {
-    fn file(self) -> &'static str {
-        match self {
-            Which::Remap => REMAP_LOG,
-            Which::Commands => COMMAND_LOG,
-        }
-    }
-
-    #[cfg(feature = "kafka")]
-    fn of(self, topics: &Topics) -> String {
-        match self {
-            Which::Remap => topics.remap.clone(),
-            Which::Commands => topics.commands.clone(),
-        }
     }
 }
 

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use connectors::command_log::Commands;
 use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
 use operators::minter::MinterOptions;
 use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
+use super::command_desk::check_bound;
 use super::engine::{Engine, InputOptions, Publish, Workers};
 use super::history::{History, Kept};
 use super::inputs;
@@ -23,7 +25,6 @@ use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, 
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::outputs::Outputs;
 use super::outputs::change_files::ChangeFiles;
-use super::re_entry::ReEntries;
 use super::schema_lookup::SchemaLookup;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
@@ -164,10 +165,13 @@ fn again(
         None => recorded.map_err(|source| RunError::Unreadable { path: folder.join(INPUTS), source })?,
     };
     let options = MinterOptions::default();
-    let commands = ReEntries::open(logs.copy_of_commands(&data.disk())?)?.commands();
+    let mut commands_end = 0;
+    let reader = logs.read_commands(data.path(), &mut |number, _| commands_end = number + 1)?;
+    let commands = Commands::of_log(commands_end, reader);
     let timekeeper = Timekeeper::open(log, &plan.topology, options, 4, plan.configuration(BUILD))?.replay_only();
     let ticks = timekeeper.durable();
     let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
+    check_bound(&plan, &end.next, commands_end, logs.commands_name())?;
     let schema_lookup = SchemaLookup::nobody(timekeeper.answers(), end);
     let (output, history) = publish(&RunRecord { first: &first, plan: &plan, ticks })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };

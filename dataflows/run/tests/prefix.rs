@@ -176,7 +176,7 @@ fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     drop(history);
 
     let mut now = Snapshot::new();
-    for CompleteTick { mark, changes } in std::mem::take(&mut *recorder.0.lock().unwrap()) {
+    for CompleteTick { mark, changes, .. } in std::mem::take(&mut *recorder.0.lock().unwrap()) {
         for changes in changes {
             let rows = now.entry(changes.view).or_default();
             for (row, diff) in rows_of(&changes) {

@@ -36,6 +36,11 @@ impl Failure {
         Failure { status: 405, code: "method_not_allowed", message }
     }
 
+    /// Something else goes by the same name.
+    pub fn conflict(message: impl Into<String>) -> Failure {
+        Failure { status: 409, code: "conflict", message: message.into() }
+    }
+
     /// As many follow as there may be.
     pub fn too_many_subscribers(subscribers_max: usize) -> Failure {
         let message = format!("{subscribers_max} subscribers are connected, which is the most; try again later");

@@ -7,6 +7,8 @@ use operators::bindings::Inlet;
 use operators::checkpoint::{Depot, Restore};
 use operators::clock::Mark;
 use operators::feed::Feed;
+use operators::outcome::Outcome;
+use operators::time::Tick;
 use operators::topology::PartitionId;
 
 use crate::kind::{KindId, ListedKind};
@@ -19,6 +21,9 @@ pub enum Publication {
     Changes(ViewChanges),
     /// A complete tick's watermarks, from worker 0.
     Mark(Mark),
+    /// What became in a tick of records that enter again, from worker 0; all of it comes before anybody knows that the tick
+    /// is complete.
+    Outcomes(Tick, Vec<Outcome>),
 }
 
 /// The queues of the partitions that a worker owns, by kind of record.

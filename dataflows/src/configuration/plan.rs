@@ -43,6 +43,10 @@ pub enum PartitionInput {
     ReEntry {
         /// The number of that partition.
         re_enters: u32,
+        /// Whether its health is shown only once something was read of it: of those that were there before anybody needed
+        /// them. Builds that added them when they were needed recorded nothing here.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shown_once_read: bool,
     },
 }
 
@@ -136,7 +140,9 @@ impl Plan {
             let source = &recorded.sources[*place];
             parameters.lanes.push(source.lanes(source.kind.entry().dedup_horizon_ms(&recorded)));
             topology.partitions.push(match input {
-                PartitionInput::ReEntry { re_enters } => re_entry(&topology, PartitionId(*re_enters)),
+                PartitionInput::ReEntry { re_enters, shown_once_read } => {
+                    re_entry(&topology, PartitionId(*re_enters), *shown_once_read)
+                }
                 PartitionInput::Files(_) | PartitionInput::Topic(_) => {
                     numbers[*place] += 1;
                     partition(&recorded, source, numbers[*place] - 1, input)
@@ -162,12 +168,13 @@ impl Plan {
         Plan::new(wanted.recorded.added_to(&self.recorded, since), inputs, added, self.parameters.start_ms)
     }
 
-    /// This plan, in which records of every partition may enter again: each has one for that behind all others.
+    /// This plan, in which records of every partition may enter again: each has one for that behind all others. Every run
+    /// has them from its first tick on; one that was begun without gets them at its next start.
     pub fn with_re_entry(&self) -> Plan {
         let (inputs, mut added) = self.recorded_inputs();
         for (number, partition) in (0u32..).zip(&self.partitions) {
             if !matches!(partition.input, PartitionInput::ReEntry { .. }) && self.re_entry_of(number).is_none() {
-                added.push((partition.source, PartitionInput::ReEntry { re_enters: number }));
+                added.push((partition.source, PartitionInput::ReEntry { re_enters: number, shown_once_read: true }));
             }
         }
         Plan::new(self.recorded.clone(), inputs, added, self.parameters.start_ms)
@@ -182,7 +189,9 @@ impl Plan {
 
     /// The partition in which records of this one enter again, if there is one.
     fn re_entry_of(&self, number: u32) -> Option<&PartitionPlan> {
-        self.partitions.iter().find(|partition| partition.input == PartitionInput::ReEntry { re_enters: number })
+        self.partitions.iter().find(
+            |partition| matches!(partition.input, PartitionInput::ReEntry { re_enters, .. } if re_enters == number),
+        )
     }
 
     /// The topic partitions of a source.
@@ -297,12 +306,13 @@ fn partition(recorded: &Recorded, source: &SourceSettings, number: usize, input:
         identity_fixes_partition: source.identity_fixes_partition.unwrap_or(false),
         live: matches!(input, PartitionInput::Topic(_)),
         re_enters: None,
+        shown_once_read: false,
         weight: source.weight,
     }
 }
 
 /// The partition in which records of another one enter again: with its identities, without lanes.
-fn re_entry(topology: &Topology, of: PartitionId) -> Partition {
+fn re_entry(topology: &Topology, of: PartitionId, shown_once_read: bool) -> Partition {
     let entered = &topology.partitions[of.0 as usize];
     Partition {
         name: format!("re-entry/{}", entered.name),
@@ -311,6 +321,7 @@ fn re_entry(topology: &Topology, of: PartitionId) -> Partition {
         identity_fixes_partition: entered.identity_fixes_partition,
         live: false,
         re_enters: Some(of),
+        shown_once_read,
         weight: 1,
     }
 }
@@ -349,7 +360,7 @@ fn check_references(recorded: &CanonicalText) -> Result<(), String> {
             PartitionInput::Topic(_) => Some(source),
             PartitionInput::Files(_) if !is_added => Some(source),
             PartitionInput::Files(_) => return Err("files were added to it".to_owned()),
-            PartitionInput::ReEntry { re_enters } => match sources.get(*re_enters as usize) {
+            PartitionInput::ReEntry { re_enters, .. } => match sources.get(*re_enters as usize) {
                 Some(of) if is_added && *of == Some(source) => None,
                 _ => return Err(format!("records enter partition {re_enters} again, which is none of their source's")),
             },

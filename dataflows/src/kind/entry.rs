@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map;
 
 use operators::binding::Binding;
 use operators::checkpoint::Checkpoints;
@@ -150,8 +151,9 @@ impl<'scope, K: ListedKind> Released<'scope> for ReleasedRecords<'scope, K> {
             arrived.released = arrived.released.concat(resolved.released);
             arrived.set_aside = arrived.set_aside.concat(resolved.aside);
             arrived.streams = arrived.streams.concat(resolved.streams);
-            let told = stamp(resolved.counts, &format!("Told{}", K::RECORDS), |(partition, counts)| {
-                Some((partition, News::Told(counts)))
+            build.answer(resolved.tallies.clone().flat_map(|tally| tally.outcomes));
+            let told = stamp(resolved.tallies, &format!("Told{}", K::RECORDS), |tally| {
+                Some((tally.partition, News::Told(tally.counts)))
             });
             build.tell(told);
         }

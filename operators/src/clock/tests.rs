@@ -20,6 +20,7 @@ fn report(tick: Tick, partition: u32, greatest_ms: Option<TimeMs>) -> Report {
         behind_ms: MINUS_INFINITY,
         spoken: spoken.into_iter().collect(),
         counts: Counts::default(),
+        outcomes: Vec::new(),
     }
 }
 

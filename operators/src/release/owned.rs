@@ -15,6 +15,7 @@ use crate::feed::Feed;
 use crate::fetch::fetch;
 use crate::identity::Identities;
 use crate::judge::{Judge, Rules, Timeliness};
+use crate::outcome::{Outcome, Verdict};
 use crate::record::{Batch, Header, Item, Record, Rejection};
 use crate::streams::StreamReport;
 use crate::time::{PLUS_INFINITY, Tick, TimeMs};
@@ -94,6 +95,8 @@ pub(super) struct Owned<R> {
     future_ms: TimeMs,
     reached: u64,
     counts: Counts,
+    /// Where records enter again: what became of each, but for those whose identities are judged after an exchange.
+    outcomes: Vec<Outcome>,
 }
 
 impl<R: Record> Owned<R> {
@@ -124,6 +127,7 @@ impl<R: Record> Owned<R> {
             future_ms: PLUS_INFINITY,
             reached: 0,
             counts: Counts::default(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -260,10 +264,19 @@ impl<R: Record> Owned<R> {
         if !self.identity_fixes_partition {
             let raw = self.at_hand().raw(place, offset, length);
             let origin = self.origin();
-            let partition = self.id;
-            let pending =
-                Pending { header, partition, offset, late, watermark_ms, absent_before_ms, record, origin, line, raw };
-            return (out.pending)(pending);
+            return (out.pending)(Pending {
+                header,
+                partition: self.id,
+                offset,
+                late,
+                watermark_ms,
+                absent_before_ms,
+                record,
+                origin,
+                line,
+                raw,
+                is_awaited: self.re_enters.is_some(),
+            });
         }
         let group = self.identities.iter_mut().find(|(group, _)| *group == header.group);
         let (_, identities) = group.expect("decoders give only groups that the partition feeds");
@@ -278,13 +291,25 @@ impl<R: Record> Owned<R> {
             }
             Sight::SetAside => {
                 self.counts.late += 1;
+                self.tell(offset, line, Verdict::Late);
                 (out.aside)(SetAside { partition: self.id, offset, reason: SetAsideReason::Late(record) });
             }
-            Sight::Duplicate => self.counts.duplicate += 1,
+            Sight::Duplicate => {
+                self.counts.duplicate += 1;
+                self.tell(offset, line, Verdict::Duplicate);
+            }
             Sight::Accepted(standing) => {
+                self.tell(offset, line, standing.into());
                 count_accepted(&mut self.counts, standing, (self.counted_apart)(&record));
                 (out.released)(Released { record, standing });
             }
+        }
+    }
+
+    /// Remembers what became of a record, if somebody waits to hear it.
+    fn tell(&mut self, offset: u64, line: u64, verdict: Verdict) {
+        if self.re_enters.is_some() {
+            self.outcomes.push(Outcome { partition: self.id, offset, line, verdict });
         }
     }
 
@@ -315,6 +340,7 @@ impl<R: Record> Owned<R> {
         out: &mut Out<A, B, C, D>,
     ) {
         self.counts.dead += 1;
+        self.tell(offset, line, Verdict::DeadLetter { code: rejection.code.to_string() });
         (out.aside)(SetAside {
             partition: self.id,
             offset,
@@ -336,7 +362,7 @@ impl<R: Record> Owned<R> {
             identities.sweep(absent_before(watermarks.reached_by(*group), &allowed));
         }
         let (spoken, behind_ms) = self.judge.end_tick();
-        let counts = std::mem::take(&mut self.counts);
-        Report { tick, partition: self.id, next: self.bound, status: self.status, behind_ms, spoken, counts }
+        let (counts, outcomes) = (std::mem::take(&mut self.counts), std::mem::take(&mut self.outcomes));
+        Report { tick, partition: self.id, next: self.bound, status: self.status, behind_ms, spoken, counts, outcomes }
     }
 }

@@ -26,6 +26,7 @@ fn pending(Told(_, partition, offset, id, content, late): Told) -> Pending<Strin
         origin: "file".into(),
         line: offset + 1,
         raw: b"raw".to_vec(),
+        is_awaited: false,
     }
 }
 
@@ -80,8 +81,9 @@ fn resolved(
             };
             of_aside.note(Seen::SetAside(*tick, what));
         });
-        let counts = streams.counts.inspect_time(move |tick, (partition, counts)| {
-            notebook.note(Seen::Told(*tick, partition.0, *counts));
+        let counts = streams.tallies.inspect_time(move |tick, tally| {
+            assert!(tally.outcomes.is_empty(), "nobody waits to hear of them");
+            notebook.note(Seen::Told(*tick, tally.partition.0, tally.counts));
         });
         scope.concatenate([end(released), end(aside), end(counts)]).probe().0
     });
@@ -146,7 +148,7 @@ fn an_identity_is_forgotten_behind_the_bound() {
         let rules: (_, fn(&String) -> bool) = (LatePolicy::SetAside, |_| true);
         let names = &mut StreamNames::new(StreamPlan::NONE);
         let counts = remembered.decide(vec![record], rules, &mark(0, 0), names, |decided| given.push(decided));
-        (given.len(), counts.into_values().next().expect("one partition was told"))
+        (given.len(), counts.into_values().next().expect("one partition was told").counts)
     };
     let again = |offset| Told(0, 0, offset, 7, 1, false);
     let accepted = Counts { on_time: 1, counted_apart: 1, ..Counts::default() };

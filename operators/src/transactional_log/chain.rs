@@ -58,8 +58,6 @@ pub(super) fn messages(before: Link, entry: &[u8], writer: &str) -> impl Iterato
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     link: Link,
-    /// Those since the beginning of the chain.
-    pub(super) entries: Vec<Vec<u8>>,
     /// Parts of the next one.
     begun: Vec<u8>,
     parts: usize,
@@ -78,12 +76,12 @@ impl Chain {
         self.link
     }
 
-    /// Takes the next message. What does not go on from the one before is told.
-    pub(super) fn take(&mut self, seen: &Seen<'_>) -> Result<(), String> {
+    /// Takes the next message, and gives the entry that it completes. What does not go on from the one before is told.
+    pub(super) fn take(&mut self, seen: &Seen<'_>) -> Result<Option<Vec<u8>>, String> {
         let Seen { key, headers, value, .. } = seen;
         if *key == CLAIM {
             self.writer = Some(String::from_utf8_lossy(value).into_owned());
-            return self.is_between_entries();
+            return self.is_between_entries().map(|()| None);
         }
         let text = |name: &'static str| {
             let header = headers.iter().find(|(key, _)| *key == name);
@@ -100,7 +98,7 @@ impl Chain {
         self.begun.extend_from_slice(value);
         self.parts += 1;
         if part + 1 < parts {
-            return Ok(());
+            return Ok(None);
         }
         let entry = std::mem::take(&mut self.begun);
         self.parts = 0;
@@ -111,8 +109,7 @@ impl Chain {
         }
         self.writer = Some(text("writer")?.to_owned());
         self.link = link;
-        self.entries.push(entry);
-        Ok(())
+        Ok(Some(entry))
     }
 
     /// Whether the last entry is whole: transactions hold whole ones only.
@@ -138,11 +135,19 @@ mod tests {
         written
     }
 
-    fn read(mut chain: Chain, messages: &[Message]) -> Result<Chain, String> {
+    /// What comes of messages: their entries, and the chain behind them.
+    #[derive(Debug)]
+    struct Read {
+        entries: Vec<Vec<u8>>,
+        chain: Chain,
+    }
+
+    fn read(mut chain: Chain, messages: &[Message]) -> Result<Read, String> {
+        let mut entries = Vec::new();
         for message in messages {
-            chain.take(&message.seen(0))?;
+            entries.extend(chain.take(&message.seen(0))?);
         }
-        chain.is_between_entries().map(|()| chain)
+        chain.is_between_entries().map(|()| Read { entries, chain })
     }
 
     fn entries() -> Vec<Vec<u8>> {
@@ -153,8 +158,8 @@ mod tests {
     fn entries_of_any_size_are_put_together_again() {
         let messages = written(&entries());
         assert_eq!(messages.len(), 7, "a large one has three parts");
-        let chain = read(Chain::default(), &messages).unwrap();
-        assert_eq!((chain.entries, chain.writer.as_deref(), chain.link.entries), (entries(), Some("me"), 5));
+        let Read { entries: found, chain } = read(Chain::default(), &messages).unwrap();
+        assert_eq!((found, chain.writer.as_deref(), chain.link.entries), (entries(), Some("me"), 5));
     }
 
     #[test]
@@ -192,15 +197,15 @@ mod tests {
     fn reading_may_begin_anywhere() {
         let good = written(&entries());
         let first = Link::default().with(b"one");
-        let chain = read(Chain::after(first), &good[1..]).unwrap();
-        assert_eq!((chain.entries.len(), chain.link()), (4, read(Chain::default(), &good).unwrap().link()));
+        let Read { entries, chain } = read(Chain::after(first), &good[1..]).unwrap();
+        assert_eq!((entries.len(), chain.link()), (4, read(Chain::default(), &good).unwrap().chain.link()));
         assert_eq!(chain.writer.as_deref(), Some("me"));
     }
 
     #[test]
     fn a_claim_names_the_writer_and_is_no_entry() {
-        let chain = read(Chain::default(), &[Message::claim("somebody")]).unwrap();
-        assert_eq!((chain.writer.as_deref(), chain.entries.len()), (Some("somebody"), 0));
+        let Read { entries, chain } = read(Chain::default(), &[Message::claim("somebody")]).unwrap();
+        assert_eq!((chain.writer.as_deref(), entries.len()), (Some("somebody"), 0));
     }
 
     #[test]

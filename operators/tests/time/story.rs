@@ -41,6 +41,7 @@ pub fn feeding(live: bool, groups: Vec<(GroupId, Lanes)>) -> Partition {
         identity_fixes_partition: true,
         live,
         re_enters: None,
+        shown_once_read: false,
         weight: 1,
     }
 }
@@ -180,7 +181,16 @@ impl Story {
             }
             advances.push(Advance { partition: id, next: 0, status });
             let counts = Counts::default();
-            reports.push(Report { tick: self.tick, partition: id, next: 0, status, behind_ms, spoken, counts });
+            reports.push(Report {
+                tick: self.tick,
+                partition: id,
+                next: 0,
+                status,
+                behind_ms,
+                spoken,
+                counts,
+                outcomes: Vec::new(),
+            });
         }
         (Binding { tick: self.tick, now_ms, advances, configuration, answers: Vec::new(), checkpoint: false }, reports)
     }

@@ -4,11 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use connectors::data_folder::DataFolderError;
-use operators::disk::LogError;
 
+use crate::command_desk::{ASKED_BYTES_MAX, CommandsCut, HandInError};
 use crate::job::RunError;
 use crate::logs::{LogsError, REMAP_LOG};
-use crate::re_entry::{ASKED_BYTES_MAX, EnterError};
 
 /// What can go wrong with dead letters.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +60,6 @@ pub enum DeadLettersError {
     /// The data folder.
     #[error(transparent)]
     Folder(#[from] DataFolderError),
-    /// The command log.
-    #[error(transparent)]
-    Log(#[from] LogError),
     /// Where the command log is.
     #[error(transparent)]
     Logs(#[from] LogsError),
@@ -72,7 +68,13 @@ pub enum DeadLettersError {
     Configuration(Box<RunError>),
     /// What was asked can't be done.
     #[error("nothing was let in: {0}")]
-    Enter(#[from] EnterError),
+    Enter(#[from] HandInError),
+    /// The command log lacks what was bound.
+    #[error(transparent)]
+    CommandsCut(#[from] CommandsCut),
+    /// A name is none.
+    #[error("{0}")]
+    Name(String),
     /// The process that has the folder does not answer.
     #[error(
         "another process has the data folder, and does not answer at {url}; pass --url with the address that it printed"
@@ -101,6 +103,6 @@ pub enum DeadLettersError {
 impl DeadLettersError {
     /// Whether the command line was wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, DeadLettersError::NoFolder { .. } | DeadLettersError::NotSaid)
+        matches!(self, DeadLettersError::NoFolder { .. } | DeadLettersError::NotSaid | DeadLettersError::Name(_))
     }
 }

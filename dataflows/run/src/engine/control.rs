@@ -8,8 +8,8 @@
 //! ```
 //!
 //! An answer is in process 0's book before anybody decodes a record with it, hence also before process 0 hears of that
-//! record and can bind it. Commands come to all in the same way, and the word that there is more to read than the run began
-//! with: every process leaves its work then and begins anew. And each process says once a second that its workers get on
+//! record and can bind it. Of commands process 0 tells all how many there are, and a page of them to whoever asks for it. It
+//! also tells when there is more to read than the run began with: every process leaves its work then and begins anew. And each process says once a second that its workers get on
 //! ([`pulse`](super::pulse)).
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use connectors::command_log::Commands;
+use connectors::command_log::{Commands, PAGE_BYTES, Piece};
 use operators::answers::{Answer, AnswerBook, Ask};
 use operators::side_channel::{Outlet, broadcast, gather};
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,6 @@ use crate::schema_lookup::SchemaLookup;
 /// How long somebody who asked waits for process 0, which itself waits for seconds where the outside is slow.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// How many bytes of commands are told at once.
-const COMMANDS_BYTES: usize = 1 << 20;
-
 /// How often a process says that it gets on.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +40,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Word {
     /// What a reader wants to know.
     Question(Vec<u8>),
+    /// A reader needs the commands from a number on.
+    Commands(u64),
     /// The workers of this process get on.
     Beat(usize),
 }
@@ -54,12 +53,23 @@ pub(super) enum Notice {
     Answer(Answer),
     /// Why there is no answer to this question now.
     NoAnswer { question: Vec<u8>, why: String },
-    /// Commands that are durable, from a number on, and whether there are no others so far.
-    Commands { first: u64, commands: Vec<Vec<u8>>, is_all: bool },
+    /// So many commands are durable.
+    CommandsEnd(u64),
+    /// Commands that somebody asked for, from a number on.
+    Commands { first: u64, commands: Vec<Vec<u8>> },
     /// There is more to read than the run began with.
     BeginAnew,
     /// The workers of process 0 get on.
     Beat,
+}
+
+/// What process 0 is asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// What a reader wants to know.
+    Question(Vec<u8>),
+    /// The commands from a number on.
+    Commands(u64),
 }
 
 /// One process's end of it; clones share it.
@@ -82,7 +92,7 @@ struct Shared {
 }
 
 enum Role {
-    /// Of process 0: what it knows, and how many commands it told, once it told that there are none or some.
+    /// Of process 0: what it knows, and how many commands it told that there are.
     First { schema_lookup: SchemaLookup, commands: Commands, told: Mutex<Option<u64>> },
     /// Of any other: what it was told.
     Other { answers: AnswerBook, commands: Commands },
@@ -101,19 +111,22 @@ struct Waiting {
 impl Control {
     /// Of process 0, which has the logs.
     pub fn first(schema_lookup: SchemaLookup, commands: Commands, workers: &Workers) -> Control {
-        Control::new(Role::First { schema_lookup, commands, told: Mutex::new(None) }, workers)
+        Control::new(Role::First { schema_lookup, commands, told: Mutex::new(None) }, Outlet::default(), workers)
     }
 
     /// Of another process, which knows nothing yet.
     pub fn other(workers: &Workers) -> Control {
-        Control::new(Role::Other { answers: AnswerBook::default(), commands: Commands::copy() }, workers)
+        let words: Outlet<Word> = Outlet::default();
+        let asking = words.clone();
+        let commands = Commands::elsewhere(move |from| asking.tell(Word::Commands(from)));
+        Control::new(Role::Other { answers: AnswerBook::default(), commands }, words, workers)
     }
 
-    fn new(role: Role, workers: &Workers) -> Control {
+    fn new(role: Role, words: Outlet<Word>, workers: &Workers) -> Control {
         Control(Arc::new(Shared {
             process: workers.process,
             is_cluster: workers.addresses.len() > 1,
-            words: Outlet::default(),
+            words,
             notices: Outlet::default(),
             pulses: Mutex::new(Pulses::new(&workers.addresses, workers.process)),
             beat: Mutex::default(),
@@ -139,31 +152,15 @@ impl Control {
         }
     }
 
-    /// Process 0 tells all which commands there are that it has not told; the first time also that there are none.
+    /// Process 0 tells all how many commands there are, if it has not.
     pub fn tell_commands(&self) {
         let Role::First { commands, told, .. } = &self.0.role else { return };
-        if !self.0.is_cluster {
-            return;
-        }
         let mut told = lock(told);
-        let untold = commands.from(told.unwrap_or(0));
-        if untold.is_empty() && told.is_some() {
-            return;
+        let end = commands.end();
+        if self.0.is_cluster && *told != end {
+            *told = end;
+            self.0.notices.tell(Notice::CommandsEnd(end.unwrap_or(0)));
         }
-        let mut next = told.unwrap_or(0);
-        let (mut first, mut piece, mut bytes) = (next, Vec::new(), 0);
-        for command in untold {
-            if bytes > 0 && bytes + command.len() > COMMANDS_BYTES {
-                let commands = std::mem::take(&mut piece);
-                self.0.notices.tell(Notice::Commands { first, commands, is_all: false });
-                (first, bytes) = (next, 0);
-            }
-            bytes += command.len();
-            next += 1;
-            piece.push(command.to_vec());
-        }
-        self.0.notices.tell(Notice::Commands { first, commands: piece, is_all: true });
-        *told = Some(next);
     }
 
     /// Says that this process gets on, if its workers took what was said last and it is time to, and warns of neighbours that
@@ -202,8 +199,8 @@ impl Control {
         self.0.begins_anew.load(Ordering::Acquire)
     }
 
-    /// Builds the dataflows on a worker, the number `local` of its process; questions come to `asked` on worker 0.
-    pub(super) fn build(&self, worker: &mut Worker, local: usize, asked: Sender<Vec<u8>>) {
+    /// Builds the dataflows on a worker, the number `local` of its process; what is asked comes to `asked` on worker 0.
+    pub(super) fn build(&self, worker: &mut Worker, local: usize, asked: Sender<Asked>) {
         // One worker of each process tells and hears.
         let words = if local == 0 { self.0.words.clone() } else { Outlet::default() };
         if local > 0 {
@@ -212,7 +209,8 @@ impl Control {
         let control = self.clone();
         gather(worker, "Words", &words, move |word| match word {
             // Whoever answers hangs up when the run stops.
-            Word::Question(question) => drop(asked.send(question)),
+            Word::Question(question) => drop(asked.send(Asked::Question(question))),
+            Word::Commands(from) => drop(asked.send(Asked::Commands(from))),
             Word::Beat(process) => control.hear_beat(process),
         });
         let control = self.clone();
@@ -224,11 +222,15 @@ impl Control {
     }
 
     /// Answers what other processes ask, until it is told to stop. Only process 0 does.
-    pub(super) fn answer(&self, questions: &Receiver<Vec<u8>>, stop: &AtomicBool) {
-        let Role::First { schema_lookup, .. } = &self.0.role else { return };
+    pub(super) fn answer(&self, questions: &Receiver<Asked>, stop: &AtomicBool) {
+        let Role::First { schema_lookup, commands, .. } = &self.0.role else { return };
         while !stop.load(Ordering::Acquire) {
             let question = match questions.recv_timeout(Duration::from_millis(50)) {
-                Ok(question) => question,
+                Ok(Asked::Question(question)) => question,
+                Ok(Asked::Commands(from)) => {
+                    self.tell_page(commands, from);
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -236,6 +238,18 @@ impl Control {
                 Ok(answer) => Notice::Answer(Answer { question, answer: answer.map(|answer| answer.to_vec()) }),
                 Err(error) => Notice::NoAnswer { question, why: error.to_string() },
             });
+        }
+    }
+
+    fn tell_page(&self, commands: &Commands, from: u64) {
+        match commands.read(from, PAGE_BYTES) {
+            Ok(Piece::Commands(page)) => {
+                let commands = page.iter().map(|command| command.to_vec()).collect();
+                self.0.notices.tell(Notice::Commands { first: from, commands });
+            }
+            Ok(Piece::End | Piece::Coming) => {}
+            // Whoever asked asks again.
+            Err(error) => tracing::warn!(from, error = &error as &dyn std::error::Error, "can't read commands"),
         }
     }
 
@@ -255,7 +269,8 @@ impl Control {
                 let askers = waiting.readers.values_mut().filter(|(asked, _)| *asked == question);
                 askers.for_each(|(_, told)| *told = Some(why.clone()));
             }
-            Notice::Commands { first, commands: told, is_all } => commands.told(first, told, is_all),
+            Notice::CommandsEnd(end) => commands.ended(end),
+            Notice::Commands { first, commands: page } => commands.told(first, page),
             Notice::BeginAnew | Notice::Beat => {}
         }
         self.0.heard.notify_all();

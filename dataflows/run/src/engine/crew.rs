@@ -16,7 +16,7 @@ use operators::checkpoint::{Depot, Restore};
 use operators::side_channel::gather;
 
 use super::cluster::Links;
-use super::control::Control;
+use super::control::{Asked, Control};
 use super::{Held, Holdings, PublisherNews, TimeNews, lock};
 use dataflows::build::{Feeds, GraphPlan, Ports, build};
 
@@ -34,7 +34,7 @@ pub(super) struct Crew {
     pub(super) inlet: Inlet,
     pub(super) outlets: Vec<Holdings>,
     /// In a cluster: what its processes tell each other, and where their questions go.
-    pub(super) control: Option<(Control, Mutex<Sender<Vec<u8>>>)>,
+    pub(super) control: Option<(Control, Mutex<Sender<Asked>>)>,
     pub(super) threads: usize,
     pub(super) time: Mutex<Sender<TimeNews>>,
     pub(super) publisher: Mutex<Sender<PublisherNews>>,

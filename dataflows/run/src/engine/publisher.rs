@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use operators::clock::Mark;
 use operators::index::ApplyError;
+use operators::outcome::Outcome;
 use operators::sink::SinkError;
 use operators::time::Tick;
 
@@ -22,6 +23,8 @@ pub struct CompleteTick {
     /// By view and shard; those without changes are left out. The whole collection of a shard, after a restore, lies here
     /// in pieces.
     pub changes: Vec<ViewChanges>,
+    /// What became of records that entered again, in the order of their places.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl CompleteTick {
@@ -83,6 +86,7 @@ pub(super) struct Publisher {
     failure: Arc<Mutex<Option<EngineError>>>,
     stop: Arc<AtomicBool>,
     changes: BTreeMap<Tick, Vec<ViewChanges>>,
+    outcomes: BTreeMap<Tick, Vec<Outcome>>,
     marks: BTreeMap<Tick, Mark>,
 }
 
@@ -94,7 +98,15 @@ impl Publisher {
         stop: Arc<AtomicBool>,
     ) -> Self {
         publish.stop_with(Arc::clone(&stop));
-        Publisher { publish, time, failure, stop, changes: BTreeMap::new(), marks: BTreeMap::new() }
+        Publisher {
+            publish,
+            time,
+            failure,
+            stop,
+            changes: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            marks: BTreeMap::new(),
+        }
     }
 
     pub(super) fn run(mut self, news: &Receiver<PublisherNews>) {
@@ -104,6 +116,9 @@ impl Publisher {
                     self.changes.entry(changes.tick).or_default().push(changes);
                 }
                 PublisherNews::Publication(Publication::Mark(mark)) => drop(self.marks.insert(mark.tick, mark)),
+                PublisherNews::Publication(Publication::Outcomes(tick, outcomes)) => {
+                    self.outcomes.entry(tick).or_default().extend(outcomes);
+                }
                 PublisherNews::Frontier(frontier) => {
                     // A run that is stopping may have dropped its dataflow: its frontier says nothing any more.
                     if self.stop.load(Ordering::Acquire) {
@@ -133,7 +148,9 @@ impl Publisher {
             let mut changes = self.changes.remove(&tick).unwrap_or_default();
             // Pieces of a collection stay in the order in which they came.
             changes.sort_by_key(|changes| (changes.view, changes.shard));
-            self.publish.publish(CompleteTick { mark, changes })?;
+            let mut outcomes = self.outcomes.remove(&tick).unwrap_or_default();
+            outcomes.sort_unstable();
+            self.publish.publish(CompleteTick { mark, changes, outcomes })?;
             upper = Some(tick + 1);
         }
         if let Some(upper) = upper {
@@ -162,7 +179,7 @@ mod tests {
         };
         let mark = Mark { tick: 3, now_ms: 0, watermarks: [].into(), reached: [].into(), checkpoint: false };
         let changes = vec![piece(0, &[5, 1]), piece(0, &[4]), piece(1, &[9]), piece(0, &[2])];
-        let mut tick = CompleteTick { mark, changes };
+        let mut tick = CompleteTick { mark, changes, outcomes: Vec::new() };
         let rows = |numbers: &[u64]| numbers.iter().map(|number| (stock(*number), 1)).collect::<Vec<_>>();
         for _ in 0..2 {
             let mut of = |shard| {

@@ -10,6 +10,7 @@ use operators::sink::SinkError;
 use operators::timekeeper::TimekeeperError;
 
 use crate::brokers::BrokersError;
+use crate::command_desk::CommandsCut;
 use crate::engine::{ClusterError, EngineError};
 use crate::history::HistoryError;
 use crate::http::ServeError;
@@ -68,6 +69,9 @@ pub enum RunError {
     /// Who has to be asked.
     #[error(transparent)]
     SchemaLookup(#[from] SchemaLookupError),
+    /// The command log lacks what was bound.
+    #[error(transparent)]
+    CommandsCut(#[from] CommandsCut),
     /// Where the logs are.
     #[error(transparent)]
     Logs(#[from] LogsError),

@@ -13,11 +13,11 @@ use operators::time::Tick;
 use operators::timekeeper::{Timekeeper, read_bindings};
 
 use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
+use crate::command_desk::{CommandDesk, check_bound};
 use crate::history::History;
 use crate::logs::Logs;
 use crate::outputs::change_files::ChangeFiles;
 use crate::outputs::{Output, kafka_sinks};
-use crate::re_entry::ReEntries;
 use crate::recovery::{self, Chosen};
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
@@ -28,7 +28,7 @@ pub(super) struct OpenRun {
     pub(super) plan: Plan,
     /// Which run it is, by its first configuration.
     pub(super) run: u64,
-    pub(super) re_entries: Arc<ReEntries>,
+    pub(super) commands: Arc<CommandDesk>,
     pub(super) timekeeper: Timekeeper<Box<dyn Log>>,
     pub(super) files: ChangeFiles<LocalDisk>,
     pub(super) sinks: Vec<Box<dyn Output>>,
@@ -49,11 +49,7 @@ impl OpenRun {
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
         let mut log = logs.remap(folder.disk())?;
         let (plan, run) = settle(&folder, &mut log, wanted)?;
-        let re_entries = Arc::new(ReEntries::open(logs.commands(folder.disk())?)?);
-        let plan = match re_entries.commands().end() {
-            0 => plan,
-            _ => plan.with_re_entry(),
-        };
+        let commands = CommandDesk::open(&logs, &folder)?;
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
         let sinks = kafka_sinks(settings, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
@@ -70,6 +66,8 @@ impl OpenRun {
         }
         let resumed = sinks.iter().map(|sink| sink.resumed()).fold(files.resumed(), u64::max);
         let durable = timekeeper.durable();
+        let next = timekeeper.position_at(durable).expect("a log has a position at its end").next;
+        check_bound(&plan, &next, commands.commands().end().unwrap_or(0), logs.commands_name())?;
         if resumed > durable {
             return Err(RunError::LogCut { folder: folder.path().to_owned(), sinks: resumed, log: durable });
         }
@@ -91,7 +89,7 @@ impl OpenRun {
             0 => timekeeper,
             upper => timekeeper.resume_at(upper),
         };
-        Ok(OpenRun { folder, logs, plan, run, re_entries, timekeeper, files, sinks, history, store, chosen })
+        Ok(OpenRun { folder, logs, plan, run, commands, timekeeper, files, sinks, history, store, chosen })
     }
 
     /// The first tick that is not restored.
@@ -140,8 +138,9 @@ fn open_folder(
 /// The plan of a run, and which run it is: what its log recorded decides, but for what may change.
 fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan, u64), RunError> {
     let Some((first, newest)) = recorded_plans(log)? else {
-        let run = recovery::run_of(&wanted);
-        return Ok((wanted, run));
+        let plan = wanted.with_re_entry();
+        let run = recovery::run_of(&plan);
+        return Ok((plan, run));
     };
     let incompatible = |differences| RunError::Incompatible { folder: folder.path().to_owned(), differences };
     let plan = match compatible(&newest, &wanted).map_err(incompatible)? {
@@ -149,7 +148,8 @@ fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan
         // The tick at which the changed configuration is recorded: the next one that is minted.
         Change::Entry => newest.continued(&wanted, read_bindings(log, &first.topology)?.len() as Tick),
     };
-    Ok((plan, recovery::run_of(&first)))
+    // Commands are input from tick 0 on; a run that was begun otherwise has them from here on.
+    Ok((plan.with_re_entry(), recovery::run_of(&first)))
 }
 
 /// Keeps a line of text in a file of the data folder, instead of what it held.

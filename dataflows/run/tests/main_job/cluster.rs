@@ -174,15 +174,11 @@ fn a_failure_of_one_process_is_told_by_that_one() {
 
 /// Letters enter again where their partition is read: `facts/0`, the third of four workers', by the second process.
 #[test]
-fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_their_source_was() {
+fn letters_that_enter_again_are_read_where_their_source_was_and_nobody_begins_anew() {
     let AtTheEnd { place, offset, mut first, mut second, url, .. } = two_at_the_end();
     let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
     fs::write(place.path("mended.ndjson"), letter.to_string()).unwrap();
     succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"]));
-    second.wait_for("process 0 begins anew, since there is more to read");
-    first.wait_for("dead letters enter again; going on with that");
-    first.wait_for(&format!("serving on {url}"));
-    first.wait_for("every source has ended; serving on ");
     let (status, stock) = request(&url, "GET", "/v1/views/stock?sku=mended", "");
     assert_eq!((status, stock.contains("\"book\":5")), (200, true), "{stock}");
 
@@ -192,12 +188,14 @@ fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_the
         .iter()
         .map(|letter| format!("{{\"partition\":\"events/0\",\"offset\":{}}}", letter["offset"]))
         .collect();
-    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &lines.join("\n")).0, 202);
+    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter?wait_ms=0", &lines.join("\n")).0, 202);
     first.signal("KILL");
     second.signal("KILL");
-    assert_eq!(first.end().0, None);
+    let (code, said) = first.end();
+    assert_eq!((code, said.contains("going on with that")), (None, false), "{said}");
     // It may have heard of that, and have ended, before it was killed itself.
-    assert!(matches!(second.end().0, None | Some(4)));
+    let (code, said) = second.end();
+    assert!(matches!(code, None | Some(4)) && !said.contains("begins anew"), "{said}");
     let second = place.start(&process("1", &["--once"]));
     let output = place.aisle(&process("0", &["--once"]));
     succeeds(&output);
@@ -212,12 +210,12 @@ fn letters_that_enter_again_make_every_process_begin_anew_and_are_read_where_the
 }
 
 #[test]
-fn a_process_that_is_killed_while_all_begin_anew_is_named_and_nothing_is_lost() {
+fn a_process_that_is_killed_while_a_command_is_under_way_is_named_and_nothing_is_lost() {
     let AtTheEnd { place, offset, addresses, first, second, url } = two_at_the_end();
     // It can't hear what it is told before it is killed.
     second.signal("STOP");
     let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
-    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &letter.to_string()).0, 202);
+    assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter?wait_ms=0", &letter.to_string()).0, 202);
     second.signal("KILL");
     assert_eq!(second.end().0, None);
     let (code, said) = first.end();
@@ -248,30 +246,29 @@ fn a_frozen_process_is_told_and_the_run_goes_on_when_it_does() {
     }
 }
 
-/// Both ways to end well, beside a neighbour that can't: where the run ended, and where it was to begin anew.
+/// Where the run ended, and where a command was under way.
 #[test]
 fn beside_a_frozen_process_one_interrupt_is_enough() {
-    for begins_anew in [false, true] {
-        let AtTheEnd { place, offset, addresses, mut first, second, url } = two_at_the_end();
+    for has_command in [false, true] {
+        let AtTheEnd { place, offset, addresses, first, second, url } = two_at_the_end();
         second.signal("STOP");
-        let waited_for = format!("process 1 ({}) ", addresses[1]);
-        if begins_anew {
+        if has_command {
             let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
-            assert_eq!(request(&url, "POST", "/v1/dead-letters/re-enter", &letter.to_string()).0, 202);
-            first.wait_for(&format!("waiting for {waited_for}to end"));
+            let path = "/v1/dead-letters/re-enter?wait_ms=200";
+            assert_eq!(request(&url, "POST", path, &letter.to_string()).0, 202, "the other process has to read it");
         }
         first.signal("TERM");
         let (code, said) = first.end();
         assert_eq!(code, Some(0), "{said}");
+        let waited_for = format!("process 1 ({}) ", addresses[1]);
         assert!(said.contains(&format!("{waited_for}did not end, and is not waited for any more")), "{said}");
-        assert!(said.ends_with("aisle: stopped; run again to go on from here\n") == begins_anew, "{said}");
         second.signal("CONT");
         let (code, said) = second.end();
         let is_told =
             said.contains("process 0 has ended the run") || said.contains("is gone; start every process again");
         assert!(matches!(code, Some(0 | 4)) && is_told && !said.contains("panicked"), "{code:?} {said}");
         succeeds(&place.run_once(&[]));
-        assert_eq!(changes(&place, "stock", "mended").len(), usize::from(begins_anew));
+        assert_eq!(changes(&place, "stock", "mended").len(), usize::from(has_command));
         succeeds(&place.aisle(&["replay", "aisle-data"]));
     }
 }

@@ -146,25 +146,97 @@ fn a_running_process_takes_letters_and_goes_on_in_place() {
     fs::write(place.path("mended.ndjson"), letter.to_string()).unwrap();
     let entered = place.aisle(&["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"]);
     succeeds(&entered);
-    assert!(crate::place::told(&entered).contains("1 letters enter now"), "{}", crate::place::told(&entered));
-    running.wait_for("dead letters enter again; going on with that");
-    running.wait_for("every source has ended; serving on ");
+    let answer = crate::place::told(&entered);
+    assert!(answer.contains("1 letters entered by command 0: 1 late") && answer.contains("late at tick"), "{answer}");
+    // Whoever is answered finds it in the views, and in the files.
+    assert_eq!(changes(&place, "stock", "mended").len(), 1);
     let (status, stock) = request(&url, "GET", "/v1/views/stock?sku=mended", "");
     assert_eq!(status, 200, "{stock}");
     assert!(stock.contains("\"book\":5"), "{stock}");
 
-    // The second one needs no other partitions; killed right after it was taken, it is there all the same.
+    // Of several letters each has its verdict. The same command again, by its id, changes nothing.
+    let both = "{\"partition\":\"facts/0\",\"offset\":OFFSET,\"record\":{}}\n".replace("OFFSET", &offset.to_string());
+    let told = enter(&both);
+    assert_eq!((told.0, told.1.contains("entered before")), (400, true), "{told:?}");
     let events: Vec<Value> = listed(&place, &["--code", "not_json", "--partition", "events/0"]);
-    let (first, second) = (events[0]["offset"].as_u64().unwrap(), events[1]["offset"].as_u64().unwrap());
-    let (status, told) = enter(&format!(
+    let offset_of = |number: usize| events[number]["offset"].as_u64().unwrap();
+    let view = |id: &str| {
+        serde_json::json!({ "tenant": "north", "id": id, "session": "mended", "kind": "view",
+            "event_time_ms": 1_736_000_000_000_i64 })
+    };
+    let letter = |number: usize, record: Value| {
+        serde_json::json!({ "partition": "events/0", "offset": offset_of(number), "record": record }).to_string()
+    };
+    let body = [letter(2, view("mended")), letter(3, view("mended")), letter(4, "broken".into())].join("\n");
+    let named = |body: &str| request(&url, "POST", "/v1/dead-letters/re-enter?id=mend-3&principal=ops", body);
+    let (status, told) = named(&body);
+    let answer: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (status, &answer["command"], &answer["entered"], &answer["id"]),
+        (200, &1.into(), &3.into(), &"mend-3".into())
+    );
+    let records = answer["records"].as_array().unwrap();
+    let verdicts: Vec<&str> = records.iter().map(|record| record["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["late", "late", "dead_letter"], "{told}");
+    assert_eq!((&records[2]["code"], &records[1]["offset"]), (&"not_json".into(), &offset_of(3).into()), "{told}");
+    assert_eq!(records[0]["tick"], records[2]["tick"], "a command of one partition is of one tick: {told}");
+    assert_eq!(named(&body), (200, told), "the same again");
+    assert_eq!(named(&letter(5, view("other"))).0, 409, "another command of this name");
+    for wrong in ["?id=a%20b", "?wait_ms=99999999", "?wait=1"] {
+        assert_eq!(request(&url, "POST", &format!("/v1/dead-letters/re-enter{wrong}"), &body).0, 400, "{wrong}");
+    }
+
+    // Killed right after it was taken, a command is there all the same.
+    let (first, second) = (offset_of(0), offset_of(1));
+    let body = format!(
         "{{\"partition\":\"events/0\",\"offset\":{first}}}\n{{\"partition\":\"events/0\",\"offset\":{second}}}\n"
-    ));
-    assert_eq!((status, told.as_str()), (202, "{\"entered\":2,\"first\":1,\"next\":3}"));
+    );
+    let (status, told) = request(&url, "POST", "/v1/dead-letters/re-enter?wait_ms=0", &body);
+    assert_eq!((status, told.as_str()), (202, "{\"command\":2,\"entered\":2,\"id\":\"2\"}"));
     running.signal("KILL");
-    running.end();
+    let (_, said) = running.end();
+    assert!(!said.contains("going on with that"), "it never began anew: {said}");
     succeeds(&place.run_once(&[]));
-    assert_eq!(health(&place, "re-entry/events/0")["read"], 2);
+    assert_eq!(health(&place, "re-entry/events/0")["read"], 5);
     assert_eq!(changes(&place, "stock", "mended").len(), 1);
+    succeeds(&place.aisle(&["replay", "aisle-data"]));
+}
+
+/// Partitions in which letters enter again are there from the first tick on, and are shown once something entered.
+#[test]
+fn nothing_is_shown_of_re_entry_before_something_enters() {
+    let (place, _) = place();
+    succeeds(&place.run_once(&[]));
+    let plan = fs::read(place.path("aisle-data/remap.log")).unwrap();
+    let plan = String::from_utf8_lossy(&plan);
+    assert_eq!(plan.matches("\"shown_once_read\":true").count(), 3, "two partitions of events, one of facts");
+    let shown = fs::read_to_string(place.path("aisle-data/sinks/source_health/shard-0.ndjson")).unwrap();
+    assert!(!shown.contains("re-entry/"));
+    succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--partition", "facts/0"]));
+    succeeds(&place.run_once(&[]));
+    let again = fs::read(place.path("aisle-data/remap.log")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&again).matches("\"shown_once_read\"").count(), 3, "no entry was needed for it");
+    let shown = fs::read_to_string(place.path("aisle-data/sinks/source_health/shard-0.ndjson")).unwrap();
+    assert!(shown.contains("re-entry/facts/0") && !shown.contains("re-entry/events/0"));
+}
+
+#[test]
+fn a_command_log_that_lacks_what_was_bound_is_named() {
+    let (place, _) = place();
+    succeeds(&place.run_once(&[]));
+    for code in ["--partition=facts/0", "--partition=events/0"] {
+        succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", code]));
+        succeeds(&place.run_once(&[]));
+    }
+    let log = place.path("aisle-data/commands.log");
+    let bytes = fs::read(&log).unwrap();
+    // The second command is gone, as if it had never been synchronised.
+    fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
+    let words = ["the command log (commands.log) ends at offset 1", "binds commands up to offset 2"];
+    refuses(&place.aisle(&["replay", "aisle-data"]), 1, &words);
+    refuses(&place.run_once(&[]), 1, &words);
+    refuses(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--code", "not_json"]), 1, &words);
+    fs::write(&log, &bytes).unwrap();
     succeeds(&place.aisle(&["replay", "aisle-data"]));
 }
 
@@ -190,10 +262,12 @@ fn what_cannot_be_done_with_letters_is_told() {
     succeeds(&all);
     assert!(told(&all).contains("17 dead letters, 16 of them not shown (--limit)"), "{}", told(&all));
     // A damaged command log stops the run; it is never passed over.
-    succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--code", "not_json"]));
+    for partition in ["--partition=events/0", "--partition=facts/0"] {
+        succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", partition]));
+    }
     let log = place.path("aisle-data/commands.log");
     let mut bytes = fs::read(&log).unwrap();
-    let at = bytes.len() / 2;
+    let at = bytes.len() / 4;
     bytes[at] ^= 4;
     fs::write(&log, bytes).unwrap();
     refuses(&place.run_once(&[]), 1, &["commands.log"]);

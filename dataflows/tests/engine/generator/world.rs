@@ -49,6 +49,7 @@ impl Generator {
             identity_fixes_partition: fixes,
             live,
             re_enters: None,
+            shown_once_read: false,
             weight: 1 + random.below(3) as u32,
         });
         let mut clocks = BTreeMap::new();
@@ -91,6 +92,7 @@ impl Generator {
             groups: Vec::new(),
             live: false,
             re_enters: Some(PartitionId(of as u32)),
+            shown_once_read: false,
             weight: 1,
             ..entered.clone()
         };

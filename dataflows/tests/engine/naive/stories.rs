@@ -48,6 +48,7 @@ fn partition(name: &str, records: &Records, tenants: u16) -> Partition {
         identity_fixes_partition: true,
         live: true,
         re_enters: None,
+        shown_once_read: false,
         weight: 1,
     }
 }

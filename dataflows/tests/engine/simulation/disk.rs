@@ -77,6 +77,10 @@ impl Folder for FusedDisk {
         self.files.read_at(name, offset, bytes)
     }
 
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        self.files.size(name)
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         self.files.names()
     }

@@ -88,7 +88,7 @@ impl Simulation {
         let Some((upper, shown)) = &mut now.restored else { return };
         let is_of = |publication: &&Publication| match publication {
             Publication::Changes(changes) => changes.tick + 1 == *upper,
-            Publication::Mark(_) => false,
+            Publication::Mark(_) | Publication::Outcomes(..) => false,
         };
         shown.extend(published.iter().filter(is_of).cloned());
         if now.done >= *upper {
