@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use connectors::parquet_table::Table;
+use dataflows::view::ViewId;
 use serde_json::{Value, json};
 
 use crate::place::{CONFIGURATION, Place, refuses, succeeds, told};
@@ -124,7 +125,7 @@ fn a_replay_compares_history_that_is_elsewhere() {
     let mut files: Vec<PathBuf> =
         fs::read_dir(run.join("variant_minutes")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    let count = files.len() + 8;
+    let count = files.len() + ViewId::count();
     assert!(files.len() > 2 && told(&output).contains(&format!(" bytes in {count} files are the same")));
     let damaged = files.last().unwrap();
     let mut bytes = fs::read(damaged).unwrap();
@@ -155,7 +156,7 @@ fn a_run_that_was_killed_leaves_the_files_that_its_logs_say() {
     let before = files(&data);
     let replayed = place.aisle(&["replay", "aisle-data"]);
     succeeds(&replayed);
-    let count = before.len() + 8;
+    let count = before.len() + ViewId::count();
     assert!(told(&replayed).contains(&format!(" bytes in {count} files are the same")), "{}", told(&replayed));
 
     fs::rename(data.join("history"), place.path("aside")).unwrap();
