@@ -175,7 +175,7 @@ fn a_failure_of_one_process_is_told_by_that_one() {
 /// Letters enter again where their partition is read: `facts/0`, the third of four workers', by the second process.
 #[test]
 fn letters_that_enter_again_are_read_where_their_source_was_and_nobody_begins_anew() {
-    let AtTheEnd { place, offset, mut first, mut second, url, .. } = two_at_the_end();
+    let AtTheEnd { place, offset, first, second, url, .. } = two_at_the_end();
     let letter = serde_json::json!({ "partition": "facts/0", "offset": offset, "record": MENDED });
     fs::write(place.path("mended.ndjson"), letter.to_string()).unwrap();
     succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--letters", "mended.ndjson"]));
