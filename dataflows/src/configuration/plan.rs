@@ -180,13 +180,6 @@ impl Plan {
         Plan::new(self.recorded.clone(), inputs, added, self.parameters.start_ms)
     }
 
-    /// Whether records of every partition of a source may enter again.
-    pub fn has_re_entry(&self) -> bool {
-        let is_source = |partition: &PartitionPlan| !matches!(partition.input, PartitionInput::ReEntry { .. });
-        let mut sources = (0u32..).zip(&self.partitions).filter(|(_, partition)| is_source(partition));
-        sources.all(|(number, _)| self.re_entry_of(number).is_some())
-    }
-
     /// The partition in which records of this one enter again, if there is one.
     fn re_entry_of(&self, number: u32) -> Option<&PartitionPlan> {
         self.partitions.iter().find(
