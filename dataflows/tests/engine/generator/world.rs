@@ -92,7 +92,8 @@ impl Generator {
             groups: Vec::new(),
             live: false,
             re_enters: Some(PartitionId(of as u32)),
-            shown_once_read: false,
+            // Without a drawn number, so that the worlds of all seeds stay what they were.
+            shown_once_read: self.partitions.len().is_multiple_of(2),
             weight: 1,
             ..entered.clone()
         };

@@ -220,6 +220,9 @@ impl Model<'_> {
         for (number, partition) in self.partitions.iter().enumerate() {
             let Counts { read, on_time, late, duplicate, dead_letters, too_old, without_unit } = partition.counts;
             assert_eq!(read, on_time + late + duplicate + dead_letters, "records are conserved");
+            if self.history.topology.partitions[number].shown_once_read && read == 0 {
+                continue;
+            }
             let groups = self.history.topology.partitions[number].groups.iter();
             let watermark_ms = groups.map(|(group, _)| self.watermarks[usize::from(group.0)]).min();
             let status = match partition.status {
