@@ -9,7 +9,8 @@
 //!
 //! In go [`Posting`]s, which [`crate::route`] makes of records, and the clock's marks. What comes out is the business of an
 //! [`Outlet`] within the same operator: [`rows`] gives the changes of rows that are made of what keys show, for a view;
-//! [`combined`] adds up what changed and posts the sums to another fold. What a key shows is compared as [`Fold::Value`],
+//! [`combined`] adds up what changed and posts the sums to another fold, [`summed`] gives them to differential's own operators.
+//! What a key shows is compared as [`Fold::Value`],
 //! without the key, so what nobody wants as a row never becomes one. A pair of outlets is an outlet, and so is an optional
 //! one.
 //!
@@ -36,7 +37,8 @@
 //! # What it does not do
 //!
 //! Behind a fold that retires stand only folds, because at a restore it shows again only the keys that it still holds.
-//! [`combined`] gives nothing at a restore: the fold behind it holds the sums already. A fold keeps no history and has no
+//! [`combined`] gives nothing at a restore: the fold behind it holds the sums already. Of what stands behind [`summed`]
+//! nothing is saved, so that gives the sums of all that is shown. A fold keeps no history and has no
 //! arrangement that others could share: what is small, joined and shared is for differential's own operators.
 //!
 //! # Example
@@ -108,6 +110,7 @@ mod operator;
 mod outlet;
 mod saving;
 mod states;
+mod summed;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -126,6 +129,7 @@ use crate::topology::GroupId;
 pub use operator::{FoldGauge, FoldHandle, Folded, Posting};
 pub use outlet::{Outlet, Port, Rows, combined, rows};
 pub use states::{Notes, Position, States};
+pub use summed::{Summed, SummedPort, summed};
 pub use table::{Table, TableNotes};
 pub use wakes::PackedWake;
 

@@ -136,7 +136,7 @@ where
     Combined(differences, spread, add, PhantomData)
 }
 
-type Sums<K, E> = HashMap<K, E, BuildHasherDefault<LaneHasher>>;
+pub(super) type Sums<K, E> = HashMap<K, E, BuildHasherDefault<LaneHasher>>;
 
 /// [`Combined`] in an operator.
 pub struct CombinedPort<G, K: 'static, E: 'static, M, S, A> {

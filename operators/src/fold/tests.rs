@@ -3,6 +3,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use differential_dataflow::AsCollection;
+use differential_dataflow::operators::CountTotal;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Inspect, Probe};
@@ -301,6 +303,57 @@ fn an_outlet_adds_up_what_changed_for_another_fold() {
             sums.retain(|_, sum| *sum != 0);
             assert_eq!(sums, expected, "seed {seed}, tick {}", mark.tick);
         }
+    }
+}
+
+/// The sums of the even and of the odd keys that are shown, not those that are zero, by a stock operator behind the fold.
+fn counted(
+    workers: usize,
+    seed: u64,
+    (told, ticks): &(Vec<Told>, Vec<Mark>),
+    checkpoints: impl Fn(usize, usize) -> Checkpoints + Send + Sync + 'static,
+) -> Changes {
+    let (told, ticks) = (told.clone(), ticks.clone());
+    run(workers, seed, move |scope, notebook: Notebook<((u8, i64), Tick, isize)>| {
+        let postings = dealt(scope, &told, |(tick, ..)| *tick).map(|(tick, key, event)| Posting::new(key, event, tick));
+        let differences =
+            |_: &Sums<OurTable>, key: &u8, old: Option<&i64>, new: Option<&i64>, give: &mut dyn FnMut(u8, i64)| {
+                give(key % 2, new.copied().unwrap_or(0) - old.copied().unwrap_or(0));
+            };
+        let checkpoints = checkpoints(scope.index(), scope.peers());
+        let fold = Rc::new(Sums::<OurTable>(PhantomData));
+        let (sums, _) = postings.fold_into(fold, marks(scope, &ticks), &checkpoints, summed(differences));
+        let counted = sums.as_collection().arrange_by_self_named("SumsByParity").count_total();
+        counted.inner.inspect(move |change| notebook.note(*change)).probe().0
+    })
+}
+
+#[test]
+fn what_counts_behind_a_fold_is_restored_with_it() {
+    for seed in 0..16 {
+        let (told, mut ticks) = story(seed);
+        let by_parity = |shown: BTreeMap<u8, i64>| {
+            let mut sums: BTreeMap<u8, i64> = BTreeMap::new();
+            shown.into_iter().for_each(|(key, sum)| *sums.entry(key % 2).or_default() += sum);
+            sums.retain(|_, sum| *sum != 0);
+            sums
+        };
+        let expected: Vec<_> = shown(&told, &ticks).into_iter().map(by_parity).collect();
+        let at = 1 + seed as usize % (TICKS as usize - 1);
+        let (before, after) = (1 + seed as usize % 3, 1 + (seed as usize + 1) % 4);
+        let shelf = Arc::new(Shelf::default());
+        ticks[at - 1].checkpoint = true;
+        let filled = Arc::clone(&shelf);
+        let whole = counted(before, seed, &(told.clone(), ticks.clone()), move |worker, _| filled.filled_by(worker));
+        assert_eq!(added_up(&whole, &ticks), expected, "seed {seed}");
+
+        ticks[at - 1].checkpoint = false;
+        let rest: Vec<Told> = told.into_iter().filter(|(tick, ..)| *tick >= at as Tick).collect();
+        let rest = (rest, ticks.split_off(at - 1));
+        let resumed = counted(after, seed + 1, &rest, move |worker, peers| {
+            shelf.restored_on(worker, peers, at as Tick, &Topology::default())
+        });
+        assert_eq!(added_up(&resumed, &rest.1), expected[at - 1..], "seed {seed}, restored at {at}");
     }
 }
 
