@@ -3,6 +3,8 @@
 //! ```text
 //! fact -> ledger (sku, node, state) -> stock
 //!                                   -> availability, by the rules of the run
+//!                                   -> stock by SKU: sums over nodes
+//! fact -> stream (source, node, epoch) -> feed health
 //! ```
 
 pub mod availability;
@@ -15,6 +17,7 @@ pub mod ledger;
 pub mod specification;
 pub mod statement;
 pub mod stock;
+pub mod stock_by_sku;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use fact::Fact;
 pub use kind::InventoryFacts;
 use ledger::fold::{LedgerFold, LedgerValue};
 use stock::Stock;
+use stock_by_sku::StockBySku;
 
 /// What becomes of accepted facts.
 pub fn build<'scope>(build: &mut Build<'_, 'scope>, facts: StreamVec<'scope, Tick, Released<Fact>>) {
@@ -45,7 +49,11 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, facts: StreamVec<'scope, Tic
         LedgerValue::Availability(decision) => Some(fold.availability(key, decision)),
         LedgerValue::Stock(_) => None,
     });
-    let (stock, availability) = build.fold(postings, fold, (stock, availability));
+    let by_sku = build.is_wanted::<StockBySku>().then(stock_by_sku::outlet);
+    let (stock, (availability, by_sku)) = build.fold(postings, fold, (stock, (availability, by_sku)));
     build.publish::<Stock>(stock);
     build.publish::<Availability>(availability);
+    if let Some(by_sku) = by_sku {
+        stock_by_sku::publish(build, by_sku);
+    }
 }

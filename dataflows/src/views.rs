@@ -18,6 +18,7 @@ use crate::experiment::variant_totals::VariantTotals;
 use crate::inventory::availability::Availability;
 use crate::inventory::feed_health::view::Feeds;
 use crate::inventory::stock::Stock;
+use crate::inventory::stock_by_sku::StockBySku;
 use crate::source_health::SourceHealth;
 use crate::view::{Listed, Stays, View, ViewCodec, ViewId, codec};
 
@@ -79,7 +80,10 @@ macro_rules! views {
     (@store $view:ident $store:ty) => { $store };
 }
 
-views! { SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds }
+views! {
+    SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds,
+    StockBySku,
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use dataflows::inventory::InventoryFacts;
 use dataflows::inventory::availability::{Availability, AvailabilityRow};
 use dataflows::inventory::feed_health::view::{FeedRow, Feeds};
 use dataflows::inventory::stock::{Stock, StockRow};
+use dataflows::inventory::stock_by_sku::{SkuRow, StockBySku};
 use dataflows::kind::ListedKind;
 use dataflows::source_health::{SourceHealth, SourceHealthRow};
 use dataflows::view::{Codecs, Columns, Listed, View, ViewChanges};
@@ -78,6 +79,7 @@ rows! {
     Stock of Stock: StockRow,
     Availability of Availability: AvailabilityRow,
     Feed of Feeds: FeedRow,
+    Sku of StockBySku: SkuRow,
 }
 
 fn columns<V: Listed>() -> Arc<Columns<<V as View>::Row>> {

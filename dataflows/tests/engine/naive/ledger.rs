@@ -7,6 +7,7 @@ use dataflows::inventory::availability::AvailabilityRow;
 use dataflows::inventory::availability::Reason;
 use dataflows::inventory::fact::{Fact, FactKind, StockState};
 use dataflows::inventory::stock::StockRow;
+use dataflows::inventory::stock_by_sku::SkuRow;
 use dataflows::names::{Name, TenantId};
 use operators::time::{MINUS_INFINITY, TimeMs};
 
@@ -48,6 +49,29 @@ impl Model<'_> {
                 anchor_ms: balance.anchor_ms,
                 rebase_pending: numbers.is_none(),
                 in_doubt: balance.in_doubt,
+            })
+        });
+        rows.collect()
+    }
+
+    pub(super) fn stock_by_sku(&self) -> Vec<Row> {
+        let mut by_sku: BTreeMap<(TenantId, Name, StockState), Vec<Balance>> = BTreeMap::new();
+        for ((tenant, sku, _, state), account) in self.accounts() {
+            by_sku.entry((tenant, sku, state)).or_default().push(account.balance());
+        }
+        let rows = by_sku.into_iter().map(|((tenant, sku, state), balances)| {
+            let numbers: Vec<_> = balances.iter().filter_map(|balance| balance.numbers).collect();
+            let sum = |of: fn(&Numbers) -> i64| (!numbers.is_empty()).then(|| numbers.iter().map(of).sum());
+            Row::Sku(SkuRow {
+                tenant: self.history.catalog.tenant_name(tenant).clone(),
+                sku,
+                state,
+                nodes: balances.len() as i64,
+                nodes_unknown: (balances.len() - numbers.len()) as i64,
+                nodes_in_doubt: balances.iter().filter(|balance| balance.in_doubt).count() as i64,
+                book: sum(|numbers| numbers.book),
+                lo: sum(|numbers| numbers.lo),
+                hi: sum(|numbers| numbers.hi),
             })
         });
         rows.collect()

@@ -42,6 +42,7 @@ impl Model<'_> {
                 "stock" => self.stock(),
                 "availability" => self.availability(),
                 "feed_health" => self.feed_health(),
+                "stock_by_sku" => self.stock_by_sku(),
                 other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();

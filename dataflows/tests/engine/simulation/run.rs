@@ -267,7 +267,7 @@ impl Simulation {
 
     /// Lets a cluster work; says whether it came to the end rather than to a crash.
     fn live(&mut self, mut now: Incarnation) -> bool {
-        let crash_at = if self.crashes_left > 0 { 20 + self.random.below(1_200) } else { u64::MAX };
+        let crash_at = if self.crashes_left > 0 { 20 + self.random.below(1_800) } else { u64::MAX };
         let in_a_write = self.random.once_in(2);
         for action in 0..ACTIONS_MAX {
             if action == crash_at {
