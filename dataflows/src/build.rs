@@ -203,11 +203,12 @@ impl<'a, 'scope> Build<'a, 'scope> {
     /// Publishes a view, if it is wanted; from then on [`Build::collection`] gives it.
     pub fn publish<V: Listed>(&mut self, changes: Changes<'scope, V::Row>) {
         let wanted = self.plan.view::<V>();
-        let changes = from_tick(changes, wanted.since);
+        // A view that is made of this one may be older: it goes by what this one has computed, not by what it shows.
         *V::slot(&mut self.collections) = Some(changes.clone());
         if !wanted.enabled {
             return;
         }
+        let changes = from_tick(changes, wanted.since);
         let shards = Shards { count: wanted.shards, first_worker: V::ID.index(), workers: self.plan.emitting_workers };
         let publish = Arc::clone(&self.publish);
         let publish = move |emitted| publish(Publication::Changes(ViewChanges::new::<V>(emitted)));

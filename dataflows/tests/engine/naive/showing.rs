@@ -64,12 +64,7 @@ impl Model<'_> {
                 source: key.source.clone(),
                 node: key.node.clone(),
                 epoch: key.epoch,
-                state: health.state,
-                last_sequence: health.last_sequence,
-                open_gaps: health.open_gaps,
-                oldest_gap_ms: health.oldest_gap_ms,
-                last_event_ms: health.last_event_ms,
-                last_spoke_ms: health.last_spoke_ms,
+                health: health.clone(),
             })
         };
         self.shown_feeds.iter().map(row).collect()
