@@ -4,7 +4,7 @@
 //! fact -> ledger (sku, node, state) -> stock
 //!                                   -> availability, by the rules of the run
 //!                                   -> stock by SKU: sums over nodes
-//! fact -> stream (source, node, epoch) -> feed health
+//! fact -> stream (source, node, epoch) -> feed health -> worst feed of a node
 //! ```
 
 pub mod availability;
@@ -18,6 +18,7 @@ pub mod specification;
 pub mod statement;
 pub mod stock;
 pub mod stock_by_sku;
+pub mod worst_feeds;
 
 use std::rc::Rc;
 use std::sync::Arc;

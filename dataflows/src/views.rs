@@ -19,6 +19,7 @@ use crate::inventory::availability::Availability;
 use crate::inventory::feed_health::view::Feeds;
 use crate::inventory::stock::Stock;
 use crate::inventory::stock_by_sku::StockBySku;
+use crate::inventory::worst_feeds::WorstFeeds;
 use crate::source_health::SourceHealth;
 use crate::view::{Listed, Stays, View, ViewCodec, ViewId, codec};
 
@@ -82,7 +83,7 @@ macro_rules! views {
 
 views! {
     SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds,
-    StockBySku,
+    StockBySku, WorstFeeds,
 }
 
 #[cfg(test)]

@@ -9,16 +9,14 @@
 //! new. All instants but `last_event_ms` are recorded time: `now` of the tick in which something was seen, so a source
 //! with a wrong clock cannot make a gap old. How a tick was cut matters for them only as far as it matters for `now`.
 //!
-//! What it costs: a feed is a key with some 250 bytes, and 24 for each of up to [`OPENINGS_MAX`] times at which its open
+//! What it costs: a feed is a key with some 700 bytes, and 24 for each of up to [`OPENINGS_MAX`] times at which its open
 //! gaps began; release has 170 more. How many feeds there are is the input's business: each epoch of a source at a node is
 //! one, and none is forgotten.
 
 pub mod view;
 
-use std::cmp::Reverse;
 use std::rc::Rc;
 
-use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 
@@ -301,62 +299,6 @@ pub fn feed_health<'scope>(
     let fold = Rc::new(fold);
     let shown = rows(|_: &FeedHealthFold, key: &FeedKey, health: &FeedHealth| Some((key.clone(), health.clone())));
     route(reports, "RouteFeedHealth", Rc::clone(&fold)).fold_into(fold, marks, checkpoints, shown)
-}
-
-/// A node of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeKey {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The node.
-    pub node: Name,
-}
-
-/// A feed among those of a node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeFeed {
-    /// The system that speaks.
-    pub source: Name,
-    /// Which of its sequences.
-    pub epoch: u32,
-    /// How it is.
-    pub health: FeedHealth,
-}
-
-/// Which feed of a node is worst?
-///     SELECT tenant, node, worst(feeds) FROM (the greatest epoch of each source) GROUP BY tenant, node
-/// Silent is worse than gapped, and that worse than live. Among silent and live ones that one is worst which spoke longest ago, among gapped ones
-/// that with the oldest gap, then with most gaps. An epoch that a source has left behind is silent for ever, and says nothing of the node.
-pub fn worst_feed_of_node<'scope>(
-    feeds: VecCollection<'scope, Tick, (FeedKey, FeedHealth), isize>,
-) -> VecCollection<'scope, Tick, (NodeKey, NodeFeed), isize> {
-    let by_node = feeds.map(|(FeedKey { tenant, source, node, epoch }, health)| {
-        (NodeKey { tenant, node }, NodeFeed { source, epoch, health })
-    });
-    by_node.reduce_named("WorstFeedOfNode", |_, feeds, worst| {
-        worst.extend(worst_of(feeds.iter().map(|(feed, _)| *feed)).map(|feed| (feed.clone(), 1)));
-    })
-}
-
-/// The worst of the feeds of a node, which come in the order of source and epoch.
-fn worst_of<'a>(feeds: impl Iterator<Item = &'a NodeFeed>) -> Option<&'a NodeFeed> {
-    let mut feeds = feeds.peekable();
-    let mut worst: Option<&NodeFeed> = None;
-    while let Some(feed) = feeds.next() {
-        let is_left_behind = feeds.peek().is_some_and(|next| next.source == feed.source && next.epoch > feed.epoch);
-        if !is_left_behind && worst.is_none_or(|worst| badness(&feed.health) > badness(&worst.health)) {
-            worst = Some(feed);
-        }
-    }
-    worst
-}
-
-fn badness(health: &FeedHealth) -> (FeedState, Reverse<Option<TimeMs>>, u64) {
-    match health.state {
-        // A gap that was there before anybody looked has no time, and is older than all others.
-        FeedState::Gapped => (health.state, Reverse(health.oldest_gap_ms), health.open_gaps),
-        FeedState::Live | FeedState::Silent => (health.state, Reverse(health.last_spoke_ms), 0),
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use operators::topology::Lanes;
 use super::batch::BatchDecoder;
 use super::decode::{AvroFactDecoder, CORRECTS_FIELDS, CsvFactDecoder, FIELDS, FactDecoder, REQUIRED, fact_lane};
 use super::fact::Fact;
-use super::feed_health::view::{self, Feeds};
+use super::feed_health::view;
 use super::feed_health::{FeedKey, feed_of};
+use super::worst_feeds;
 use crate::build::{Build, GraphPlan};
 use crate::configuration::{CsvSettings, Format, Recorded, SourceSettings};
 use crate::kind::{Arrived, Kind, SourceNames};
@@ -35,8 +36,7 @@ impl Kind for InventoryFacts {
     const BATCHES: Option<Format> = Some(Format::FactsBatch);
 
     fn streams(plan: &GraphPlan) -> Option<StreamPlan<Fact, FeedKey>> {
-        let feeds = plan.view::<Feeds>();
-        feeds.enabled.then_some(StreamPlan { stream_of: feed_of, since: feeds.since })
+        view::since(plan).map(|since| StreamPlan { stream_of: feed_of, since })
     }
 
     fn lanes(source: &SourceSettings) -> Lanes {
@@ -69,5 +69,6 @@ impl Kind for InventoryFacts {
     fn build<'scope>(build: &mut Build<'_, 'scope>, Arrived { released, streams, .. }: Arrived<'scope, Fact, FeedKey>) {
         super::build(build, released);
         view::publish(build, streams);
+        worst_feeds::publish(build);
     }
 }

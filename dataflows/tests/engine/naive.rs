@@ -19,6 +19,7 @@ use crate::rows::Row;
 use dataflows::experiment::event::Event;
 use dataflows::inventory::fact::Fact;
 use dataflows::inventory::feed_health::{SILENT_AFTER_MS, view};
+use dataflows::inventory::worst_feeds::WorstFeeds;
 use dataflows::names::{Name, TenantId};
 use dataflows::view::ViewId;
 use operators::binding::{Binding, Status};
@@ -211,7 +212,8 @@ impl<'a> Model<'a> {
         self.sessions.retain(|(tenant, _, _), (_, last_ms)| {
             watermarks[catalog.event_group(*tenant).0 as usize] < last_ms.saturating_add(keep_ms)
         });
-        if self.history.plan.view::<view::Feeds>().enabled {
+        let plan = &self.history.plan;
+        if plan.view::<view::Feeds>().enabled || plan.view::<WorstFeeds>().enabled {
             self.shown_feeds = self.feeds.show(SILENT_AFTER_MS);
         }
     }

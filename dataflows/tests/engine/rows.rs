@@ -15,6 +15,7 @@ use dataflows::inventory::availability::{Availability, AvailabilityRow};
 use dataflows::inventory::feed_health::view::{FeedRow, Feeds};
 use dataflows::inventory::stock::{Stock, StockRow};
 use dataflows::inventory::stock_by_sku::{SkuRow, StockBySku};
+use dataflows::inventory::worst_feeds::{WorstFeed, WorstFeeds};
 use dataflows::kind::ListedKind;
 use dataflows::source_health::{SourceHealth, SourceHealthRow};
 use dataflows::view::{Codecs, Columns, Listed, View, ViewChanges};
@@ -80,6 +81,7 @@ rows! {
     Availability of Availability: AvailabilityRow,
     Feed of Feeds: FeedRow,
     Sku of StockBySku: SkuRow,
+    Worst of WorstFeeds: WorstFeed,
 }
 
 fn columns<V: Listed>() -> Arc<Columns<<V as View>::Row>> {

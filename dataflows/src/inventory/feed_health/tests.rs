@@ -1,9 +1,4 @@
-//! The fold without a worker, and the choice of the worst feed with one.
-
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
-use differential_dataflow::input::InputSession;
+//! The fold without a worker.
 
 use operators::streams::NumberRuns;
 
@@ -173,81 +168,4 @@ fn only_so_many_openings_are_told_apart() {
     }
     feed.tick(400_000, &[report(600, 2_000, &[], 400_000)]);
     assert!(feed.0.openings.is_empty());
-}
-
-fn health(state: FeedState, oldest_gap_ms: Option<TimeMs>, open_gaps: u64, spoke_ms: TimeMs) -> FeedHealth {
-    let last_spoke_ms = Some(spoke_ms);
-    FeedHealth { state, last_sequence: 9, open_gaps, oldest_gap_ms, last_event_ms: 0, last_spoke_ms }
-}
-
-fn feed(node: &str, source: &str, epoch: u32) -> FeedKey {
-    FeedKey { tenant: 0, source: source.into(), node: node.into(), epoch }
-}
-
-/// Feeds that come and go, and what is worst of each node after each change.
-#[test]
-fn the_worst_feed_of_a_node_follows_its_feeds() {
-    use FeedState::{Gapped, Live, Silent};
-    let steps: Vec<(Vec<(FeedKey, FeedHealth, isize)>, Vec<(&str, &str, u32)>)> = vec![
-        // Of two live feeds the one that spoke longer ago.
-        (
-            vec![
-                (feed("a", "pos", 0), health(Live, None, 0, 20), 1),
-                (feed("a", "wms", 0), health(Live, None, 0, 10), 1),
-                (feed("b", "pos", 0), health(Live, None, 0, 30), 1),
-            ],
-            vec![("a", "wms", 0), ("b", "pos", 0)],
-        ),
-        // Gapped is worse than live, an older gap worse than more of them.
-        (
-            vec![
-                (feed("a", "pos", 0), health(Live, None, 0, 20), -1),
-                (feed("a", "pos", 0), health(Gapped, Some(7), 1, 20), 1),
-                (feed("a", "rfid", 0), health(Gapped, Some(8), 5, 20), 1),
-            ],
-            vec![("a", "pos", 0), ("b", "pos", 0)],
-        ),
-        // A gap that nobody saw begin is older than all; silent is worse than gapped.
-        (
-            vec![
-                (feed("a", "rfid", 0), health(Gapped, Some(8), 5, 20), -1),
-                (feed("a", "rfid", 0), health(Gapped, None, 1, 20), 1),
-                (feed("b", "wms", 3), health(Silent, None, 0, 1), 1),
-            ],
-            vec![("a", "rfid", 0), ("b", "wms", 3)],
-        ),
-        // An epoch that was left behind counts no more.
-        (vec![(feed("b", "wms", 4), health(Live, None, 0, 40), 1)], vec![("a", "rfid", 0), ("b", "pos", 0)]),
-    ];
-    let (given, expected): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
-    let shown = timely::execute_directly(move |worker| {
-        let seen = Arc::new(Mutex::new(BTreeMap::new()));
-        let shared = Arc::clone(&seen);
-        let mut input = InputSession::<Tick, (FeedKey, FeedHealth), isize>::new();
-        let probe = worker.dataflow::<Tick, _, _>(|scope| {
-            let worst = worst_feed_of_node(input.to_collection(scope));
-            let keep = move |((node, feed), _, diff): &((NodeKey, NodeFeed), Tick, isize)| {
-                let mut seen = shared.lock().unwrap();
-                *seen.entry((node.node.clone(), feed.source.clone(), feed.epoch, feed.clone())).or_insert(0) += diff;
-            };
-            worst.inspect(keep).probe().0
-        });
-        let mut shown = Vec::new();
-        for (tick, changes) in (1..).zip(given) {
-            changes.into_iter().for_each(|(key, health, diff)| input.update((key, health), diff));
-            input.advance_to(tick);
-            input.flush();
-            worker.step_while(|| probe.less_than(input.time()));
-            let mut seen = seen.lock().unwrap();
-            seen.retain(|_, copies| *copies != 0);
-            assert!(seen.values().all(|copies| *copies == 1));
-            let names = seen.keys().map(|(node, source, epoch, _)| (node.to_string(), source.to_string(), *epoch));
-            shown.push(names.collect::<Vec<_>>());
-        }
-        shown
-    });
-    let expected = expected.into_iter().map(|rows| {
-        rows.into_iter().map(|(node, source, epoch)| (node.to_owned(), source.to_owned(), epoch)).collect::<Vec<_>>()
-    });
-    assert_eq!(shown, expected.collect::<Vec<_>>());
 }

@@ -14,8 +14,9 @@ use operators::streams::StreamReport;
 use operators::time::Tick;
 
 use super::{FeedHealth, FeedHealthFold, FeedKey, FeedState, SILENT_AFTER_MS};
-use crate::build::Build;
+use crate::build::{Build, GraphPlan};
 use crate::configuration::Recorded;
+use crate::inventory::worst_feeds::WorstFeeds;
 use crate::names::Name;
 use crate::view::{Cell, Column, Columns, Stays, Unit, View};
 
@@ -81,7 +82,7 @@ impl AsRef<FeedHealth> for FeedRow {
 }
 
 /// The columns of a feed's health, of a row that has one.
-pub(super) fn health_columns<R: AsRef<FeedHealth>>() -> [Column<R>; 6] {
+pub(crate) fn health_columns<R: AsRef<FeedHealth>>() -> [Column<R>; 6] {
     [
         Column::word("state", "`live`, `gapped` or `silent`", |row: &R, _| Cell::Text(row.as_ref().state.name())),
         Column::integer("last_sequence", "the greatest sequence number that came", |row: &R, _| {
@@ -103,9 +104,15 @@ pub(super) fn health_columns<R: AsRef<FeedHealth>>() -> [Column<R>; 6] {
     ]
 }
 
+/// What release has to tell of streams: from when on, if anybody asks.
+pub(crate) fn since(plan: &GraphPlan) -> Option<Tick> {
+    let views = [plan.view::<Feeds>(), plan.view::<WorstFeeds>()];
+    views.iter().filter(|view| view.enabled).map(|view| view.since).min()
+}
+
 /// Folds what release tells of streams, and publishes it.
 pub(crate) fn publish<'scope>(build: &mut Build<'_, 'scope>, reports: StreamVec<'scope, Tick, StreamReport<FeedKey>>) {
-    if !build.is_wanted::<Feeds>() {
+    if since(build.plan()).is_none() {
         return;
     }
     let fold = std::rc::Rc::new(FeedHealthFold::new(SILENT_AFTER_MS));

@@ -11,7 +11,8 @@ use dataflows::experiment::session_minutes::SessionMinute;
 use dataflows::experiment::variant_minutes::VariantMinute;
 use dataflows::experiment::variant_totals::VariantTotal;
 use dataflows::inventory::feed_health::view::FeedRow;
-use dataflows::inventory::feed_health::{FeedHealth, FeedKey};
+use dataflows::inventory::feed_health::{FeedHealth, FeedKey, FeedState};
+use dataflows::inventory::worst_feeds::{NodeFeed, WorstFeed};
 use dataflows::names::{Name, TenantId};
 use dataflows::source_health::SourceHealthRow;
 use dataflows::view::ViewId;
@@ -43,6 +44,7 @@ impl Model<'_> {
                 "availability" => self.availability(),
                 "feed_health" => self.feed_health(),
                 "stock_by_sku" => self.stock_by_sku(),
+                "worst_feeds" => self.worst_feeds(),
                 other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();
@@ -68,6 +70,45 @@ impl Model<'_> {
             })
         };
         self.shown_feeds.iter().map(row).collect()
+    }
+
+    /// Each node's feeds in the order of badness, of which the last one is shown.
+    fn worst_feeds(&self) -> Vec<Row> {
+        let catalog = &self.history.catalog;
+        let mut by_node: BTreeMap<(TenantId, &Name), Vec<(&FeedKey, &FeedHealth)>> = BTreeMap::new();
+        for (key, health) in &self.shown_feeds {
+            let mut others = self.shown_feeds.keys().filter(|other| other.epoch > key.epoch);
+            let is_of_the_source =
+                |other: &FeedKey| (other.tenant, &other.source, &other.node) == (key.tenant, &key.source, &key.node);
+            if !others.any(is_of_the_source) {
+                by_node.entry((key.tenant, &key.node)).or_default().push((key, health));
+            }
+        }
+        let rows = by_node.into_iter().map(|((tenant, node), mut feeds)| {
+            // Among equals the first by name: it comes last here.
+            feeds.reverse();
+            feeds.sort_by(|(_, one), (_, other)| {
+                let severity = |health: &FeedHealth| {
+                    ["live", "gapped", "silent"].iter().position(|name| *name == health.state.name())
+                };
+                let older = |one: Option<TimeMs>, other: Option<TimeMs>| {
+                    other.unwrap_or(TimeMs::MIN).cmp(&one.unwrap_or(TimeMs::MIN))
+                };
+                severity(one).cmp(&severity(other)).then(match one.state {
+                    FeedState::Gapped => {
+                        older(one.oldest_gap_ms, other.oldest_gap_ms).then(one.open_gaps.cmp(&other.open_gaps))
+                    }
+                    FeedState::Live | FeedState::Silent => older(one.last_spoke_ms, other.last_spoke_ms),
+                })
+            });
+            let (key, health) = feeds.last().expect("a node that is there has a feed");
+            Row::Worst(WorstFeed {
+                tenant: catalog.tenant_name(tenant).clone(),
+                node: node.clone(),
+                feed: NodeFeed { source: key.source.clone(), epoch: key.epoch, health: (*health).clone() },
+            })
+        });
+        rows.collect()
     }
 
     fn minute_stays(&self, tenant: TenantId, minute: i64, retention_ms: i64) -> bool {

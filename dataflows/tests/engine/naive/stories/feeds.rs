@@ -1,6 +1,7 @@
 //! Stories of feeds: gaps, silence, and what is shown when.
 
 use dataflows::inventory::feed_health::{FeedHealth, FeedKey, FeedState};
+use dataflows::inventory::worst_feeds::WorstFeeds;
 
 use super::super::feeds::feed_health;
 use super::*;
@@ -121,4 +122,53 @@ fn a_feed_begins_with_the_first_number_that_comes() {
     let said = shown(&records, &ticks).into_iter().flatten();
     let said: Vec<_> = said.map(|health| (health.open_gaps, health.oldest_gap_ms)).collect();
     assert_eq!(said, [(1, Some(eight)), (2, Some(eight + SECOND)), (2, Some(eight + SECOND))]);
+}
+
+/// The till of a shop and its warehouse: of two that live the one that spoke longer ago, then the one with a gap, then the one that
+/// fell silent; an epoch that was left behind says nothing.
+#[test]
+fn the_worst_feed_of_a_shop() {
+    let eight = at(8, 0);
+    let of = |source: &str, stream: u32, epoch: u32, number: u64| {
+        let (header, fact) = sale(number, eight);
+        let identity = Identity::Sequence { stream: stream.into(), sequence: number };
+        let id = u128::from(stream) << 64 | u128::from(number);
+        (Header { identity, ..header }, Fact { source: source.into(), epoch, id, ..fact })
+    };
+    let records = [
+        of("pos", 1, 3, 1),
+        of("wms", 2, 0, 1),
+        of("wms", 2, 0, 3),
+        of("pos", 1, 3, 2),
+        of("wms", 2, 0, 2),
+        of("wms", 2, 0, 4),
+        of("pos", 3, 4, 1),
+    ];
+    let ticks: &[(TimeMs, &[(usize, Status)])] = &[
+        (eight, &[(1, Status::CaughtUp)]),
+        (eight + SECOND, &[(2, Status::CaughtUp)]),
+        (eight + 2 * SECOND, &[(3, Status::CaughtUp)]),
+        // Both speak a minute later; what was missing has come.
+        (eight + 2 * MINUTE, &[(5, Status::CaughtUp)]),
+        (eight + 16 * MINUTE, &[(6, Status::CaughtUp)]),
+        (eight + 17 * MINUTE, &[(6, Status::CaughtUp)]),
+        (eight + 18 * MINUTE, &[(7, Status::CaughtUp)]),
+    ];
+    let snapshots = naive(&story(1, vec![Records::Facts(items(&records))], ticks));
+    let worst =
+        snapshots.iter().map(|snapshot| match snapshot[&ViewId::of::<WorstFeeds>()].keys().collect::<Vec<_>>()[..] {
+            [Row::Worst(row)] => (row.feed.source.as_str(), row.feed.epoch, row.feed.health.state),
+            ref rows => panic!("not one row of a shop: {rows:?}"),
+        });
+    use FeedState::{Gapped, Live, Silent};
+    let expected = [
+        ("pos", 3, Live),
+        ("pos", 3, Live),
+        ("wms", 0, Gapped),
+        ("pos", 3, Live),
+        ("pos", 3, Live),
+        ("pos", 3, Silent),
+        ("wms", 0, Live),
+    ];
+    assert_eq!(worst.collect::<Vec<_>>(), expected);
 }
