@@ -185,7 +185,7 @@ impl Simulation {
 
         // Now and then the newest checkpoints turn out to be damaged; without any, everything is replayed.
         let newest = self.saved.len();
-        while !self.saved.is_empty() && self.random.once_in(5) {
+        while !self.saved.is_empty() && self.random.once_in(4) {
             self.saved.pop();
         }
         let saved = self.saved.last().cloned();

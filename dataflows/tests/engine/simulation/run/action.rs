@@ -35,7 +35,7 @@ impl Simulation {
                 now.told[partition].extend(holding);
             }
             4 => {
-                if !now.vault.is_busy() && self.random.once_in(4) {
+                if !now.vault.is_busy() && self.random.once_in(2) {
                     now.timekeeper.ask_for_checkpoint();
                 }
                 if let Some(mut binding) = now.timekeeper.poll(now.done, self.wall_ms).map_err(std::io::Error::other)? {
@@ -72,11 +72,14 @@ impl Simulation {
                 }
             }
             _ => {
-                let worker = self.random.below(now.workers as u64) as usize;
-                let frontier = now.cluster.step(worker);
-                if worker == 0 {
-                    // After a restore the frontier stands at 0 until the first binding is given.
-                    now.done = frontier.max(now.done);
+                // Several at once: a tick takes as many steps as operators lie behind each other, and checkpoints as many ticks.
+                for _ in 0..1 + self.random.below(4) {
+                    let worker = self.random.below(now.workers as u64) as usize;
+                    let frontier = now.cluster.step(worker);
+                    if worker == 0 {
+                        // After a restore the frontier stands at 0 until the first binding is given.
+                        now.done = frontier.max(now.done);
+                    }
                 }
             }
         }
