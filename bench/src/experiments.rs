@@ -16,6 +16,7 @@ use dataflows::experiment::ExperimentEvents;
 use dataflows::experiment::decode::EventDecoder;
 use dataflows::experiment::session_minutes::SessionMinutes;
 use dataflows::experiment::specification::Flavour;
+use dataflows::experiment::unit_overlap::{OVERLAP_PAIRS_MAX, pairs};
 use dataflows::inventory::availability::Policy;
 use dataflows::kind::ListedKind;
 use dataflows::view::{Codecs, ViewId};
@@ -115,9 +116,18 @@ fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {
         dedup_horizon_ms: 0,
     };
     let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
+    let overlap = Arc::new(pairs(&catalog, &[], OVERLAP_PAIRS_MAX));
     let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
-    let plan =
-        GraphPlan { catalog, topology, session_keep_ms: SESSION_KEEP_MS, policy, views, codecs, emitting_workers: 1 };
+    let plan = GraphPlan {
+        catalog,
+        topology,
+        session_keep_ms: SESSION_KEEP_MS,
+        overlap,
+        policy,
+        views,
+        codecs,
+        emitting_workers: 1,
+    };
     Setup { plan, parameters, record_bytes }
 }
 

@@ -80,7 +80,16 @@ fn setup() -> Setup {
     };
     let parameters = Parameters { lanes: vec![lanes; PARTITIONS], start_ms: generator::BEGINS_MS + 100 * DAY_MS };
     let (catalog, topology) = (Arc::new(catalog), Arc::new(topology));
-    let plan = GraphPlan { catalog, topology, session_keep_ms: DAY_MS, policy, views, codecs, emitting_workers: 1 };
+    let plan = GraphPlan {
+        catalog,
+        topology,
+        session_keep_ms: DAY_MS,
+        overlap: Arc::default(),
+        policy,
+        views,
+        codecs,
+        emitting_workers: 1,
+    };
     Setup { plan, parameters, record_bytes: ITEM_BYTES }
 }
 

@@ -27,10 +27,10 @@ pub use operators::csv::{Column, CsvSettings, TimeFormat};
 pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
 pub use registry::RegistrySettings;
 pub use settings::{
-    ArchiveSettings, CheckpointSettings, Delivery, DeliveryMode, ExperimentSettings, FactClass, FactSourceSettings,
-    Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Local, MessageRows, PopulationSetting,
-    Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceSettings, VariantSettings,
-    ViewSettings,
+    ArchiveSettings, CheckpointSettings, DeclaredPair, Delivery, DeliveryMode, ExperimentSettings, FactClass,
+    FactSourceSettings, Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Local, MessageRows,
+    PopulationSetting, Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceSettings,
+    UnitOverlapSettings, VariantSettings, ViewSettings,
 };
 
 use mistake::Mistakes;

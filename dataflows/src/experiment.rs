@@ -4,6 +4,7 @@
 //! event -> session minute -> variant minute          time series, to be watched
 //!       -> session start  -> variant minute
 //!       -> unit           -> variant total           exact sums over units: what inference reads
+//!                         -> unit overlap            of pairs of experiments
 //!                         -> variant minute          of experiments that count from exposure
 //! late event -> late events
 //! ```
@@ -44,6 +45,7 @@ use rollups::{
 };
 use session_minutes::SessionMinutes;
 use sessions::{SessionMinutesFold, SessionStartsFold};
+use unit_overlap::view::UnitOverlaps;
 use units::UnitsFold;
 
 /// What becomes of accepted experiment events.
@@ -53,7 +55,9 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, events: StreamVec<'scope, Ti
     let assignments = Rc::new(Assignments::new(catalog));
     let minutes_fold = Rc::new(SessionMinutesFold { assignments: Rc::clone(&assignments) });
     let starts_fold = Rc::new(SessionStartsFold { assignments: Rc::clone(&assignments), keep_ms });
-    let units_fold = Rc::new(UnitsFold { assignments: Rc::clone(&assignments), keep_ms });
+    let overlap = build.is_wanted::<UnitOverlaps>().then(|| Arc::clone(&build.plan().overlap));
+    let shows_membership = overlap.is_some();
+    let units_fold = Rc::new(UnitsFold { assignments: Rc::clone(&assignments), keep_ms, shows_membership });
     let folds = (Rc::clone(&minutes_fold), Rc::clone(&starts_fold), Rc::clone(&units_fold));
     let (to_minutes, to_starts, to_units) = route_to_three(events, "RouteEvents", folds);
 
@@ -85,8 +89,12 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, events: StreamVec<'scope, Ti
         move |list: &VariantList, give: &mut dyn FnMut(VariantKey)| spread_totals(&assignments, *list, give),
         Block::add,
     );
-    let (of_units, totals) = build.fold(to_units, units_fold, (of_units, totals));
+    let overlaps = overlap.map(unit_overlap::view::outlet);
+    let (of_units, (totals, overlaps)) = build.fold(to_units, units_fold, (of_units, (totals, overlaps)));
 
     variant_minutes::publish(build, of_sessions.concat(of_starts).concat(of_units));
     variant_totals::publish(build, totals);
+    if let Some(overlaps) = overlaps {
+        unit_overlap::view::publish(build, overlaps);
+    }
 }

@@ -70,6 +70,7 @@ use std::hash::Hash;
 use operators::fold::Data;
 
 use crate::configuration::Recorded;
+use crate::names::Name;
 
 pub use changes::{ChangeList, ViewChanges};
 pub(crate) use codec::codec;
@@ -120,6 +121,17 @@ pub enum Arranged {
     Never,
 }
 
+/// What a view has not computed of a tenant because of a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The tenant.
+    pub tenant: Name,
+    /// How much it is.
+    pub count: u64,
+    /// The first of it, each by its names.
+    pub named: Vec<Vec<Name>>,
+}
+
 /// A named collection of rows that is published.
 pub trait View: Sized + std::fmt::Debug + Send + Sync + 'static {
     /// What a row is: a plain struct whose order is that of its columns.
@@ -136,6 +148,11 @@ pub trait View: Sized + std::fmt::Debug + Send + Sync + 'static {
     fn columns(recorded: &Recorded) -> Columns<Self::Row>;
     /// A row for the documents, and for tests of what follows from columns.
     fn example() -> Self::Row;
+    /// What the view has not computed because of a limit, which is told with each listing; nothing for most views.
+    fn left_out(recorded: &Recorded) -> Vec<LeftOut> {
+        let _ = recorded;
+        Vec::new()
+    }
     /// What is computed of a row when it is read over HTTP, as a JSON object; nothing for most views.
     fn readout(row: &Self::Row) -> Option<String> {
         let _ = row;

@@ -13,6 +13,7 @@ use crate::configuration::Recorded;
 use crate::dead_letters::DeadLetters;
 use crate::experiment::late_events::LateEvents;
 use crate::experiment::session_minutes::SessionMinutes;
+use crate::experiment::unit_overlap::view::UnitOverlaps;
 use crate::experiment::variant_minutes::VariantMinutes;
 use crate::experiment::variant_totals::VariantTotals;
 use crate::inventory::availability::Availability;
@@ -83,7 +84,7 @@ macro_rules! views {
 
 views! {
     SessionMinutes, VariantMinutes, VariantTotals, LateEvents, DeadLetters, SourceHealth, Stock, Availability, Feeds,
-    StockBySku, WorstFeeds,
+    StockBySku, WorstFeeds, UnitOverlaps,
 }
 
 #[cfg(test)]

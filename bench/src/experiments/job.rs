@@ -135,7 +135,7 @@ impl<'a> Job<'a> {
             watermarks: vec![MINUS_INFINITY; groups],
             minutes: PlainFold::new(SessionMinutesFold { assignments: shared() }, groups, true),
             starts: PlainFold::new(SessionStartsFold { assignments: shared(), keep_ms }, groups, true),
-            units: PlainFold::new(UnitsFold { assignments: shared(), keep_ms }, groups, true),
+            units: PlainFold::new(UnitsFold { assignments: shared(), keep_ms, shows_membership: false }, groups, true),
             variant_minutes: PlainFold::new(VariantMinutesFold { catalog: of(), retention_ms }, groups, false),
             variant_totals: PlainFold::new(VariantTotalsFold { catalog: of() }, groups, false),
             assignments,

@@ -7,13 +7,16 @@ use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 use crate::answer::instant::{format_instant, parse_instant};
 use crate::answer::{Failure, Mark, Views};
 use crate::view::shelf::Bounds;
-use crate::view::{ColumnFacts, ViewId};
+use crate::view::{ColumnFacts, LeftOut, ViewId};
 
 /// How many rows a listing has unless `limit` says otherwise.
 pub const LIMIT_DEFAULT: usize = 10_000;
 
 /// The greatest `limit`.
 pub const LIMIT_MAX: usize = 100_000;
+
+/// The most that is named, in a listing, of what a view has not computed.
+const LEFT_OUT_NAMED_MAX: usize = 1_000;
 
 /// A listing ends behind this many bytes of rows, whatever its limit: dead letters have large ones.
 const LISTING_BYTES_MAX: usize = 16 << 20;
@@ -77,7 +80,24 @@ pub(super) fn read(views: &Views, view: ViewId, query: &[(String, String)]) -> R
     head.insert("view".to_owned(), json!(view.name()));
     head.insert("count".to_owned(), json!(listing.count));
     head.insert("truncated".to_owned(), json!(listing.truncated));
+    let tenant = filters.iter().find(|(name, _)| *name == "tenant").map(|(_, tenant)| *tenant);
+    let left_out = left_out(views.codec_of(view).left_out(), tenant);
+    if !left_out.is_empty() {
+        head.insert("left_out".to_owned(), left_out.into());
+    }
     Ok(with_rows(head, &listing.rows))
+}
+
+/// What a view has not computed because of a limit, of one tenant or of all. All of it is counted, some of it is named.
+fn left_out(of_tenants: &[LeftOut], tenant: Option<&str>) -> Vec<Value> {
+    let mut room = LEFT_OUT_NAMED_MAX;
+    let asked = of_tenants.iter().filter(|left_out| tenant.is_none_or(|tenant| left_out.tenant == *tenant));
+    let told = asked.map(|LeftOut { tenant, count, named }| {
+        let named: Vec<_> = named.iter().take(room).map(|names| json!(names)).collect();
+        room -= named.len();
+        json!({ "tenant": tenant, "count": count, "named": named })
+    });
+    told.collect()
 }
 
 /// Which tick is asked for: `as_of` as a tick or a time, `as_of_ms` as a time, else the published one.

@@ -6,6 +6,7 @@ use operators::time::Tick;
 use operators::topology::Topology;
 
 use crate::catalog::Catalog;
+use crate::experiment::unit_overlap::OverlapPairs;
 use crate::inventory::availability::Policy;
 use crate::view::{Codecs, Listed};
 
@@ -31,6 +32,8 @@ pub struct GraphPlan {
     pub topology: Arc<Topology>,
     /// How long behind the watermark a session is remembered after its last event.
     pub session_keep_ms: i64,
+    /// The pairs of experiments whose overlap is read.
+    pub overlap: Arc<OverlapPairs>,
     /// The rules of availability.
     pub policy: Policy,
     /// By the views' places in the list.

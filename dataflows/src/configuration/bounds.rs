@@ -25,6 +25,9 @@ pub const SINK_NAME_BYTES_MAX: usize = 100;
 /// The length of a topic's name.
 pub const TOPIC_BYTES_MAX: usize = 249;
 
+/// How many pairs of experiments of a tenant may be tested: each has up to 256 rows, all of which change together.
+pub const OVERLAP_PAIRS: RangeInclusive<i64> = 0..=1_000;
+
 /// How many variants an experiment may have.
 pub const VARIANTS: RangeInclusive<usize> = 2..=16;
 

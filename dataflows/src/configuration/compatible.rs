@@ -58,6 +58,7 @@ pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> 
 fn unchangeable(recorded: &Recorded) -> Value {
     let mut recorded = recorded.clone();
     recorded.views.retain(|_, settings| settings.since < Tick::MAX);
+    let recorded = recorded.of_views_that_are();
     let mut value = serde_json::to_value(&recorded).expect("settings are strings, integers and flags");
     let sources = value["sources"].as_array_mut().into_iter().flatten();
     for source in sources.filter_map(Value::as_object_mut) {

@@ -12,7 +12,7 @@ use super::mistake::{Mistakes, nearest_or_all};
 use super::written::{
     Given, WrittenCheckpoints, WrittenExperiment, WrittenFactSource, WrittenFile, WrittenHistory, WrittenInventory,
     WrittenKafka, WrittenKafkaSasl, WrittenKafkaTls, WrittenLogs, WrittenRegistry, WrittenSessions, WrittenSink,
-    WrittenSource, WrittenTenant, WrittenTime, WrittenVariant, WrittenView,
+    WrittenSource, WrittenTenant, WrittenTime, WrittenUnitOverlap, WrittenVariant, WrittenView,
 };
 use operators::csv::Column;
 
@@ -71,6 +71,7 @@ pub(super) struct WrittenSections {
     pub(super) checkpoints: Section<WrittenCheckpoints>,
     pub(super) history: Section<WrittenHistory>,
     pub(super) views: Vec<(Spanned<String>, Section<WrittenView>)>,
+    pub(super) unit_overlap: Section<WrittenUnitOverlap>,
     pub(super) sinks: Vec<Section<WrittenSink>>,
 }
 
@@ -124,6 +125,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
     let checkpoints = one(&mut root, "checkpoints", mistakes);
     let history = one(&mut root, "history", mistakes);
     let views = named(&mut root, "views", mistakes);
+    let unit_overlap = one(&mut root, "unit_overlap", mistakes);
     let sinks = several(&mut root, "sinks", mistakes).into_iter().map(|(span, table)| section(table, span, mistakes));
     let sinks = sinks.collect();
     let file = section(root, 0..0, mistakes);
@@ -144,6 +146,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<WrittenSec
         checkpoints,
         history,
         views,
+        unit_overlap,
         sinks,
     })
 }

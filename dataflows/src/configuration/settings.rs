@@ -16,9 +16,9 @@ use crate::catalog::Catalog;
 use crate::view::ViewId;
 
 pub use recorded::{
-    ExperimentSettings, FactClass, FactSourceSettings, Format, HistorySettings, InventorySettings, KafkaSinkSettings,
-    MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceSettings, VariantSettings,
-    ViewSettings,
+    DeclaredPair, ExperimentSettings, FactClass, FactSourceSettings, Format, HistorySettings, InventorySettings,
+    KafkaSinkSettings, MessageRows, PopulationSetting, Recorded, SessionSettings, SinkSetting, SourceSettings,
+    UnitOverlapSettings, VariantSettings, ViewSettings,
 };
 
 /// A checked configuration.

@@ -9,6 +9,7 @@ mod kafka;
 mod registry;
 mod sinks;
 mod sources;
+mod unit_overlap;
 mod values;
 mod views;
 
@@ -52,7 +53,19 @@ pub(super) fn settle(sections: &WrittenSections, built: Built, mistakes: &mut Mi
     let (file, time) = (&sections.file, &sections.time.written);
     let local = local(file, time, kafka, logs, registry, history, checkpoints, deliveries, archive, mistakes);
     let (sessions, history) = (sessions_kept, history_kept);
-    let recorded = Recorded { tenants, sources, experiments, fact_sources, sessions, inventory, views, sinks, history };
+    let unit_overlap = unit_overlap::settle(&sections.unit_overlap.written, &experiments, mistakes);
+    let recorded = Recorded {
+        tenants,
+        sources,
+        experiments,
+        fact_sources,
+        sessions,
+        inventory,
+        views,
+        sinks,
+        history,
+        unit_overlap,
+    };
     Settings { local, recorded, inputs }
 }
 

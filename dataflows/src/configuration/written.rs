@@ -48,6 +48,8 @@ pub(super) struct WrittenFile {
     /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
     /// `dead_letters`, `source_health`, `stock`, `availability`.
     pub(super) views: Option<IgnoredAny>,
+    /// Which pairs of experiments `unit_overlap` tests.
+    pub(super) unit_overlap: Option<IgnoredAny>,
     /// Kafka topics that views are written to, besides their files; up to 100 sinks.
     pub(super) sinks: Option<IgnoredAny>,
 }
@@ -334,6 +336,18 @@ pub(super) struct WrittenView {
     pub(super) sink: Given<String>,
     /// Into how many outputs the rows are divided, by a hash of their key; 1 to 64. Default: 1.
     pub(super) shards: Given<i64>,
+}
+
+/// Pairs of experiments whose variants are tested for dependence: those of one tenant and of different layers, those of `pairs`
+/// first, then in the order of the experiments. What is said here may not change once there is the view `unit_overlap`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenUnitOverlap {
+    /// The most pairs of a tenant; 0 to 1000. The others are named in the view's listing. Default: 100.
+    pub(super) overlap_pairs_max: Given<i64>,
+    /// Pairs that come first, each as the tenant and the names of two experiments: `["north", "ranking", "checkout"]`. Default:
+    /// none.
+    pub(super) pairs: Given<Vec<Spanned<Vec<String>>>>,
 }
 
 /// Views as messages in Kafka topics, each exactly once; `docs/sinks.md` shows the messages. Partitions are the `shards` of

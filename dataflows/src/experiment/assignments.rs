@@ -82,6 +82,22 @@ impl Assignments {
         self.number(Variants(variant.map(|variant| VariantKey { experiment, variant }).into_iter().collect()))
     }
 
+    /// A list, and beside it the unit's variants in some experiments.
+    pub fn with_experiments(
+        &self,
+        list: VariantList,
+        experiments: impl Iterator<Item = u16>,
+        unit: &str,
+    ) -> VariantList {
+        let mut variants = Variants(self.variants(list).iter().copied().collect());
+        variants.0.extend(experiments.filter_map(|experiment| {
+            self.catalog.variant_of(experiment, unit).map(|variant| VariantKey { experiment, variant })
+        }));
+        variants.0.sort_unstable();
+        variants.0.dedup();
+        self.number(variants)
+    }
+
     /// A list by its number.
     pub fn variants(&self, list: VariantList) -> Ref<'_, [VariantKey]> {
         Ref::map(self.lists.borrow(), |lists| lists.lists[list.0.get() as usize - 1].0.as_slice())

@@ -110,7 +110,7 @@ pub fn minute_of_unit(old: Option<&UnitValue>, new: Option<&UnitValue>, give: &m
     for (UnitValue { counts_for, says }, diff) in signed(old, new) {
         let mut delta = MinuteDelta::default();
         let minute = match says {
-            UnitFact::Assigned(_) | UnitFact::Exposed(..) => continue,
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) | UnitFact::Member => continue,
             UnitFact::ExposedMinute(_, _, minute, measures) => {
                 delta.active = diff;
                 delta.measures.add(measures, diff);

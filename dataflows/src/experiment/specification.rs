@@ -252,7 +252,7 @@ pub fn variant_minutes<'scope>(
                 (experiment, minute, (1isize, 0isize, measures))
             }
             UnitFact::ExposedStart(experiment, _, minute) => (experiment, minute, (0, 1, none)),
-            UnitFact::Assigned(_) | UnitFact::Exposed(..) => return None,
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) | UnitFact::Member => return None,
         };
         let variant = VariantKey { experiment, variant: names.variant_of(experiment, &key.unit)? };
         Some((VariantMinuteKey { variant, minute }, sums))
@@ -287,7 +287,9 @@ pub fn variant_totals<'scope>(units: Ticked<'scope, UnitRow>, catalog: &Arc<Cata
                 let variant = names.variant_of(experiment, &unit);
                 (variant.into_iter().map(|variant| VariantKey { experiment, variant }).collect(), measures)
             }
-            UnitFact::ExposedMinute(..) | UnitFact::ExposedStart(..) => (Vec::new(), Measures::default()),
+            UnitFact::ExposedMinute(..) | UnitFact::ExposedStart(..) | UnitFact::Member => {
+                (Vec::new(), Measures::default())
+            }
         };
         let sums = measures.columns().map(i128::from);
         let block = match measures.overflows() {

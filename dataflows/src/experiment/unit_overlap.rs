@@ -9,6 +9,8 @@
 //! A unit is in a cell of a pair if both experiments count it. Here is what is pure of that: which pairs there are, which cells
 //! a unit is in, and what is read from the cells.
 
+pub mod view;
+
 use methods::chi_square::{ChiSquare, Reason, chi_square_of};
 use serde::{Deserialize, Serialize};
 

@@ -74,12 +74,15 @@ struct ExposedState {
     sessions: LiteMap<Name, TimeMs>,
     /// By experiment.
     exposures: LiteMap<u16, Exposure>,
+    /// All variants for which the unit counts, if that was asked since it was last exposed to another experiment.
+    #[serde(skip)]
+    membership: Option<VariantList>,
 }
 
 impl Default for ExposedState {
     fn default() -> Self {
         let (pending, sessions, exposures) = (Vec::new(), LiteMap::new(), LiteMap::new());
-        ExposedState { due_ms: PLUS_INFINITY, pending, sessions, exposures }
+        ExposedState { due_ms: PLUS_INFINITY, pending, sessions, exposures, membership: None }
     }
 }
 
@@ -165,6 +168,8 @@ pub enum UnitFact {
     ExposedMinute(u16, Name, i64, Measures),
     /// The minute in which one of its sessions started, from its exposure on, for one experiment.
     ExposedStart(u16, Name, i64),
+    /// That it counts for all of these variants, of which some are of exposed experiments.
+    Member,
 }
 
 /// Folds events into units.
@@ -173,12 +178,28 @@ pub struct UnitsFold {
     pub assignments: Rc<Assignments>,
     /// How long behind the watermark a session is remembered after its last event.
     pub keep_ms: i64,
+    /// Whether units show all their variants in one list, which the overlap of exposed experiments needs.
+    pub shows_membership: bool,
 }
 
 impl UnitsFold {
     /// The row of a unit that shows this.
     pub fn row(&self, key: &UnitKey, value: &UnitValue) -> UnitRow {
         UnitRow { key: key.clone(), says: value.says.clone() }
+    }
+
+    /// All variants for which a unit counts, if it has to be shown and was exposed to anything.
+    fn membership(
+        &self,
+        assigned: Option<VariantList>,
+        key: &UnitKey,
+        exposures: &LiteMap<u16, Exposure>,
+    ) -> Option<VariantList> {
+        if !self.shows_membership || exposures.is_empty() {
+            return None;
+        }
+        let assigned = assigned.unwrap_or_else(|| self.assignments.assigned(key.tenant, &key.unit));
+        Some(self.assignments.with_experiments(assigned, exposures.keys().copied(), &key.unit))
     }
 
     fn exposed_experiment_has(&self, tenant: TenantId, unit: &str) -> bool {
@@ -234,7 +255,10 @@ impl Fold for UnitsFold {
             let new = || Exposure { first_ms: event.event_time_ms, ..Exposure::default() };
             let exposure = exposed.exposures.entry(number).or_insert_with(new);
             exposure.first_ms = exposure.first_ms.min(event.event_time_ms);
-            exposure.counts_for.get_or_insert_with(|| self.assignments.of_experiment(number, &key.unit));
+            if exposure.counts_for.is_none() {
+                exposure.counts_for = Some(self.assignments.of_experiment(number, &key.unit));
+                exposed.membership = self.membership(state.counts_for, key, &exposed.exposures);
+            }
         }
     }
 
@@ -251,6 +275,8 @@ impl Fold for UnitsFold {
             let counts_for = exposure.counts_for.unwrap_or_else(found);
             exposure.says(*number, &exposed.pending, |says| values.push(UnitValue { counts_for, says }));
         }
+        let membership = exposed.membership.or_else(|| self.membership(Some(counts_for), key, &exposed.exposures));
+        values.extend(membership.map(|counts_for| UnitValue { counts_for, says: UnitFact::Member }));
     }
 
     fn retire_at(&self, key: &UnitKey, state: &UnitState) -> Option<Wake> {

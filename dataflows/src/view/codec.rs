@@ -9,7 +9,7 @@ use operators::index::HistoryBounds;
 use super::changes::rows_of;
 use super::sealing::{AnySealing, Sealing};
 use super::shelf::{AnyShelf, Shelf};
-use super::{Adds, CellType, ChangeList, Class, Column, Columns, Listed, Role, Unit, ViewId};
+use super::{Adds, CellType, ChangeList, Class, Column, Columns, LeftOut, Listed, Role, Unit, ViewId};
 use crate::configuration::Recorded;
 use crate::views::ENTRIES;
 
@@ -74,6 +74,8 @@ pub trait ViewCodec: Any + Send + Sync + RefUnwindSafe + UnwindSafe {
     fn sealing(&self) -> Option<Box<dyn AnySealing>>;
     /// An empty shelf of rows that can be read.
     fn shelf(&self, bounds: HistoryBounds) -> Box<dyn AnyShelf>;
+    /// What is not computed because of a limit.
+    fn left_out(&self) -> &[LeftOut];
     /// The example row as JSON.
     fn example(&self) -> String;
     /// For whoever knows the view.
@@ -82,6 +84,7 @@ pub trait ViewCodec: Any + Send + Sync + RefUnwindSafe + UnwindSafe {
 
 struct TypedCodec<V: Listed> {
     columns: Arc<Columns<V::Row>>,
+    left_out: Vec<LeftOut>,
 }
 
 impl<V: Listed> ViewCodec for TypedCodec<V> {
@@ -116,6 +119,10 @@ impl<V: Listed> ViewCodec for TypedCodec<V> {
         Box::new(Shelf::<V>::new(Arc::clone(&self.columns), bounds))
     }
 
+    fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
     fn example(&self) -> String {
         self.columns.json(&V::example())
     }
@@ -143,7 +150,7 @@ fn facts_of<R>(column: &Column<R>, is_key: bool) -> ColumnFacts {
 
 /// The codec of a view for a recorded configuration.
 pub(crate) fn codec<V: Listed>(recorded: &Recorded) -> Arc<dyn ViewCodec> {
-    Arc::new(TypedCodec::<V> { columns: Arc::new(V::columns(recorded)) })
+    Arc::new(TypedCodec::<V> { columns: Arc::new(V::columns(recorded)), left_out: V::left_out(recorded) })
 }
 
 /// The codecs of all views of a run.

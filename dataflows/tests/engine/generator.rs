@@ -12,6 +12,7 @@ use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::Catalog;
 use dataflows::configuration::Recorded;
 use dataflows::experiment::event::Event;
+use dataflows::experiment::unit_overlap::{OVERLAP_PAIRS_MAX, pairs};
 use dataflows::inventory::availability::Policy;
 use dataflows::inventory::fact::Fact;
 use dataflows::names::TenantId;
@@ -210,9 +211,12 @@ impl Generator {
             false => ViewPlan { enabled: true, retention_ms: HOUR, shards: 1 + (view.index() % 3) as u32, since: 0 },
         });
         let views = views.collect();
+        let overlap_world = usize::from(topology.partitions.len().is_multiple_of(3));
         let plan = GraphPlan {
             catalog: Arc::clone(&self.catalog),
             topology: Arc::clone(&topology),
+            // Fewer than there are, in some worlds; no number is drawn for it.
+            overlap: Arc::new(pairs(&self.catalog, &[], [OVERLAP_PAIRS_MAX, 3][overlap_world])),
             session_keep_ms: *random.choose(&[MINUTE, MINUTE, 2 * MINUTE, 10 * MINUTE]),
             policy: Policy {
                 safety_stock: random.below(4) as i64,

@@ -8,6 +8,7 @@
 pub mod feeds;
 mod judging;
 mod ledger;
+mod overlap;
 mod rising;
 mod showing;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::experiment::ExperimentEvents;
 use dataflows::experiment::late_events::{LateEvent, LateEvents};
 use dataflows::experiment::session_minutes::{SessionMinute, SessionMinutes};
+use dataflows::experiment::unit_overlap::view::{OverlapRow, UnitOverlaps};
 use dataflows::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use dataflows::experiment::variant_totals::{VariantTotal, VariantTotals};
 use dataflows::inventory::InventoryFacts;
@@ -82,6 +83,7 @@ rows! {
     Feed of Feeds: FeedRow,
     Sku of StockBySku: SkuRow,
     Worst of WorstFeeds: WorstFeed,
+    Overlap of UnitOverlaps: OverlapRow,
 }
 
 fn columns<V: Listed>() -> Arc<Columns<<V as View>::Row>> {

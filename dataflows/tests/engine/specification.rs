@@ -132,7 +132,11 @@ impl Experiments {
                 &inputs,
                 marks,
             ),
-            units: Run::of_inputs(move || UnitsFold { assignments: assignments(&of_units), keep_ms }, &inputs, marks),
+            units: Run::of_inputs(
+                move || UnitsFold { assignments: assignments(&of_units), keep_ms, shows_membership: false },
+                &inputs,
+                marks,
+            ),
             stream,
         }
     }
@@ -165,7 +169,7 @@ impl Experiments {
         }
         for (row, tick, diff) in self.units.whole(1, seed) {
             let counts_for = match row.says {
-                UnitFact::Assigned(_) => lists.assigned(row.key.tenant, &row.key.unit),
+                UnitFact::Assigned(_) | UnitFact::Member => lists.assigned(row.key.tenant, &row.key.unit),
                 UnitFact::Exposed(experiment, _)
                 | UnitFact::ExposedMinute(experiment, ..)
                 | UnitFact::ExposedStart(experiment, ..) => lists.of_experiment(experiment, &row.key.unit),
@@ -334,7 +338,7 @@ fn folds_that_forget_restore_all_else() {
         });
         forgotten += restores("session starts", seed, &folds.starts, |row, mark| started(row.tenant, row.minute, mark));
         forgotten += restores("units", seed, &folds.units, |UnitRow { key, says }, mark| match says {
-            UnitFact::Assigned(_) | UnitFact::Exposed(..) => false,
+            UnitFact::Assigned(_) | UnitFact::Exposed(..) | UnitFact::Member => false,
             UnitFact::ExposedMinute(_, _, minute, _) => sealed(key.tenant, *minute, mark),
             UnitFact::ExposedStart(_, _, minute) => started(key.tenant, *minute, mark),
         });

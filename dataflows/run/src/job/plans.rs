@@ -45,9 +45,12 @@ pub fn graph_plan(plan: &Plan) -> GraphPlan {
             since: plan.recorded.since(view),
         }
     });
+    let catalog = plan.catalog();
+    let overlap = plan.recorded.unit_overlap.pairs(&catalog);
     GraphPlan {
-        catalog: Arc::new(plan.catalog()),
+        catalog: Arc::new(catalog),
         topology: Arc::new(plan.topology.clone()),
+        overlap: Arc::new(overlap),
         session_keep_ms: plan.recorded.sessions.keep_ms,
         policy: Policy {
             safety_stock: plan.recorded.inventory.safety_stock,

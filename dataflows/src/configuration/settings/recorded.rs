@@ -8,6 +8,8 @@ use operators::time::Tick;
 use operators::topology::LaneParameters;
 
 use crate::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
+use crate::experiment::unit_overlap::view::UnitOverlaps;
+use crate::experiment::unit_overlap::{ExperimentPair, OVERLAP_PAIRS_MAX, OverlapPairs, pairs};
 use crate::kind::KindId;
 use crate::names::{Name, TenantId};
 use crate::view::ViewId;
@@ -36,6 +38,9 @@ pub struct Recorded {
     pub sinks: Vec<KafkaSinkSettings>,
     /// Which files the sealed minutes make.
     pub history: HistorySettings,
+    /// Which pairs of experiments are tested; left out of the text where nothing is said of it.
+    #[serde(default, skip_serializing_if = "UnitOverlapSettings::is_default")]
+    pub unit_overlap: UnitOverlapSettings,
 }
 
 /// Which files the sealed minutes make. It decides bytes that are written, so it is recorded; where they go is not.
@@ -109,6 +114,14 @@ impl Recorded {
             }
         }
         joined
+    }
+
+    /// These settings without what is said of a view that there is not: it may be anything until there is one.
+    pub(in crate::configuration) fn of_views_that_are(mut self) -> Recorded {
+        if !self.views.contains_key(&ViewId::of::<UnitOverlaps>()) {
+            self.unit_overlap = UnitOverlapSettings::default();
+        }
+        self
     }
 
     /// What is kept and written of a view; one that is not named is off.
@@ -264,6 +277,53 @@ pub struct InventorySettings {
     pub count_trusted_ms: i64,
     /// How long behind the watermark an identity is remembered.
     pub dedup_horizon_ms: i64,
+}
+
+/// Which pairs of experiments are tested for dependence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitOverlapSettings {
+    /// The most of a tenant.
+    pub overlap_pairs_max: usize,
+    /// Those that come first.
+    pub pairs: Vec<DeclaredPair>,
+}
+
+/// Two experiments of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredPair {
+    /// The tenant.
+    pub tenant: Name,
+    /// The names of the experiments.
+    pub experiments: [Name; 2],
+}
+
+impl Default for UnitOverlapSettings {
+    fn default() -> Self {
+        UnitOverlapSettings { overlap_pairs_max: OVERLAP_PAIRS_MAX, pairs: Vec::new() }
+    }
+}
+
+impl UnitOverlapSettings {
+    fn is_default(&self) -> bool {
+        *self == UnitOverlapSettings::default()
+    }
+
+    /// The pairs that are tested.
+    pub fn pairs(&self, catalog: &Catalog) -> OverlapPairs {
+        let pair = |DeclaredPair { tenant, experiments }: &DeclaredPair| {
+            let number = |name: &Name| {
+                let is_it = |experiment: &Experiment| {
+                    experiment.name == *name && catalog.tenant_name(experiment.tenant) == tenant
+                };
+                catalog.experiments.iter().position(is_it).map(|number| number as u16)
+            };
+            ExperimentPair::new(number(&experiments[0])?, number(&experiments[1])?)
+        };
+        let declared: Vec<ExperimentPair> = self.pairs.iter().filter_map(pair).collect();
+        pairs(catalog, &declared, self.overlap_pairs_max)
+    }
 }
 
 /// What a view's sink receives.

@@ -9,7 +9,7 @@ use super::*;
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 const STRUCTS: &str = include_str!("../written.rs");
 
-const HEADINGS: [(&str, &str); 18] = [
+const HEADINGS: [(&str, &str); 19] = [
     ("WrittenFile", "The file"),
     ("WrittenCheckpoints", "`[checkpoints]`"),
     ("WrittenHistory", "`[history]`"),
@@ -27,6 +27,7 @@ const HEADINGS: [(&str, &str); 18] = [
     ("WrittenSessions", "`[sessions]`"),
     ("WrittenInventory", "`[inventory]`"),
     ("WrittenView", "`[views.…]`"),
+    ("WrittenUnitOverlap", "`[unit_overlap]`"),
     ("WrittenSink", "`[[sinks]]`"),
 ];
 
@@ -76,6 +77,7 @@ fn the_manual_repeats_the_comments_of_every_key() {
     named::<WrittenCheckpoints>();
     named::<WrittenHistory>();
     named::<WrittenView>();
+    named::<WrittenUnitOverlap>();
     named::<WrittenSink>();
 }
 

@@ -138,6 +138,14 @@ pub(super) fn catalog(random: &mut Random, tenants: u16) -> Catalog {
         // Numbers are places: they need not follow the tenants' order.
         experiments.reverse();
     }
+    for tenant in 0..tenants {
+        for (name, population) in [("prices", Population::Assigned), ("banners", Population::Exposed)] {
+            let variants = ["control", "treatment"].map(|name| Variant { name: name.into(), weight: 1 }).to_vec();
+            let (layer, seed) = (name.into(), name.into());
+            let traffic = (0, 1_000_000);
+            experiments.push(Experiment { tenant, name: name.into(), layer, seed, traffic, variants, population });
+        }
+    }
     let source = |rank, authority_for_snapshots, class_b, epsilon_ms| FactSourceSpec {
         rank,
         authority_for_snapshots,

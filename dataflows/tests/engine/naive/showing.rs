@@ -45,6 +45,7 @@ impl Model<'_> {
                 "feed_health" => self.feed_health(),
                 "stock_by_sku" => self.stock_by_sku(),
                 "worst_feeds" => self.worst_feeds(),
+                "unit_overlap" => self.unit_overlap(),
                 other => panic!("the model does not know the view {other}"),
             };
             let mut counted = BTreeMap::new();
@@ -137,7 +138,7 @@ impl Model<'_> {
     }
 
     /// The events that count for an experiment, by unit; every unit's variant.
-    fn counting(&self, number: u16) -> BTreeMap<&Name, (u16, Vec<&AcceptedEvent>)> {
+    pub(super) fn counting(&self, number: u16) -> BTreeMap<&Name, (u16, Vec<&AcceptedEvent>)> {
         let catalog = &self.history.catalog;
         let experiment = &catalog.experiments[usize::from(number)];
         let mut units: BTreeMap<&Name, (u16, Vec<&AcceptedEvent>)> = BTreeMap::new();

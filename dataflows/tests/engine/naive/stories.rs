@@ -13,6 +13,7 @@ use dataflows::build::{GraphPlan, ViewPlan};
 use dataflows::catalog::{Catalog, Experiment, Population, Tenant, Variant};
 use dataflows::configuration::Recorded;
 use dataflows::experiment::event::{Event, EventKind};
+use dataflows::experiment::unit_overlap::{OVERLAP_PAIRS_MAX, pairs};
 use dataflows::experiment::variant_minutes::VariantMinute;
 use dataflows::experiment::variant_totals::VariantTotal;
 use dataflows::inventory::availability::Policy;
@@ -109,6 +110,7 @@ fn story(tenants: u16, records: Vec<Records>, ticks: &[(TimeMs, &[(usize, Status
         catalog: Arc::clone(&catalog),
         topology: Arc::clone(&topology),
         session_keep_ms: MINUTE,
+        overlap: Arc::new(pairs(&catalog, &[], OVERLAP_PAIRS_MAX)),
         policy: Policy { safety_stock: 0, count_trusted_ms: 24 * HOUR },
         views: vec![ViewPlan { enabled: true, retention_ms: 24 * HOUR, shards: 1, since: 0 }; ViewId::count()],
         codecs: Codecs::new(&Recorded::default()),

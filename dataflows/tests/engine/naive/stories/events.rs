@@ -4,8 +4,10 @@ use super::*;
 use dataflows::dead_letters::DeadLetters;
 use dataflows::experiment::late_events::LateEvents;
 use dataflows::experiment::session_minutes::SessionMinutes;
+use dataflows::experiment::unit_overlap::view::{OverlapRow, PairTest, Reason, UnitOverlaps};
 use dataflows::experiment::variant_minutes::VariantMinutes;
 use dataflows::experiment::variant_totals::VariantTotals;
+use dataflows::names::Name;
 
 fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Header, Event) {
     let hash =
@@ -96,6 +98,51 @@ fn an_exposure_that_comes_later_covers_what_came_after_it() {
     assert_eq!((total.units, total.sums.clicks, total.sums.purchases, total.squares.value), (1, 0, 1, 10_000));
     assert_eq!(activity(&variant_minutes(&snapshots[3], "badges")), [(MINUTE, 1, 1)]);
     assert_eq!(activity(&variant_minutes(&snapshots[3], "ranker")), [(0, 1, 1), (MINUTE, 1, 0)]);
+}
+
+/// A unit that has an event only, one that is exposed later, and one without a name: `ranker` counts the first two, `badges` the
+/// second one from its exposure on.
+#[test]
+fn units_of_two_experiments_are_counted_in_their_cells() {
+    let of = |unit: &str, (header, event): (Header, Event)| (header, Event { unit: unit.into(), ..event });
+    let events = [
+        of("one", event(0, "a", EventKind::View, 1_000)),
+        of("two", event(0, "b", EventKind::View, 2_000)),
+        of("", event(0, "c", EventKind::View, 3_000)),
+        of("two", event(0, "d", EventKind::Exposure, 4_000)),
+        of("one", event(0, "e", EventKind::Exposure, 5_000)),
+        of("one", event(0, "f", EventKind::Exposure, 6_000)),
+    ];
+    let records = vec![Records::Events(items(&events))];
+    let ticks: &[(TimeMs, &[(usize, Status)])] = &[
+        (3_000, &[(3, Status::CaughtUp)]),
+        (4_000, &[(4, Status::CaughtUp)]),
+        (5_000, &[(5, Status::CaughtUp)]),
+        (6_000, &[(6, Status::CaughtUp)]),
+    ];
+    let row = |units| {
+        let (experiment, other_experiment) = ("ranker".into(), "badges".into());
+        let (variant, other_variant): (Name, Name) = ("treatment".into(), "treatment".into());
+        let test = PairTest::NotMade(Reason::TooFewCategories);
+        let tenant = "north".into();
+        let pair_units = units;
+        Row::Overlap(OverlapRow {
+            tenant,
+            experiment,
+            other_experiment,
+            variant,
+            other_variant,
+            units,
+            pair_units,
+            test,
+        })
+    };
+    let snapshots = naive(&story(1, records, ticks));
+    let rows = snapshots.iter().map(|snapshot| {
+        let rows = snapshot.get(&ViewId::of::<UnitOverlaps>()).into_iter().flat_map(BTreeMap::keys);
+        rows.cloned().collect::<Vec<_>>()
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), [vec![], vec![row(1)], vec![row(2)], vec![row(2)]]);
 }
 
 #[test]
