@@ -4,36 +4,43 @@
 //! once. Together with the files that a run found, [`Settings::plan`] makes a [`Plan`] of it, whose canonical text is
 //! recorded, so that replay needs neither the TOML nor today's defaults. Nothing here reads a file.
 
-pub mod bounds;
 mod compatible;
-mod kafka;
 mod mistake;
 mod plan;
-mod registry;
-mod section;
+mod sections;
 mod settings;
-mod settle;
-mod written;
+mod table;
+mod values;
 
 use std::path::PathBuf;
 
 pub use compatible::{Change, compatible};
-pub use kafka::{
-    Built, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, LogsSettings, PasswordPlace, SaslMechanism, SourceTopic,
-    TopicRecord, TopicStart,
-};
 pub use mistake::{Mistake, Position};
 pub use operators::csv::{Column, CsvSettings, TimeFormat};
-pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError};
-pub use registry::RegistrySettings;
-pub use settings::{
-    ArchiveSettings, CheckpointSettings, DeclaredPair, Delivery, DeliveryMode, ExperimentSettings, FactClass,
-    FactSourceSettings, Format, History, HistorySettings, InventorySettings, KafkaSinkSettings, Local, MessageRows,
-    PopulationSetting, Recorded, SessionSettings, Settings, SinkSetting, SourceFiles, SourceInput, SourceSettings,
-    UnitOverlapSettings, VariantSettings, ViewSettings,
-};
+pub use plan::{FileRecord, PartitionInput, PartitionPlan, Plan, RecordedError, TopicRecord};
+pub use sections::*;
+pub use settings::{Local, Recorded, Settings};
+pub use values::PasswordPlace;
 
 use mistake::Mistakes;
+
+/// What a build can do. What it was built without is refused where it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Kafka.
+    pub kafka: bool,
+    /// TLS and SCRAM for it.
+    pub kafka_tls: bool,
+    /// Checkpoints and history in S3.
+    pub s3: bool,
+    /// History, as Parquet files.
+    pub history: bool,
+}
+
+impl Built {
+    /// A build with everything.
+    pub const ALL: Built = Built { kafka: true, kafka_tls: true, s3: true, history: true };
+}
 
 /// The settings of a configuration's text, or everything that is wrong with it, in the order of the text. `file` is how the
 /// mistakes name it; what `built` lacks is refused where it is asked for.
@@ -74,12 +81,6 @@ pub fn check(
         }
     }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into_sorted()) }
-}
-
-/// What the text means, as far as it means anything.
-fn settled(text: &str, built: Built, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
-    let sections = section::read(text, mistakes)?;
-    Some(settle::settle(&sections, built, mistakes))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::kafka::TopicRecord;
-use super::plan::{FileRecord, Plan};
-use super::settings::{Recorded, SourceSettings};
+use super::plan::{FileRecord, Plan, TopicRecord};
+use super::sections::SourceSettings;
+use super::settings::Recorded;
 use operators::time::Tick;
 
 /// What a restart changes.

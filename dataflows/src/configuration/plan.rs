@@ -13,8 +13,8 @@ use operators::binding::Configuration;
 use operators::time::{Tick, TimeMs};
 use operators::topology::{Parameters, Partition, PartitionId, Topology};
 
-use super::kafka::TopicRecord;
-use super::settings::{Recorded, Settings, SourceSettings};
+use super::sections::SourceSettings;
+use super::settings::{Recorded, Settings};
 use crate::catalog::{Catalog, group_of};
 use crate::kind::KindId;
 use crate::names::Name;
@@ -29,6 +29,20 @@ pub struct FileRecord {
     pub size_bytes: u64,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
+}
+
+/// A topic's partition, as a run found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicRecord {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's id: a topic that is created anew under the same name has another.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: u32,
+    /// The offset from which it is read.
+    pub first_offset: u64,
 }
 
 /// What one partition reads.

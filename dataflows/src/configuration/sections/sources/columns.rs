@@ -1,26 +1,84 @@
 //! How the rows of a file become records: `[sources.columns]` and what belongs to it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use chrono::format::{Fixed, Item, StrftimeItems};
+use toml::Spanned;
+use toml::de::DeValue;
 
-use super::super::mistake::{Mistakes, nearest_or_all};
-use super::super::section::{Section, WrittenColumns};
-use super::super::settings::Format;
-use super::super::written::WrittenSource;
+use super::{Format, WrittenSource};
+use crate::configuration::mistake::{Mistakes, nearest_or_all};
+use crate::configuration::table::{Table, table_of};
 use crate::kind::KindId;
 use operators::csv::{Column, CsvSettings, TimeFormat};
 use operators::document::Shape;
 
+/// `[sources.columns]`: which column each field is.
+#[derive(Debug)]
+pub(super) struct ColumnsTable {
+    span: Range<usize>,
+    /// The field, where its column stands, and which that is.
+    entries: Vec<(Spanned<String>, Range<usize>, Column)>,
+    /// Whether something of it could not be used, so that a field which is not there may not be missing.
+    is_faulty: bool,
+}
+
+/// Reads which column each field is. A field within another may be written in a table of its own.
+pub(super) fn read(value: Spanned<DeValue<'_>>, mistakes: &mut Mistakes<'_>) -> ColumnsTable {
+    let mut columns = ColumnsTable { span: value.span(), entries: Vec::new(), is_faulty: true };
+    let Some((_, table)) = table_of(value, "columns", mistakes) else { return columns };
+    columns.is_faulty = false;
+    let mut waiting: Vec<_> = table.into_iter().map(|(key, value)| (None, key, value)).collect();
+    while let Some((outer, key, value)) = waiting.pop() {
+        let span = value.span();
+        let name =
+            outer.map_or_else(|| key.get_ref().to_string(), |outer: String| format!("{outer}.{}", key.get_ref()));
+        let column = match value.into_inner() {
+            DeValue::String(column) => Some(Column::Named(column.into_owned())),
+            DeValue::Table(mut table) if table.len() == 1 && table.contains_key("value") => {
+                table.remove("value").and_then(|value| constant(value.into_inner())).map(Column::Constant)
+            }
+            DeValue::Table(table) if !name.contains('.') && !table.is_empty() => {
+                waiting.extend(table.into_iter().map(|(key, value)| (Some(name.clone()), key, value)));
+                continue;
+            }
+            _ => None,
+        };
+        match column {
+            Some(column) => columns.entries.push((Spanned::new(key.span(), name), span, column)),
+            None => {
+                let hint = format!("write `{name} = \"…\"`, the name of a column, or `{name} = {{ value = … }}`");
+                mistakes.add(span, format!("`{name}` is neither a column nor a value"), hint);
+                columns.is_faulty = true;
+            }
+        }
+    }
+    columns.entries.sort_by_key(|(key, _, _)| key.span().start);
+    columns
+}
+
+/// A constant as it would stand in a cell.
+fn constant(value: DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.into_owned()),
+        DeValue::Integer(integer) => {
+            i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|integer| integer.to_string())
+        }
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
 /// The mapping of a source whose format is CSV; a mistake where another one has any of it.
 pub(super) fn settle(
-    section: &Section<WrittenSource>,
-    columns: Option<&WrittenColumns>,
+    table: &Table<WrittenSource>,
+    columns: Option<&ColumnsTable>,
     kind: Option<KindId>,
     format: Format,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<CsvSettings> {
-    let WrittenSource { format: given, delimiter, time_format, topic, .. } = &section.written;
+    let WrittenSource { format: given, delimiter, time_format, topic, .. } = &table.written;
     if format != Format::Csv {
         let others = [
             ("columns", columns.map(|columns| columns.span.clone())),
@@ -39,9 +97,9 @@ pub(super) fn settle(
         mistakes.add(given.span(), "only files are CSV", "write `files = …`, or another format");
     }
     let Some(columns) = columns else {
-        if !section.is_faulty("columns") {
+        if !table.is_faulty("columns") {
             let hint = "add a section `[sources.columns]` behind it, with lines such as `id = \"order_id\"`";
-            mistakes.add(section.span.clone(), "nothing says which columns the fields are", hint);
+            mistakes.add(table.span.clone(), "nothing says which columns the fields are", hint);
         }
         return None;
     };

@@ -1,14 +1,20 @@
 //! Single values: within their bounds, one of the choices, a proper name, the place of a password.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 
-use super::super::bounds::NAME_BYTES_MAX;
-use super::super::kafka::PasswordPlace;
-use super::super::mistake::{Mistakes, listed};
-use super::super::section::Section;
-use super::super::written::Given;
+use super::mistake::{Mistakes, listed};
+use super::table::{Given, Table};
+
+/// The length of any name, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// The longest duration, 100 years: so that no sum of times leaves 64 bits.
+pub(super) const DURATION_MAX_MS: i64 = 3_155_760_000_000;
+
+/// A duration that is not 0.
+pub(super) const DURATION_POSITIVE_MS: RangeInclusive<i64> = 1..=DURATION_MAX_MS;
 
 /// The number that is given, or the default; a mistake where it is out of bounds.
 pub(super) fn integer(
@@ -96,9 +102,25 @@ pub(super) fn name_is_new<'a>(
     is_new
 }
 
+/// A mistake where there is one more than there may be.
+pub(super) fn too_many(what: &str, first_too_many: Option<&Range<usize>>, most: usize, mistakes: &mut Mistakes<'_>) {
+    if let Some(span) = first_too_many {
+        mistakes.add(span.clone(), format!("there are more than {most} {what}"), "divide the work among several runs");
+    }
+}
+
+/// Where a password is: never in the configuration itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordPlace {
+    /// In this variable of the environment.
+    Environment(String),
+    /// In this file, relative to the configuration file's folder.
+    File(String),
+}
+
 /// Where a password is: exactly one place has to be given.
 pub(super) fn place_of_password<T>(
-    section: &Section<T>,
+    table: &Table<T>,
     password_env: &Given<String>,
     password_file: &Given<String>,
     mistakes: &mut Mistakes<'_>,
@@ -111,9 +133,9 @@ pub(super) fn place_of_password<T>(
             None
         }
         (None, None) => {
-            if !section.is_faulty("password_env") && !section.is_faulty("password_file") {
+            if !table.is_faulty("password_env") && !table.is_faulty("password_file") {
                 let hint = "add `password_env = …`, a variable of the environment, or `password_file = …`";
-                mistakes.add(section.span.clone(), "the place of the password is missing", hint);
+                mistakes.add(table.span.clone(), "the place of the password is missing", hint);
             }
             None
         }
