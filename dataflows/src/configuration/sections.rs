@@ -43,20 +43,6 @@ use super::Built;
 use super::mistake::Mistakes;
 use super::settings::Settings;
 use super::table::Standing;
-use checkpoints::WrittenCheckpoints;
-use experiments::WrittenExperiment;
-use fact_sources::WrittenFactSource;
-use history::WrittenHistory;
-use inventory::WrittenInventory;
-use kafka::WrittenKafka;
-use logs::WrittenLogs;
-use registry::WrittenRegistry;
-use sessions::WrittenSessions;
-use sinks::WrittenSink;
-use sources::WrittenSource;
-use tenants::WrittenTenant;
-use time::WrittenTime;
-use views::WrittenView;
 
 /// A section: the struct of what may be written in it, each field of which is a key.
 ///
@@ -77,16 +63,16 @@ trait Section: DeserializeOwned {
     fn put(settled: Self::Settled, settings: &mut Settings);
 }
 
-/// Lists the sections: what the manual says of each as a key of the file, its name, its type, and what it needs, which is
-/// `built` or stands above it.
+/// Lists the sections: what the manual says of each as a key of the file; its name, which is that of its module, too; its
+/// type there; and what it needs, which is `built` or stands above it.
 macro_rules! sections {
     ($built:ident; $($(#[doc = $says:literal])+ $name:ident: $Section:ident($($need:ident),*);)+) => {
         /// The settings of a file: all sections are read, then checked in the order of the list.
         fn settings_of(mut root: DeTable<'_>, $built: Built, mistakes: &mut Mistakes<'_>) -> Settings {
-            $(let $name: <$Section as Section>::Read = Standing::read(&mut root, stringify!($name), mistakes);)+
+            $(let $name: <$name::$Section as Section>::Read = Standing::read(&mut root, stringify!($name), mistakes);)+
             let mut settings = file::settle(&file::read(root, &[$(stringify!($name)),+], mistakes), mistakes);
-            $(let $name = $Section::settle(&$name, ($(&$need,)*), mistakes);)+
-            $($Section::put($name, &mut settings);)+
+            $(let $name = $name::$Section::settle(&$name, ($(&$need,)*), mistakes);)+
+            $($name::$Section::put($name, &mut settings);)+
             settings
         }
 
@@ -96,8 +82,8 @@ macro_rules! sections {
             vec![$(SectionManual {
                 name: stringify!($name),
                 says: &[$($says),+],
-                heading: <$Section as Section>::Read::heading(stringify!($name)),
-                keys: super::table::fields_of::<$Section>(),
+                heading: <$name::$Section as Section>::Read::heading(stringify!($name)),
+                keys: super::table::fields_of::<$name::$Section>(),
                 text: include_str!(concat!("sections/", stringify!($name), ".rs")),
             }),+]
         }

@@ -58,6 +58,7 @@ impl Section for WrittenTenant {
             }
         }
         let are_known = sources.tenants_are_known && read.iter().all(|table| table.written.name.is_some());
+        // What no configuration can do without: a source, and a tenant.
         match &sources.first {
             None if !sources.are_given => {
                 let hint =
@@ -75,9 +76,8 @@ impl Section for WrittenTenant {
     }
 
     fn put(settled: TenantList, settings: &mut Settings) {
-        let Settings { recorded, .. } = settings;
-        recorded.tenants = settled.names;
-        for (source, tenants) in recorded.sources.iter_mut().zip(settled.by_source) {
+        settings.recorded.tenants = settled.names;
+        for (source, tenants) in settings.recorded.sources.iter_mut().zip(settled.by_source) {
             source.tenants = tenants;
         }
     }
