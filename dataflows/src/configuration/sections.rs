@@ -117,8 +117,7 @@ sections! {
     checkpoints: WrittenCheckpoints(built);
     /// Where sealed minutes are kept for longer than any view keeps them.
     history: WrittenHistory(built);
-    /// What is kept and written of each view: `session_minutes`, `variant_minutes`, `variant_totals`, `late_events`,
-    /// `dead_letters`, `source_health`, `stock`, `availability`.
+    /// What is kept and written of each view, by its name: the README lists them.
     views: WrittenView();
     /// Which pairs of experiments `unit_overlap` tests.
     unit_overlap: WrittenUnitOverlap(experiments);
