@@ -9,16 +9,23 @@
 mod broker;
 #[path = "compatibility/formats.rs"]
 mod formats;
+#[path = "main_job/multiset.rs"]
+mod multiset;
 #[path = "main_job/place.rs"]
 mod place;
 #[path = "compatibility/sample.rs"]
 mod sample;
+#[path = "main_job/served.rs"]
+mod served;
 #[cfg(feature = "kafka")]
 #[path = "compatibility/topics.rs"]
 mod topics;
 
-use place::{outputs, succeeds, told};
+use dataflows::view::ViewId;
+use multiset::{change_files, rows_of_shards};
+use place::{Running, outputs, succeeds, told};
 use sample::{Sample, views_added};
+use served::listed;
 
 #[test]
 fn a_run_goes_on_from_an_old_checkpoint_and_writes_what_the_old_build_wrote() {
@@ -64,4 +71,23 @@ fn a_run_that_was_killed_with_input_left_reads_the_rest() {
         assert!(after.len() > before.len() && after.starts_with(before), "{}", path.display());
     }
     succeeds(&one.aisle(&["replay", "aisle-data"]));
+}
+
+/// The files of an old folder, to which views come in the middle: each retraction is that of bytes which were inserted, and
+/// in the end there are the rows that are served.
+#[test]
+fn what_old_and_new_change_files_add_up_to_is_what_is_served() {
+    let one = Sample::copy("one");
+    one.cut_log_to_the_kill();
+    let mut running = Running::start(one.command(&["run", "aisle.toml"]));
+    let line = running.wait_for("every source has ended; serving on http://");
+    let url = line.split("serving on ").nth(1).unwrap().split(' ').next().unwrap();
+    let served: Vec<_> = ViewId::all().map(|view| (view.name(), listed(url, view.name()))).collect();
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    for (view, (tick, rows)) in served {
+        let files = change_files(&one.path("aisle-data"), view);
+        assert_eq!(rows_of_shards(&files, tick), rows, "{view}");
+        rows_of_shards(&files, u64::MAX);
+    }
 }

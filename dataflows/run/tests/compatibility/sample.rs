@@ -37,7 +37,14 @@ impl Sample {
 
     /// Runs the binary in it.
     pub fn aisle(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_aisle")).args(arguments).current_dir(self.folder.path()).output().unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The binary in it, which is not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aisle"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
     }
 
     /// Cuts its remap log to what was there when the run was killed.

@@ -180,15 +180,20 @@ impl Place {
     pub(crate) fn start_with(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Running {
         let mut command = self.command(arguments);
         change(&mut command);
+        Running::start(command)
+    }
+}
+
+impl Running {
+    /// Starts a command and goes on.
+    pub(crate) fn start(mut command: Command) -> Running {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (told, lines) = channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
         Running { child, lines, told: String::new() }
     }
-}
 
-impl Running {
     /// Waits for the line that contains `words`, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, words: &str) -> String {

@@ -2,15 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so by stopping")]
 #![allow(dead_code, unreachable_pub, reason = "broker and place are shared with tests that need more of them")]
 
+mod additions;
 mod avro;
 #[path = "../../../../connectors/tests/kafka/broker.rs"]
 mod broker;
 mod cluster;
 mod logs;
+#[path = "../main_job/multiset.rs"]
+mod multiset;
 #[path = "../main_job/place.rs"]
 mod place;
 #[path = "../../../../connectors/tests/schemas/registry.rs"]
 mod registry;
+#[path = "../main_job/served.rs"]
+mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
