@@ -64,6 +64,8 @@ mod columns;
 mod id;
 pub mod sealing;
 pub mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::hash::Hash;
 

@@ -3,10 +3,12 @@
 //! A view's sink shards begin on the worker of its number, so a number never changes. `View as Store` names how its
 //! served rows are kept, where that is not an index.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use operators::index::Index;
+use operators::time::Tick;
 
 use crate::build::Changes;
 use crate::configuration::Recorded;
@@ -30,6 +32,8 @@ pub(crate) trait AnyView: Sync {
     fn question(&self) -> &'static str;
     fn stays(&self) -> Stays;
     fn codec(&self, recorded: &Recorded) -> Arc<dyn ViewCodec>;
+    /// The names of the columns that came later than the view, whether or not a run has them.
+    fn added_columns(&self, recorded: &Recorded) -> Vec<String>;
 }
 
 struct Entry<V>(PhantomData<fn() -> V>);
@@ -50,6 +54,20 @@ impl<V: Listed> AnyView for Entry<V> {
     fn codec(&self, recorded: &Recorded) -> Arc<dyn ViewCodec> {
         codec::<V>(recorded)
     }
+
+    fn added_columns(&self, recorded: &Recorded) -> Vec<String> {
+        let columns = V::columns(recorded);
+        columns.all().iter().filter(|column| column.is_added).map(|column| column.name.to_string()).collect()
+    }
+}
+
+/// The columns that came later than their views: what a run that begins with this build has from its first tick on.
+pub(crate) fn added_columns(recorded: &Recorded) -> BTreeMap<ViewId, BTreeMap<String, Tick>> {
+    let of_view = |(view, entry): (ViewId, &&dyn AnyView)| {
+        let names = entry.added_columns(recorded).into_iter().map(|name| (name, 0));
+        (view, names.collect::<BTreeMap<_, _>>())
+    };
+    ViewId::all().zip(ENTRIES).map(of_view).filter(|(_, names)| !names.is_empty()).collect()
 }
 
 /// Lists views: gives each its number, its store, and its place among the collections of a graph.

@@ -23,7 +23,8 @@ const LISTING_BYTES_MAX: usize = 16 << 20;
 
 /// `GET /v1/views`
 pub(super) fn list(views: &Views) -> Result<String, Failure> {
-    let mut body = views.head(views.newest()?);
+    let newest = views.newest()?;
+    let mut body = views.head(newest);
     let entries = ViewId::all().map(|view| {
         let shelf = views.shelf_of(view);
         let columns = views.codec_of(view).columns();
@@ -34,6 +35,7 @@ pub(super) fn list(views: &Views) -> Result<String, Failure> {
             "rows": shelf.len(),
             "oldest_readable": shelf.oldest_readable(),
             "published": shelf.published(),
+            "version": views.codec_of(view).version_at(newest.tick),
             "columns": columns.iter().map(column_as_json).collect::<Vec<_>>(),
         })
     });
@@ -42,7 +44,7 @@ pub(super) fn list(views: &Views) -> Result<String, Failure> {
 }
 
 /// A column, as it is told to whoever asks for the list of views.
-fn column_as_json(column: &ColumnFacts) -> Value {
+pub(super) fn column_as_json(column: &ColumnFacts) -> Value {
     let mut object = json!({
         "name": column.name,
         "says": column.says,

@@ -7,6 +7,8 @@
 //!
 //! Frames are JSON objects:
 //! * `{"snapshot":{"as_of":7}}`: the rows that follow, up to the next progress, are the view as of tick 7;
+//! * `{"columns":{"version":2,"added":[{"name":..}]}}`: rows that follow may have these columns, which came to the view later;
+//!   it comes before the first of them, and again where one goes on from a tick before. Most views have no such column;
 //! * `{"tick":8,"diff":-1,"row":{..}}`: so many copies of the row came (or went) at that tick;
 //! * `{"progress":9,"sealed_through":{"north/facts":60000},"token":"stock:9"}`: all ticks before 9 are complete. A row counts
 //!   once a progress passes its tick; after a disconnect, rows behind the last progress come again. A group through whose
@@ -15,6 +17,7 @@
 
 mod hub;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -23,7 +26,7 @@ use operators::index::ReadError;
 use operators::time::{Tick, TimeMs};
 
 use crate::answer::instant::time_as_json;
-use crate::answer::listing::{Query, mark_asked_for};
+use crate::answer::listing::{Query, column_as_json, mark_asked_for};
 use crate::answer::{Failure, Mark, Views};
 use crate::view::ViewId;
 use crate::view::shelf::{Bounds, Cursor};
@@ -128,6 +131,9 @@ impl Subscription {
         if !announced {
             page.push(json!({"snapshot": {"as_of": as_of}}).to_string().into());
         }
+        if !announced {
+            page.tell_columns(views, self.view, 0..as_of + 1);
+        }
         rows.into_iter().for_each(|(row, copies)| page.push(change_frame(as_of, copies, &row)));
         if rest.is_some() {
             return Ok((Page::Frames(page.frames), Phase::Snapshot { as_of, after: rest, announced: true }));
@@ -147,7 +153,11 @@ impl Subscription {
         let (mut sent, mut complete_upper) = (place, upper);
         for (tick, changes) in shelf.changed_ticks(upper)? {
             if page.is_full() {
+                page.tell_columns(views, self.view, complete_upper..tick);
                 return Ok((Page::Frames(page.frames), Phase::Changes { upper: tick, place: 0 }));
+            }
+            if sent == 0 {
+                page.tell_columns(views, self.view, complete_upper..tick + 1);
             }
             let rows = shelf.changes(tick, sent, page.room())?;
             sent += rows.len();
@@ -160,6 +170,7 @@ impl Subscription {
             page.push(progress_frame(self.view, complete_upper, views.mark_at(tick)));
         }
         if complete_upper < frontier {
+            page.tell_columns(views, self.view, complete_upper..frontier);
             page.push(progress_frame(self.view, frontier, views.published()));
         }
         Ok((Page::Frames(page.frames), Phase::Changes { upper: frontier, place: 0 }))
@@ -176,6 +187,13 @@ impl PageFrames {
     fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
         self.frames.push(frame);
+    }
+
+    /// Tells of the columns that came in these ticks, if any did.
+    fn tell_columns(&mut self, views: &Views, view: ViewId, ticks: Range<Tick>) {
+        if let Some((_, frame)) = columns_frame(views, view, ticks) {
+            self.push(frame);
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -225,6 +243,16 @@ fn upper_of(views: &Views, view: ViewId, token: &str) -> Result<Tick, Failure> {
 /// The row is text already, with its columns in canonical order.
 fn change_frame(tick: Tick, diff: i64, row: &str) -> Frame {
     format!("{{\"tick\":{tick},\"diff\":{diff},\"row\":{row}}}").into()
+}
+
+/// What a subscriber is told who knows all columns before some ticks: when the last one came that came in them, and all that
+/// rows have from there on. Every progress says that the columns before it were told, so a token needs to say nothing of them.
+fn columns_frame(views: &Views, view: ViewId, ticks: Range<Tick>) -> Option<(Tick, Frame)> {
+    let codec = views.codec_of(view);
+    let since = codec.added().iter().map(|column| column.since).filter(|since| ticks.contains(since)).max()?;
+    let added = codec.added().iter().filter(|column| column.since <= since).map(column_as_json);
+    let frame = json!({"columns": {"version": codec.version_at(since), "added": added.collect::<Vec<_>>()}});
+    Some((since, frame.to_string().into()))
 }
 
 fn progress_frame(view: ViewId, upper: Tick, mark: Option<&Mark>) -> Frame {

@@ -50,7 +50,8 @@ pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> 
     }
     // With partitions that were added the lanes are more, whatever their order is otherwise.
     let is_same = current.continued(wanted, 0).parameters.lanes == current.parameters.lanes;
-    let has_added = joined.views.keys().any(|view| !current.recorded.views.contains_key(view));
+    let has_added = joined.views.keys().any(|view| !current.recorded.views.contains_key(view))
+        || joined.columns.values().flat_map(BTreeMap::values).any(|since| *since == Tick::MAX);
     Ok(if is_same && !has_added { Change::None } else { Change::Entry })
 }
 
@@ -58,6 +59,8 @@ pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> 
 fn unchangeable(recorded: &Recorded) -> Value {
     let mut recorded = recorded.clone();
     recorded.views.retain(|_, settings| settings.since < Tick::MAX);
+    recorded.columns.values_mut().for_each(|columns| columns.retain(|_, since| *since < Tick::MAX));
+    recorded.columns.retain(|_, columns| !columns.is_empty());
     let recorded = recorded.of_views_that_are();
     let mut value = serde_json::to_value(&recorded).expect("settings are strings, integers and flags");
     let sources = value["sources"].as_array_mut().into_iter().flatten();

@@ -73,6 +73,7 @@ macro_rules! sections {
             let mut settings = file::settle(&file::read(root, &[$(stringify!($name)),+], mistakes), mistakes);
             $(let $name = $name::$Section::settle(&$name, ($(&$need,)*), mistakes);)+
             $($name::$Section::put($name, &mut settings);)+
+            settings.recorded.columns = crate::views::added_columns(&settings.recorded);
             settings
         }
 

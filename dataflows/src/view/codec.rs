@@ -5,6 +5,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use operators::index::HistoryBounds;
+use operators::time::Tick;
 
 use super::changes::rows_of;
 use super::sealing::{AnySealing, Sealing};
@@ -36,8 +37,10 @@ pub struct ColumnFacts {
     pub role: Role,
     /// Whether it is part of the key.
     pub is_key: bool,
+    /// Whether the view was there before it.
+    pub is_added: bool,
     /// The tick from which rows have it.
-    pub since: u64,
+    pub since: Tick,
 }
 
 /// A change as JSON.
@@ -66,6 +69,12 @@ pub trait ViewCodec: Any + Send + Sync + RefUnwindSafe + UnwindSafe {
     fn view(&self) -> ViewId;
     /// Its columns, in canonical order.
     fn columns(&self) -> Vec<ColumnFacts>;
+    /// Those of them that came to the view later; none of most views.
+    fn added(&self) -> &[ColumnFacts];
+    /// The version of the columns that rows may have at a tick: 1, and one more for each column that came by then.
+    fn version_at(&self, tick: Tick) -> usize {
+        1 + self.added().iter().filter(|column| column.since <= tick).count()
+    }
     /// Changes as JSON, in the order in which they lie.
     fn texts(&self, changes: &dyn ChangeList) -> Vec<RowText>;
     /// The same with their keys.
@@ -85,6 +94,7 @@ pub trait ViewCodec: Any + Send + Sync + RefUnwindSafe + UnwindSafe {
 struct TypedCodec<V: Listed> {
     columns: Arc<Columns<V::Row>>,
     left_out: Vec<LeftOut>,
+    added: Vec<ColumnFacts>,
 }
 
 impl<V: Listed> ViewCodec for TypedCodec<V> {
@@ -95,6 +105,10 @@ impl<V: Listed> ViewCodec for TypedCodec<V> {
     fn columns(&self) -> Vec<ColumnFacts> {
         let columns = self.columns.all().iter().enumerate();
         columns.map(|(at, column)| facts_of(column, self.columns.is_key(at))).collect()
+    }
+
+    fn added(&self) -> &[ColumnFacts] {
+        &self.added
     }
 
     fn texts(&self, changes: &dyn ChangeList) -> Vec<RowText> {
@@ -144,13 +158,16 @@ fn facts_of<R>(column: &Column<R>, is_key: bool) -> ColumnFacts {
         adds: column.adds,
         role: column.role,
         is_key,
+        is_added: column.is_added,
         since: column.since,
     }
 }
 
 /// The codec of a view for a recorded configuration.
 pub(crate) fn codec<V: Listed>(recorded: &Recorded) -> Arc<dyn ViewCodec> {
-    Arc::new(TypedCodec::<V> { columns: Arc::new(V::columns(recorded)), left_out: V::left_out(recorded) })
+    let columns = V::columns(recorded).recorded(|name| recorded.column_since(V::ID, name));
+    let added = columns.all().iter().filter(|column| column.is_added).map(|column| facts_of(column, false)).collect();
+    Arc::new(TypedCodec::<V> { columns: Arc::new(columns), left_out: V::left_out(recorded), added })
 }
 
 /// The codecs of all views of a run.
@@ -161,6 +178,13 @@ impl Codecs {
     /// Those for a recorded configuration.
     pub fn new(recorded: &Recorded) -> Codecs {
         Codecs(ENTRIES.iter().map(|entry| entry.codec(recorded)).collect())
+    }
+
+    /// The same with another one at the place of a view: for a test's own view.
+    #[cfg(test)]
+    pub(crate) fn with<V: Listed>(mut self, recorded: &Recorded) -> Codecs {
+        self.0[V::ID.index()] = codec::<V>(recorded);
+        self
     }
 
     /// That of a view.

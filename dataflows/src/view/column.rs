@@ -4,6 +4,22 @@
 //! that a metric which somebody declared in the configuration is a column like any other. Whatever shows rows follows from
 //! the columns: JSON, keys, filters, prefix reads, sizes, Parquet, documents. A row itself is a plain struct; no cell is
 //! ever kept.
+//!
+//! # Columns that are added
+//!
+//! A view that is published may get a column later. [`Column::added`] marks it; a run that was there has it from the tick on
+//! that its recorded configuration names ([`Recorded::columns`](crate::configuration::Recorded)), and one that names none, as
+//! every folder from before, does not have it: its bytes stay what they were.
+//!
+//! A retraction has the bytes of its insertion, however much later it comes, and also after a restart. So whether a row has
+//! the column can't follow from the tick at which the row is written: **the row carries it**, as an `Option` whose `None` is
+//! [`Cell::Omitted`]. The fold that shows the row fills it at the end of the first tick from `since` on that touches the row's
+//! key ([`Fold::seal`](operators::fold::Fold::seal) knows the tick), and keeps in the key's state that it did: a restored
+//! fold shows the bytes that are out. Until then the column is left out, which is not the same as `null`.
+//!
+//! This was chosen over a tick in each row, which costs eight bytes for ever and makes equal rows differ, and over rewriting
+//! all rows at `since`, which is a change of the whole collection. A row that stock operators derive has no state to carry it
+//! in; where such a view gets a column, its rows are all changed at `since`, or the rows that it is made of carry the `Option`.
 
 use std::borrow::Cow;
 
@@ -162,6 +178,8 @@ pub struct Column<R> {
     pub adds: Adds,
     /// What it is for the view.
     pub role: Role,
+    /// Whether the view was there before it: a run has it only if it is recorded.
+    pub is_added: bool,
     /// The tick from which rows have it.
     pub since: Tick,
     /// Reads it from a row; the number is `place`.
@@ -193,6 +211,7 @@ impl<R> Column<R> {
             optional: false,
             adds: Adds::No,
             role: Role::Value,
+            is_added: false,
             since: 0,
             of,
             place: 0,
@@ -293,10 +312,10 @@ impl<R> Column<R> {
         Column { place, ..self }
     }
 
-    /// Was added at that tick.
+    /// Came to the view later than the view itself: see the module's page.
     #[must_use]
-    pub fn since(self, tick: Tick) -> Self {
-        Column { since: tick, ..self }
+    pub fn added(self) -> Self {
+        Column { is_added: true, ..self }
     }
 
     /// Its value in a row.
@@ -310,5 +329,10 @@ impl<'a> Cell<'a> {
     /// The value, or [`Cell::Absent`].
     pub fn or_absent<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell<'a>) -> Self {
         value.map_or(Cell::Absent, cell)
+    }
+
+    /// The value of an added column, or [`Cell::Omitted`] where the row came out before it.
+    pub fn or_omitted<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell<'a>) -> Self {
+        value.map_or(Cell::Omitted, cell)
     }
 }

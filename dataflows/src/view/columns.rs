@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
 use operators::shard::hash_of;
-use operators::time::PLUS_INFINITY;
+use operators::time::{PLUS_INFINITY, Tick};
 
 use super::column::{Cell, CellType, Column, Role};
 
@@ -68,6 +68,27 @@ impl<R> Columns<R> {
     #[must_use]
     pub fn placed_by(self, place: fn(&R) -> u64) -> Self {
         Columns { place: Placing::Written(place), ..self }
+    }
+
+    /// Those that a run has: an added column only if it is recorded, with the tick from which rows have it.
+    ///
+    /// # Panics
+    /// If an added column is part of the key, or places rows: a mistake of ours.
+    #[must_use]
+    pub fn recorded(mut self, since_of: impl Fn(&str) -> Option<Tick>) -> Self {
+        for place in (0..self.columns.len()).rev().filter(|place| self.columns[*place].is_added).collect::<Vec<_>>() {
+            let places_rows = matches!(self.place, Placing::First(columns) if place < columns);
+            assert!(!places_rows && !self.is_key(place), "rows that are out have no added key");
+            match since_of(&self.columns[place].name) {
+                Some(since) => self.columns[place].since = since,
+                None => {
+                    self.columns.remove(place);
+                    self.labels.remove(place);
+                    self.key.iter_mut().filter(|key| **key > place).for_each(|key| *key -= 1);
+                }
+            }
+        }
+        self
     }
 
     /// The columns, in canonical order.

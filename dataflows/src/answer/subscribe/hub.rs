@@ -1,10 +1,13 @@
 //! The rings of those who follow: each tick's frames are made once and put into the ring of every subscriber of the view.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use operators::time::Tick;
 
-use crate::answer::subscribe::{Frame, PAGE_BYTES_MAX, change_frame, disconnected_frame, progress_frame, token};
+use crate::answer::subscribe::{
+    Frame, PAGE_BYTES_MAX, change_frame, columns_frame, disconnected_frame, progress_frame, token,
+};
 use crate::answer::{Failure, Views};
 use crate::view::ViewId;
 use crate::view::shelf::Bounds;
@@ -82,6 +85,8 @@ struct Waiting {
 /// What one tick puts into the rings of a view.
 struct TickFrames {
     tick: Tick,
+    /// What is told of columns that came by then, and when the last of them came.
+    columns: Option<(Tick, Frame)>,
     rows: Vec<Frame>,
     progress: Frame,
 }
@@ -199,6 +204,9 @@ impl Ring {
         } else if self.waiting.len() >= bounds.frames_max || self.bytes >= bounds.bytes_max {
             return self.overflow();
         }
+        if let Some((_, frame)) = tick.columns.as_ref().filter(|(since, _)| *since >= upper) {
+            self.push(Arc::clone(frame), None);
+        }
         for row in &tick.rows {
             self.push(row.clone(), None);
         }
@@ -222,18 +230,20 @@ impl Ring {
 /// The frames of the ticks from `lower` to before `upper`: of those with changes, and of the last one in any case.
 fn frames_between(views: &Views, view: ViewId, lower: Tick, upper: Tick) -> Option<Vec<TickFrames>> {
     let shelf = views.shelf_of(view);
-    let frames_of = |tick, rows: Vec<(String, i64)>| TickFrames {
+    let frames_of = |after: Tick, tick, rows: Vec<(String, i64)>| TickFrames {
         tick,
+        columns: columns_frame(views, view, after..tick + 1),
         rows: rows.iter().map(|(row, diff)| change_frame(tick, *diff, row)).collect(),
         progress: progress_frame(view, tick + 1, views.mark_at(tick)),
     };
     let all = Bounds { rows_max: usize::MAX, bytes_max: usize::MAX };
-    let mut ticks = Vec::new();
+    let mut ticks: Vec<TickFrames> = Vec::new();
+    let after = |ticks: &[TickFrames]| ticks.last().map_or(lower, |last| last.tick + 1);
     for (tick, _) in shelf.changed_ticks(lower).ok()? {
-        ticks.push(frames_of(tick, shelf.changes(tick, 0, all).ok()?));
+        ticks.push(frames_of(after(&ticks), tick, shelf.changes(tick, 0, all).ok()?));
     }
-    if ticks.last().is_none_or(|last: &TickFrames| last.tick + 1 < upper) {
-        ticks.push(frames_of(upper - 1, Vec::new()));
+    if after(&ticks) < upper {
+        ticks.push(frames_of(after(&ticks), upper - 1, Vec::new()));
     }
     Some(ticks)
 }

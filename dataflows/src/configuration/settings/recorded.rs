@@ -33,6 +33,9 @@ pub struct Recorded {
     pub inventory: InventorySettings,
     /// All views.
     pub views: BTreeMap<ViewId, ViewSettings>,
+    /// The columns that came to views later, with the tick from which rows have them; one that is not named is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<ViewId, BTreeMap<String, Tick>>,
     /// The Kafka sinks, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<KafkaSinkSettings>,
@@ -96,6 +99,13 @@ impl Recorded {
         for (view, settings) in &mut joined.views {
             settings.since = before.views.get(view).map_or(since, |known| known.since);
         }
+        joined.columns.retain(|view, _| joined.views.contains_key(view));
+        for (view, columns) in &mut joined.columns {
+            let known = before.columns.get(view);
+            columns.iter_mut().for_each(|(name, at)| {
+                *at = known.and_then(|known| known.get(name)).copied().unwrap_or(since);
+            });
+        }
         for sink in &mut joined.sinks {
             if let Some(known) = before.sinks.iter().find(|known| known.name == sink.name) {
                 sink.views.retain(|view| known.views.contains(view) || before.views.contains_key(view));
@@ -118,6 +128,11 @@ impl Recorded {
             .get(&view)
             .copied()
             .unwrap_or_else(|| ViewSettings { enabled: false, ..ViewSettings::default_of(view) })
+    }
+
+    /// The tick from which rows of a view have a column that came later; none where they do not.
+    pub fn column_since(&self, view: ViewId, name: &str) -> Option<Tick> {
+        self.columns.get(&view)?.get(name).copied()
     }
 
     /// The tick from which a view holds: 0, unless it was added to a run that was there.

@@ -44,6 +44,22 @@ fn a_view_is_added_at_its_tick() {
     assert_eq!(refused(&before, &of(&other)), ["`views.stock.shards` was 1 and is 2"]);
 }
 
+/// So it is with a column that a view did not have. A run that has none records what it did before there were any.
+#[test]
+fn a_column_is_added_at_its_tick() {
+    let before = of(OWN);
+    assert!(!before.canonical().contains("\"columns\""));
+    let (view, mut wanted) = (ViewId::of::<Feeds>(), before.clone());
+    wanted.recorded.columns.insert(view, [("depth".to_owned(), 0)].into());
+    assert_eq!(compatible(&before, &wanted), Ok(Change::Entry));
+    let after = before.continued(&wanted, 7);
+    assert_eq!(after.recorded.column_since(view, "depth"), Some(7));
+    assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
+    assert_eq!(compatible(&after, &wanted), Ok(Change::None), "it is there now");
+    assert_eq!(after.continued(&wanted, 9).recorded.column_since(view, "depth"), Some(7));
+    assert_eq!(refused(&after, &before), ["`columns` is gone"]);
+}
+
 #[test]
 fn anything_else_is_named() {
     let before = of(SAMPLE);
