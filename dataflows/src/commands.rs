@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dead_letters::DeadLetter;
 use crate::re_entry::ReEnter;
+use crate::view::ViewId;
 
 /// Every kind of command there is: one line each.
 pub static KINDS: [Kind; 1] = [Kind::of::<ReEnter>()];
@@ -56,6 +57,10 @@ pub trait Command: Sized + 'static {
     const NAME: &'static str;
     /// What a principal must be allowed to, once principals have limits.
     const SCOPE: &'static str;
+    /// Where it is given over HTTP.
+    const PATH: &'static str;
+    /// The view that it is checked against, without which it can't be given.
+    const CHECKED_AGAINST: Option<ViewId>;
     /// Where it goes in.
     const ENTERS: Enters;
     /// The command that is asked for, all of it, if it can be done as things are published.
@@ -87,6 +92,10 @@ pub struct Kind {
     pub name: &'static str,
     /// What a principal must be allowed to.
     pub scope: &'static str,
+    /// Where it is given over HTTP.
+    pub path: &'static str,
+    /// The view without which it can't be given.
+    pub checked_against: Option<ViewId>,
     /// Where it goes in.
     pub enters: Enters,
     check: fn(&str, &Signature, &dyn Published) -> Result<Draft, Refused>,
@@ -150,7 +159,28 @@ impl Signature {
 impl Kind {
     /// The value of a kind.
     pub const fn of<C: Command>() -> Kind {
-        Kind { name: C::NAME, scope: C::SCOPE, enters: C::ENTERS, check: check::<C>, reading: reading::<C> }
+        Kind {
+            name: C::NAME,
+            scope: C::SCOPE,
+            path: C::PATH,
+            checked_against: C::CHECKED_AGAINST,
+            enters: C::ENTERS,
+            check: check::<C>,
+            reading: reading::<C>,
+        }
+    }
+
+    /// The kind that is given at a path.
+    pub fn at(path: &str) -> Option<&'static Kind> {
+        KINDS.iter().find(|kind| kind.path == path)
+    }
+
+    /// The value of a kind in the list, by its type.
+    ///
+    /// # Panics
+    /// If it is not in the list: a mistake of ours.
+    pub fn listed<C: Command>() -> &'static Kind {
+        KINDS.iter().find(|kind| kind.name == C::NAME).expect("a kind of command is in the list")
     }
 
     /// Checks what somebody asks: a command, or why it can't be done.

@@ -25,7 +25,8 @@ use serde_json::{Map, Value};
 use operators::record::{self, Decode, DecodeMessage, Part, RAW_BYTES_MAX, Rejection};
 
 use crate::commands::{Command, Enters, Published, Refused};
-use crate::dead_letters::DeadLetter;
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::view::ViewId;
 
 /// What precedes the name of a partition in the name of the one in which its records enter again.
 pub const PREFIX: &str = "re-entry/";
@@ -117,6 +118,8 @@ impl Letters {
 impl Command for ReEnter {
     const NAME: &'static str = "re_enter";
     const SCOPE: &'static str = "dead-letters";
+    const PATH: &'static str = "/v1/dead-letters/re-enter";
+    const CHECKED_AGAINST: Option<ViewId> = Some(ViewId::of::<DeadLetters>());
     const ENTERS: Enters = Enters::ReEntry;
 
     /// Lines of JSON, a letter each: all of them, or nothing.

@@ -33,7 +33,7 @@ use dataflows::dead_letters::DeadLetter;
 pub use answered::Answered;
 pub use answers::RecordAnswer;
 pub use memory::CommandMemory;
-pub use request::{ASKED_BYTES_MAX, RE_ENTER, answer};
+pub use request::{ASKED_BYTES_MAX, answer};
 
 /// How long a command may take to become durable before whoever gave it is told that it is not known.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);

@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
-use super::command_desk::{self, ASKED_BYTES_MAX, CommandDesk, RE_ENTER};
+use super::command_desk::{self, ASKED_BYTES_MAX, CommandDesk};
 use dataflows::answer::subscribe::{Hub, HubBounds};
 use dataflows::answer::{Failure, Request, Response, Views, answer};
+use dataflows::commands::Kind;
 use dataflows::view::{ChangeList, ViewId};
 
 use follower::{Follower, stream_events};
@@ -241,7 +242,7 @@ async fn handle(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<String, StringRejection>,
 ) -> axum::response::Response {
-    if uri.path() == RE_ENTER && shared.published.commands.get().is_some() {
+    if Kind::at(uri.path()).is_some() && shared.published.commands.get().is_some() {
         return take_command(shared.published, &method, uri.path(), query, body).await;
     }
     let query = match checked(&method, query) {

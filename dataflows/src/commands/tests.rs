@@ -53,5 +53,8 @@ fn names_are_short_and_plain() {
 fn every_kind_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();
     assert_eq!(names.len(), KINDS.len());
+    for kind in &KINDS {
+        assert_eq!(Kind::at(kind.path).map(|found| found.name), Some(kind.name), "a path of its own");
+    }
     assert!(KINDS.iter().all(|kind| !["id", "digest", "principal"].contains(&kind.name) && !kind.scope.is_empty()));
 }

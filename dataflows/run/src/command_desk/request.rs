@@ -8,13 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{CommandDesk, HandInError, Receipt, RecordAnswer};
 use crate::http::Published;
 use dataflows::answer::{Failure, Request, Response, Views};
-use dataflows::commands::{Command, KINDS, Kind, LOCAL, Signature};
+use dataflows::commands::{Kind, LOCAL, Signature};
 use dataflows::dead_letters::{DeadLetter, DeadLetters};
-use dataflows::re_entry::ReEnter;
-use dataflows::view::ViewId;
-
-/// Where dead letters are let in again.
-pub const RE_ENTER: &str = "/v1/dead-letters/re-enter";
 
 /// How much may be asked at once, in bytes.
 pub const ASKED_BYTES_MAX: usize = 16 << 20;
@@ -32,7 +27,7 @@ pub fn answer(desk: &CommandDesk, published: &Published, request: &Request, aske
 }
 
 fn take(desk: &CommandDesk, published: &Published, request: &Request, asked: &str) -> Result<Response, Failure> {
-    let kind = kind_of(&request.path).ok_or_else(Failure::command_needed)?;
+    let kind = Kind::at(&request.path).ok_or_else(Failure::command_needed)?;
     let (mut principal, mut id, mut wait_ms) = (LOCAL, None, WAIT_MS);
     for (name, value) in &request.query {
         match name.as_str() {
@@ -46,8 +41,7 @@ fn take(desk: &CommandDesk, published: &Published, request: &Request, asked: &st
         }
     }
     let signature = Signature::new(principal, id, asked).map_err(Failure::bad_request)?;
-    let view = ViewId::of::<DeadLetters>();
-    if !published.read().is_enabled(view) {
+    if let Some(view) = kind.checked_against.filter(|view| !published.read().is_enabled(*view)) {
         return Err(Failure::view_disabled(view));
     }
     let letters = |partition: &str, offset| letters_at(&published.read(), partition, offset);
@@ -58,12 +52,6 @@ fn take(desk: &CommandDesk, published: &Published, request: &Request, asked: &st
     })?;
     let answers = desk.wait_for_answer(&receipt, Duration::from_millis(wait_ms));
     Ok(response(&receipt, &signature, answers))
-}
-
-/// The kind of command that is given at a path.
-fn kind_of(path: &str) -> Option<&'static Kind> {
-    let name = (path.trim_end_matches('/') == RE_ENTER).then_some(ReEnter::NAME)?;
-    KINDS.iter().find(|kind| kind.name == name)
 }
 
 /// What is told of a command: that it is done, with the verdict of each record, or that it is durable.

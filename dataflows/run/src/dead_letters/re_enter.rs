@@ -10,9 +10,9 @@ use connectors::data_folder::{DataFolder, DataFolderError};
 use operators::timekeeper::read_bindings;
 
 use super::{DeadLettersError, Which, letters, logs_of, write};
-use crate::command_desk::{ASKED_BYTES_MAX, CommandDesk, RE_ENTER, check_bound};
+use crate::command_desk::{ASKED_BYTES_MAX, CommandDesk, check_bound};
 use crate::job::{ADDRESS, recorded_plans};
-use dataflows::commands::{Command, KINDS, LOCAL, Signature};
+use dataflows::commands::{Command, Kind, LOCAL, Signature};
 use dataflows::dead_letters::DeadLetter;
 use dataflows::re_entry::ReEnter;
 
@@ -72,7 +72,7 @@ fn write_command(which: &Which, data: &DataFolder, giving: &Giving, asked: &str)
     let find = |partition: &str, offset| by_place.get(&(partition.to_owned(), offset)).cloned().unwrap_or_default();
     let signature = Signature::new(&giving.principal, giving.id.as_deref(), asked);
     let signature = signature.map_err(DeadLettersError::Name)?;
-    let kind = KINDS.iter().find(|kind| kind.name == ReEnter::NAME).expect("re-entry is in the list of kinds");
+    let kind = Kind::listed::<ReEnter>();
     let logs = logs_of(&which.folder, which.configuration.as_deref())?;
     let desk = CommandDesk::open(&logs, data)?;
     let mut remap = logs.copy_of_remap(&data.disk())?;
@@ -95,7 +95,7 @@ fn post(url: &str, giving: &Giving, asked: &str, output: &mut impl Write) -> Res
     let Giving { id, principal, wait_ms } = giving;
     // A name of its own, so that the process knows it again if it has to be asked twice.
     let id = id.clone().unwrap_or_else(|| format!("{:016x}", RandomState::new().hash_one(asked)));
-    let url = format!("{}{RE_ENTER}", url.trim_end_matches('/'));
+    let url = format!("{}{}", url.trim_end_matches('/'), ReEnter::PATH);
     let request = ureq::post(&url).query("id", &id).query("principal", principal).query("wait_ms", wait_ms.to_string());
     let request = request.config().http_status_as_error(false).build();
     let unreachable = |source| DeadLettersError::Unreachable { url: url.clone(), source: Box::new(source) };
