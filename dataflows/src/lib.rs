@@ -21,3 +21,8 @@ pub mod re_entry;
 pub mod source_health;
 pub mod view;
 pub mod views;
+
+/// The worked example of the page on architecture is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/architecture.md")]
+struct Architecture;

@@ -6,56 +6,9 @@
 //!
 //! A row's type is known from the fold to the sink. It is erased once per message, in a [`ViewChanges`], and never per
 //! row: whoever takes a message asks the codec of its view for what it needs of all rows together.
-
 //!
-//! # How to add a view
-//!
-//! One file with the question, the row and the columns, one line in the list of [`crate::views`], its rows in the oracle.
-//!
-//! ```
-//! use dataflows::configuration::Recorded;
-//! use dataflows::names::Name;
-//! use dataflows::view::{Cell, Column, Columns, Stays, Unit, View};
-//! use serde::{Deserialize, Serialize};
-//!
-//! /// The view `nodes`.
-//! #[derive(Debug)]
-//! struct Nodes;
-//!
-//! #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-//! struct NodeRow {
-//!     tenant: Name,
-//!     node: Name,
-//!     skus: i64,
-//! }
-//!
-//! impl View for Nodes {
-//!     type Row = NodeRow;
-//!     const NAME: &'static str = "nodes";
-//!     const QUESTION: &'static str = "how many SKUs each node has";
-//!     const STAYS: Stays = Stays::Always;
-//!
-//!     fn columns(_: &Recorded) -> Columns<NodeRow> {
-//!         let columns = vec![
-//!             Column::text("tenant", "whose node", |row: &NodeRow, _| Cell::Text(&row.tenant)).tenant(),
-//!             Column::text("node", "the node's name", |row: &NodeRow, _| Cell::Text(&row.node)),
-//!             Column::integer("skus", "SKUs that it has", |row: &NodeRow, _| Cell::Integer(row.skus)),
-//!         ];
-//!         Columns::new(2, columns)
-//!     }
-//!
-//!     fn example() -> NodeRow {
-//!         NodeRow { tenant: "north".into(), node: "n1".into(), skus: 7 }
-//!     }
-//! }
-//!
-//! let columns = Nodes::columns(&Recorded::default());
-//! assert_eq!(columns.json(&Nodes::example()), r#"{"tenant":"north","node":"n1","skus":7}"#);
-//! # assert_eq!(columns.all()[2].unit, Unit::Count);
-//! ```
-//!
-//! Its wiring step, beside it, makes rows of what a fold shows or of another view's collection, and ends with
-//! [`Build::publish`](crate::build::Build::publish).
+//! `docs/architecture.md` has a worked example. A view's wiring step, in its file, makes rows of what a fold shows or of
+//! another view's collection, and ends with [`Build::publish`](crate::build::Build::publish).
 
 mod changes;
 mod codec;
