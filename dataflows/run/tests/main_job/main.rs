@@ -116,6 +116,20 @@ fn every_mistake_of_a_configuration_is_named_at_once() {
 }
 
 #[test]
+fn a_configuration_may_be_named_in_any_way() {
+    for name in ["./inner/aisle.toml", "./inner/../inner/./aisle.toml", "inner/aisle.toml"] {
+        let place = Place::new();
+        fs::create_dir(place.path("inner")).unwrap();
+        for file in ["aisle.toml", "events-0.ndjson", "events-1.ndjson", "facts.ndjson"] {
+            fs::rename(place.path(file), place.path("inner").join(file)).unwrap();
+        }
+        succeeds(&place.aisle(&["check", name]));
+        succeeds(&place.aisle(&["run", name, "--once", "--listen", "127.0.0.1:0"]));
+        succeeds(&place.aisle(&["replay", "aisle-data"]));
+    }
+}
+
+#[test]
 fn a_taken_port_and_an_unwritable_folder_end_at_start_with_one_message() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
