@@ -30,7 +30,7 @@ use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 
 use super::engine::{CompleteTick, PublishError};
 use super::http::Published;
-use super::job::say;
+use super::terminal::say;
 use super::outputs::Output;
 use dataflows::answer::Failure;
 use dataflows::answer::history::{Found, Question};

@@ -23,6 +23,7 @@ use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
 use super::schema_lookup::{self, SchemaLookup};
 use super::secondary::{even_if_lost, in_common, linked, run_secondary};
+use super::terminal::say;
 use super::{inputs, recovery};
 use dataflows::answer::subscribe::HubBounds;
 use dataflows::configuration::Plan;
@@ -30,7 +31,6 @@ use dataflows::configuration::Plan;
 pub use error::RunError;
 pub(super) use plans::input_options;
 pub use plans::{folder_of, graph_plan, read_settings, recorded_plans, views};
-pub use report::say;
 pub(super) use report::stopped;
 
 use open_run::{OpenRun, remember};

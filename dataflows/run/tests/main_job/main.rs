@@ -13,6 +13,7 @@ mod place;
 #[cfg(all(feature = "s3", feature = "history"))]
 mod s3;
 mod samples;
+mod terminal;
 
 use std::fs;
 use std::net::TcpListener;
