@@ -33,6 +33,7 @@ pub use crate::inventory::availability::NODES_MAX;
 pub use endpoints::{ENDPOINTS, Endpoint};
 pub use failure::Failure;
 use instant::time_as_json;
+use subscribe::RunId;
 
 pub use instant::{format_instant, parse_instant};
 pub use listing::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -52,7 +53,7 @@ pub struct Request {
 /// An answer: a status as in HTTP, and one JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// 200, 202, 400, 404, 405, 410, 413 or 503.
+    /// 200, 202, 400, 403, 404, 405, 409, 410, 413, 415, 500 or 503.
     pub status: u16,
     /// The object's text.
     pub body: String,
@@ -72,6 +73,7 @@ pub struct Mark {
 
 /// All views as of the published tick, with their history.
 pub struct Views {
+    run: RunId,
     codecs: Codecs,
     /// By the views' places in the list.
     shelves: Vec<Box<dyn AnyShelf>>,
@@ -84,11 +86,22 @@ impl Views {
     /// Empty views. Those that are not `enabled` stay so, and say that they are not computed.
     pub fn new(codecs: Codecs, enabled: &[ViewId], bounds: HistoryBounds) -> Views {
         Views {
+            run: RunId::default(),
             shelves: ViewId::all().map(|view| codecs.of(view).shelf(bounds)).collect(),
             enabled: ViewId::all().map(|view| enabled.contains(&view)).collect(),
             marks: VecDeque::new(),
             codecs,
         }
+    }
+
+    /// Says of which run the views are, before anything is published.
+    pub fn set_run(&mut self, run: RunId) {
+        self.run = run;
+    }
+
+    /// Of which run the views are.
+    pub fn run(&self) -> RunId {
+        self.run
     }
 
     /// Bounds the history of one view, before anything is published.

@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::io::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
 use connectors::files::FilesError;
@@ -12,11 +12,12 @@ use connectors::files::FilesError;
 use super::brokers::Brokers;
 use super::dead_letters::{DeadLettersCommand, DeadLettersError};
 use super::engine::{EngineError, PublishError, Workers};
-use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run, say};
+use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run};
 use super::memory::ReserveError;
 use super::replay::{Compared, Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
-use super::{graph_text, inputs, memory};
+use super::terminal::{Log, print, say};
+use super::{graph_text, inputs, memory, signals};
 use crate::BUILT;
 use dataflows::configuration::check;
 
@@ -141,30 +142,20 @@ struct RunArguments {
 pub fn main() -> ExitCode {
     stop_on_panic();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Log::default);
+    log.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false).init();
+    if let Err(error) = signals::outlive_file_limit() {
+        tracing::warn!(%error, "a file that may not grow will end the process");
+    }
     let what = Command::parse().what.unwrap_or_else(|| What::Run(RunArguments::main_job()));
     let interrupted = Arc::new(AtomicBool::new(false));
     // The others have nothing to bring to an end: a signal ends them at once, as it does any program.
-    if matches!(what, What::Run(_) | What::Replay { .. }) {
-        listen_for_interrupts(&interrupted);
+    if matches!(what, What::Run(_) | What::Replay { .. }) && signals::listen(Arc::clone(&interrupted)).is_err() {
+        say("Ctrl-C and SIGTERM can't be heard here; they end the process at once, and a later run resumes");
     }
     match obey(what, &interrupted) {
         Ok(code) => code,
         Err(failure) => failure.tell(),
-    }
-}
-
-fn listen_for_interrupts(interrupted: &Arc<AtomicBool>) {
-    let flag = Arc::clone(interrupted);
-    let heard = ctrlc::set_handler(move || {
-        // The second time is meant: whatever is durable stays so.
-        if flag.swap(true, Ordering::AcqRel) {
-            say("interrupted again, so nothing is waited for");
-            std::process::exit(130);
-        }
-    });
-    if heard.is_err() {
-        say("Ctrl-C and SIGTERM can't be heard here; they end the process at once, and a later run resumes");
     }
 }
 
@@ -331,11 +322,6 @@ fn tell_compared(compared: &Compared) -> ExitCode {
             ExitCode::from(1)
         }
     }
-}
-
-/// Writes to standard output; whoever closed it does not want the rest.
-fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn cores() -> usize {

@@ -30,8 +30,8 @@ use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 
 use super::engine::{CompleteTick, PublishError};
 use super::http::Published;
-use super::job::say;
 use super::outputs::Output;
+use super::terminal::say;
 use dataflows::answer::Failure;
 use dataflows::answer::history::{Found, Question};
 use dataflows::configuration::{ArchiveSettings, Plan};

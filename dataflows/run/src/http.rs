@@ -3,6 +3,7 @@
 //! It runs on threads of its own. The engine meets it in [`Published`] alone: it publishes a tick there and goes on;
 //! nobody who reads, however slowly, is waited for beyond the one page or listing that is being read.
 
+mod admission;
 mod follower;
 
 use std::io;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{QueryRejection, StringRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware;
 use axum::response::IntoResponse;
 use tokio::sync::watch;
 
@@ -27,6 +29,7 @@ use dataflows::answer::{Failure, Request, Response, Views, answer};
 use dataflows::commands::Kind;
 use dataflows::view::{ChangeList, ViewId};
 
+use admission::{admit, check_command, host_of};
 use follower::{Follower, stream_events};
 
 /// How many parameters a question may have.
@@ -56,8 +59,8 @@ impl Published {
     /// Publishes `views` from now on. With a `clock`, answers outlive themselves by it; without, by the ticks' own time.
     pub fn new(views: Views, bounds: HubBounds, clock: Option<fn() -> TimeMs>) -> Published {
         Published {
+            hub: Mutex::new(Hub::new(views.run(), bounds)),
             views: RwLock::new(views),
-            hub: Mutex::new(Hub::new(bounds)),
             news: watch::Sender::new(()),
             clock,
             history: OnceLock::new(),
@@ -165,8 +168,9 @@ pub fn serve(listen: &str, published: Arc<Published>) -> Result<Server, ServeErr
         .build()
         .map_err(|source| ServeError::Threads { source })?;
     let (stop, stopping) = watch::channel(false);
+    let shared = Shared { published, stopping, listen_host: host_of(listen).into() };
     let run = move || {
-        if let Err(error) = runtime.block_on(answer_until(stopping, listener, published)) {
+        if let Err(error) = runtime.block_on(answer_until(shared, listener)) {
             tracing::error!(%address, %error, "the HTTP server ended");
         }
         // Whoever still holds a connection is not waited for.
@@ -202,19 +206,18 @@ impl Drop for Server {
 struct Shared {
     published: Arc<Published>,
     stopping: watch::Receiver<bool>,
+    /// The host of the address that it was told to listen on.
+    listen_host: Arc<str>,
 }
 
-async fn answer_until(
-    mut stopping: watch::Receiver<bool>,
-    listener: TcpListener,
-    published: Arc<Published>,
-) -> io::Result<()> {
+async fn answer_until(shared: Shared, listener: TcpListener) -> io::Result<()> {
+    let (mut stopping, mut also_stopping) = (shared.stopping.clone(), shared.stopping.clone());
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let router = Router::new()
         .fallback(handle)
         .layer(DefaultBodyLimit::max(ASKED_BYTES_MAX))
-        .with_state(Shared { published, stopping: stopping.clone() });
-    let mut also_stopping = stopping.clone();
+        .layer(middleware::from_fn_with_state(shared.clone(), admit))
+        .with_state(shared);
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stopped(&mut stopping).await;
     });
@@ -239,11 +242,12 @@ async fn handle(
     State(shared): State<Shared>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<String, StringRejection>,
 ) -> axum::response::Response {
     if Kind::at(uri.path()).is_some() && shared.published.commands.get().is_some() {
-        return take_command(shared.published, &method, uri.path(), query, body).await;
+        return take_command(shared.published, &method, uri.path(), &headers, query, body).await;
     }
     let query = match checked(&method, query) {
         Ok(query) => query,
@@ -251,7 +255,8 @@ async fn handle(
     };
     let path = uri.path();
     if let Some(view) = path.strip_prefix("/v1/views/").and_then(|rest| rest.strip_suffix("/changes")) {
-        return match Follower::begin(shared, view, &query) {
+        let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+        return match Follower::begin(shared, view, query, last_event_id) {
             Ok(follower) => stream_events(follower),
             Err(failure) => respond(failure.into_response()),
         };
@@ -281,11 +286,15 @@ async fn take_command(
     published: Arc<Published>,
     method: &Method,
     path: &str,
+    headers: &HeaderMap,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     body: Result<String, StringRejection>,
 ) -> axum::response::Response {
     if method != Method::POST {
         return respond(Failure::command_needed().into_response());
+    }
+    if let Err(failure) = check_command(headers) {
+        return respond(failure.into_response());
     }
     let query = match checked(&Method::GET, query) {
         Ok(query) => query,

@@ -1,6 +1,6 @@
 //! From a configuration to what a run reads: files and topics found and recorded, readers for each partition.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use connectors::command_log::{CommandSource, Commands};
@@ -52,6 +52,14 @@ pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
     })
 }
 
+/// A found file as seen from the folder that it was looked for in. A pattern's matches lack a `./` that the pattern began with,
+/// so it is not compared.
+fn relative_to(folder: &Path, path: &Path) -> PathBuf {
+    let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    let path = plain(path);
+    path.strip_prefix(plain(folder)).map_or_else(|_| path.clone(), Path::to_owned)
+}
+
 /// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
 /// file once, and asks the brokers.
 pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: TimeMs) -> Result<Plan, InputsError> {
@@ -75,7 +83,7 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
         let mut records = Vec::new();
         for spec in recorded.by_ref().take(paths.len()) {
             let FileSpec { path, size_bytes, sha256, .. } = spec;
-            let relative = path.strip_prefix(folder).unwrap_or(&path);
+            let relative = relative_to(folder, &path);
             records.push(FileRecord { path: relative.to_string_lossy().into_owned(), size_bytes, sha256 });
         }
         by_source.push(files.partitioned(records).into_iter().map(PartitionInput::Files).collect());
@@ -197,6 +205,20 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However the folder is written, its files are recorded by the same names.
+    #[test]
+    fn files_are_named_from_the_folder() {
+        for folder in ["sub", "./sub", "././sub", "sub/", "sub/.", "/data/sub", "../sub", "./../sub", ".", "./"] {
+            let found = Path::new(folder).join("a/b.ndjson");
+            assert_eq!(relative_to(Path::new(folder), &found), Path::new("a/b.ndjson"), "{folder}");
+        }
+        // As the pattern's matches are.
+        assert_eq!(relative_to(Path::new("./sub"), Path::new("sub/a.ndjson")), Path::new("a.ndjson"));
+        assert_eq!(relative_to(Path::new("./../sub"), Path::new("../sub/a.ndjson")), Path::new("a.ndjson"));
+        assert_eq!(relative_to(Path::new("."), Path::new("sub/a.ndjson")), Path::new("sub/a.ndjson"));
+        assert_eq!(relative_to(Path::new("./sub"), Path::new("/data/a.ndjson")), Path::new("/data/a.ndjson"));
+    }
 
     #[test]
     fn the_folder_is_no_pattern() {

@@ -23,14 +23,14 @@ use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
 use super::schema_lookup::{self, SchemaLookup};
 use super::secondary::{even_if_lost, in_common, linked, run_secondary};
+use super::terminal::say;
 use super::{inputs, recovery};
-use dataflows::answer::subscribe::HubBounds;
+use dataflows::answer::subscribe::{HubBounds, RunId};
 use dataflows::configuration::Plan;
 
 pub use error::RunError;
 pub(super) use plans::input_options;
 pub use plans::{folder_of, graph_plan, read_settings, recorded_plans, views};
-pub use report::say;
 pub(super) use report::stopped;
 
 use open_run::{OpenRun, remember};
@@ -127,7 +127,9 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let commands = desk.commands();
     let control = Control::first(schema_lookup.clone(), commands.clone(), &options.workers);
 
-    let published = Arc::new(Published::new(views(&plan, Some(&settings)), HubBounds::default(), None));
+    let mut views = views(&plan, Some(&settings));
+    views.set_run(RunId(run));
+    let published = Arc::new(Published::new(views, HubBounds::default(), None));
     history.iter().for_each(|history| history.serve(&published));
     let local = &settings.local;
     let listen = options.listen.clone().unwrap_or_else(|| local.listen.to_string());

@@ -1,5 +1,8 @@
 //! Where domain meets I/O: the one place that knows both.
 
+// What can't be written must not end the process: `terminal` writes.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use dataflows::configuration::Built;
 
 pub mod brokers;
@@ -21,8 +24,10 @@ mod recovery;
 pub mod replay;
 pub mod schema_lookup;
 mod secondary;
+mod signals;
 pub mod subscribe;
 pub mod tables;
+pub mod terminal;
 #[cfg(feature = "kafka")]
 pub mod verify;
 

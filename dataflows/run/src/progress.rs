@@ -103,7 +103,7 @@ impl Progress {
             }
             None if elapsed >= self.printed + PLAIN_EVERY => {
                 self.printed = elapsed;
-                super::job::say(&line(totals, self.rate));
+                super::terminal::say(&line(totals, self.rate));
             }
             None => {}
         }
@@ -114,7 +114,7 @@ impl Progress {
         let rate = totals.read as f64 / elapsed.as_secs_f64().max(0.001);
         match &self.bar {
             Some(bar) => bar.finish_with_message(line(totals, rate)),
-            None => super::job::say(&line(totals, rate)),
+            None => super::terminal::say(&line(totals, rate)),
         }
     }
 }

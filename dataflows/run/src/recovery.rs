@@ -15,7 +15,8 @@ use operators::time::Tick;
 use operators::timekeeper::Timekeeper;
 
 use super::engine::{Recovery, Workers};
-use super::job::{BUILD, RunError, graph_plan, say};
+use super::job::{BUILD, RunError, graph_plan};
+use super::terminal::say;
 use dataflows::build::states_of;
 use dataflows::configuration::{Plan, Settings};
 

@@ -21,11 +21,12 @@ use super::command_desk::check_bound;
 use super::engine::{Engine, InputOptions, Publish, Workers};
 use super::history::{History, Kept};
 use super::inputs;
-use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans, say};
+use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, recorded_plans};
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::outputs::Outputs;
 use super::outputs::change_files::ChangeFiles;
 use super::schema_lookup::SchemaLookup;
+use super::terminal::say;
 use dataflows::configuration::{ArchiveSettings, Plan};
 
 #[cfg(feature = "kafka")]

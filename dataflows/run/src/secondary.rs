@@ -12,7 +12,8 @@ use super::brokers::Brokers;
 use super::engine::{
     Cluster, CompleteTick, Control, Engine, EngineError, Links, Publish, PublishError, StartPoint, Workers,
 };
-use super::job::{BUILD, Ended, Outcome, RunError, RunOptions, folder_of, graph_plan, input_options, say, stopped};
+use super::job::{BUILD, Ended, Outcome, RunError, RunOptions, folder_of, graph_plan, input_options, stopped};
+use super::terminal::say;
 use super::{inputs, recovery};
 use dataflows::configuration::{PartitionInput, Plan, Settings};
 

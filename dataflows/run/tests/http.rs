@@ -1,7 +1,8 @@
 //! The server as its users meet it: over a socket.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use aisle::http::{Published, ServeError, Server, serve};
@@ -132,10 +133,10 @@ fn refusals_have_a_status_a_code_and_a_sentence() {
         ("/v1/views/stock?as_of=7", 404, "not_yet_published"),
         ("/v1/views/stock?as_of=1", 410, "gone"),
         ("/v1/views/stock?as_of_ms=1999", 410, "gone"),
-        ("/v1/views/stock/changes?token=stock:1", 410, "gone"),
+        ("/v1/views/stock/changes?token=stock:0000000000000000:1", 410, "gone"),
         ("/v1/views/stock/changes?as_of=1", 410, "gone"),
         ("/v1/views/stock/changes?token=stock", 400, "bad_request"),
-        ("/v1/views/stock/changes?token=stock:99", 404, "not_yet_published"),
+        ("/v1/views/stock/changes?token=stock:0000000000000000:99", 404, "not_yet_published"),
         ("/v1/views/stock/changes", 503, "too_many_subscribers"),
         ("/v1/views/stock?colour=red", 400, "bad_request"),
         ("/v1/availability?sku=milk", 400, "bad_request"),
@@ -161,29 +162,78 @@ fn a_subscriber_sees_snapshot_changes_and_progress_and_can_come_back() {
         let frame = next();
         assert_eq!((&frame["tick"], &frame["row"]["sku"]), (&json!(5), &json!(format!("sku-{number}"))));
     }
-    assert_eq!(next(), json!({"progress": 6, "sealed_through": {"north": 5}, "token": "stock:6"}));
+    assert_eq!(next(), json!({"progress": 6, "sealed_through": {"north": 5}, "token": "stock:0000000000000000:6"}));
     assert_eq!(next()["progress"], 7);
     // By now it follows, or is about to: either way nothing may be lost or come twice.
     tick::<Stock>(&published, 7, vec![stock(7)]);
     let frame = next();
     assert_eq!((&frame["tick"], &frame["diff"], &frame["row"]["sku"]), (&json!(7), &json!(1), &json!("sku-7")));
-    assert_eq!(next(), json!({"progress": 8, "sealed_through": {"north": 7}, "token": "stock:8"}));
+    assert_eq!(next(), json!({"progress": 8, "sealed_through": {"north": 7}, "token": "stock:0000000000000000:8"}));
     tick::<Stock>(&published, 8, vec![]);
     assert_eq!(next()["progress"], 9, "an empty tick is progress too");
 
-    let mut resumed = follow(&server, "/v1/views/stock/changes?token=stock:7");
+    let mut resumed = follow(&server, "/v1/views/stock/changes?token=stock:0000000000000000:7");
     assert_eq!(resumed.next().unwrap()["row"]["sku"], "sku-7");
     assert_eq!(resumed.next().unwrap()["progress"], 8);
     assert_eq!(resumed.next().unwrap()["progress"], 9);
     tick::<Stock>(&published, 9, vec![]);
-    assert_eq!(resumed.next().unwrap()["token"], "stock:10");
+    assert_eq!(resumed.next().unwrap()["token"], "stock:0000000000000000:10");
     assert_eq!(published.subscribers(), 2);
 
     assert_eq!(next()["progress"], 10);
     drop(server);
-    assert_eq!(next(), json!({"disconnected": "shutting down", "token": "stock:10"}));
+    assert_eq!(next(), json!({"disconnected": "shutting down", "token": "stock:0000000000000000:10"}));
     assert_eq!(resumed.next().unwrap()["disconnected"], "shutting down");
     assert_eq!(resumed.next(), None);
+}
+
+/// A request with these headers and no others: the answer's status, and the connection, from which the rest can be read.
+fn ask(server: &Server, path: &str, headers: &str) -> (u16, BufReader<TcpStream>) {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes()).unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut status = String::new();
+    stream.read_line(&mut status).unwrap();
+    (status.split(' ').nth(1).unwrap().parse().unwrap(), stream)
+}
+
+#[test]
+fn a_browser_comes_back_with_the_last_id() {
+    let (published, server) = server(HubBounds::default());
+    let host = format!("Host: {}\r\n", server.address());
+    let (_, events) = ask(&server, "/v1/views/stock/changes?as_of=6", &host);
+    let mut lines = events.lines().map(Result::unwrap);
+    let id = lines.find_map(|line| line.strip_prefix("id: ").map(str::to_owned)).unwrap();
+    let progress = lines.next().unwrap();
+    assert!(progress.starts_with("data: {\"progress\":7") && progress.contains(&id), "{id} {progress}");
+    tick::<Stock>(&published, 7, vec![stock(7)]);
+    // The address is still the one at which it began.
+    for path in ["/v1/views/stock/changes?as_of=6", "/v1/views/stock/changes?token=stock:0000000000000000:5"] {
+        let (status, events) = ask(&server, path, &format!("{host}Last-Event-ID: {id}\r\n"));
+        assert_eq!(status, 200);
+        let first = events.lines().map(Result::unwrap).find(|line| line.starts_with("data: ")).unwrap();
+        assert!(first.starts_with("data: {\"tick\":7"), "{path}: {first}");
+    }
+    let (status, _) = ask(&server, "/v1/views/stock/changes", &format!("{host}Last-Event-ID: stock:2\r\n"));
+    assert_eq!(status, 410, "of an older build");
+}
+
+#[test]
+fn pages_of_other_sites_and_rebound_names_are_not_answered() {
+    let (_published, server) = server(HubBounds::default());
+    let (address, port) = (server.address(), server.address().port());
+    for (headers, status) in [
+        (format!("Host: {address}\r\n"), 200),
+        (format!("Host: localhost:{port}\r\n"), 200),
+        (format!("Host: {address}\r\nOrigin: http://{address}\r\n"), 200),
+        (format!("Host: rebound.example:{port}\r\n"), 403),
+        (format!("Host: rebound.example:{port}\r\nOrigin: http://rebound.example:{port}\r\n"), 403),
+        (format!("Host: {address}\r\nOrigin: https://shop.example\r\n"), 403),
+    ] {
+        for path in ["/v1/views/stock", "/v1/views/stock/changes", "/healthz"] {
+            assert_eq!(ask(&server, path, &headers).0, status, "{path} {headers}");
+        }
+    }
 }
 
 #[test]
@@ -214,7 +264,7 @@ fn the_command_prints_a_line_for_each_frame() {
     let (published, server) = server(HubBounds::default());
     let url = format!("http://{}/", server.address());
     let (mut lines, mut output) = std::io::pipe().unwrap();
-    let following = std::thread::spawn(move || subscribe(&url, "stock", Some("stock:5"), &mut output));
+    let following = std::thread::spawn(move || subscribe(&url, "stock", Some("stock:0000000000000000:5"), &mut output));
     let mut start = [0; 8];
     lines.read_exact(&mut start).unwrap();
     assert_eq!(&start, b"{\"tick\":");
@@ -222,7 +272,7 @@ fn the_command_prints_a_line_for_each_frame() {
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     let followed = following.join().unwrap().unwrap();
-    assert_eq!(followed.token.as_deref(), Some("stock:7"));
+    assert_eq!(followed.token.as_deref(), Some("stock:0000000000000000:7"));
     assert_eq!(followed.frames as usize, rest.lines().count());
     assert_eq!(published.subscribers(), 0);
 }
@@ -234,7 +284,7 @@ fn what_cannot_be_reached_or_taken_says_what_to_do() {
     let Err(error) = serve(&address, published) else { panic!("one address, two servers") };
     assert!(matches!(&error, ServeError::Taken { .. }) && error.to_string().contains("--listen"), "{error}");
     let url = format!("http://{address}");
-    let error = subscribe(&url, "stock", Some("stock:0"), &mut Vec::new()).unwrap_err();
+    let error = subscribe(&url, "stock", Some("stock:0000000000000000:0"), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, SubscribeError::Refused { status: 410, .. }), "{error}");
     assert!(error.to_string().contains("without a token"), "{error}");
     server.shutdown();

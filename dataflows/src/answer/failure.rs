@@ -36,6 +36,17 @@ impl Failure {
         Failure { status: 405, code: "method_not_allowed", message }
     }
 
+    /// Whoever asks is not to be answered.
+    pub fn forbidden(message: impl Into<String>) -> Failure {
+        Failure { status: 403, code: "forbidden", message: message.into() }
+    }
+
+    /// A command is not sent as what it has to be.
+    pub fn unsupported_media_type(known: &[&str]) -> Failure {
+        let message = format!("a command needs the header `Content-Type: {}`", known.join("` or `"));
+        Failure { status: 415, code: "unsupported_media_type", message }
+    }
+
     /// Something else goes by the same name.
     pub fn conflict(message: impl Into<String>) -> Failure {
         Failure { status: 409, code: "conflict", message: message.into() }

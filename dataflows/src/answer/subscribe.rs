@@ -10,12 +10,13 @@
 //! * `{"columns":{"version":2,"added":[{"name":..}]}}`: rows that follow may have these columns, which came to the view later;
 //!   it comes before the first of them, and again where one goes on from a tick before. Most views have no such column;
 //! * `{"tick":8,"diff":-1,"row":{..}}`: so many copies of the row came (or went) at that tick;
-//! * `{"progress":9,"sealed_through":{"north/facts":60000},"token":"stock:9"}`: all ticks before 9 are complete. A row counts
-//!   once a progress passes its tick; after a disconnect, rows behind the last progress come again. A group through whose
-//!   event times everything is sealed, since its sources have ended, has `"end"` in place of a time;
-//! * `{"disconnected":"too slow","token":"stock:9"}`: the last frame. Without a token one has to begin anew.
+//! * `{"progress":9,"sealed_through":{"north/facts":60000},"token":"stock:9f86d081884c7d65:9"}`: all ticks before 9 are
+//!   complete. A row counts once a progress passes its tick; after a disconnect, rows behind the last progress come again.
+//!   A group through whose event times everything is sealed, since its sources have ended, has `"end"` in place of a time;
+//! * `{"disconnected":"too slow","token":"stock:9f86d081884c7d65:9"}`: the last frame. Without a token one has to begin anew.
 
 mod hub;
+mod token;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::view::ViewId;
 use crate::view::shelf::{Bounds, Cursor};
 
 pub use hub::{Hub, HubBounds, RingId, Taken};
+pub use token::{RunId, token_in};
 
 /// One frame's JSON text, which all subscribers of a view share.
 pub type Frame = Arc<str>;
@@ -48,6 +50,7 @@ const PAGE: Bounds = Bounds { rows_max: PAGE_FRAMES_MAX, bytes_max: PAGE_BYTES_M
 /// A subscriber's way from where it begins to the published tick.
 #[derive(Debug)]
 pub struct Subscription {
+    run: RunId,
     view: ViewId,
     phase: Phase,
 }
@@ -86,7 +89,7 @@ impl Subscription {
             }
         };
         query.finish("token, as_of, as_of_ms; a token excludes the others")?;
-        Ok(Subscription { view, phase })
+        Ok(Subscription { run: views.run(), view, phase })
     }
 
     /// The view that is followed.
@@ -97,7 +100,7 @@ impl Subscription {
     /// With which token one can go on behind what was sent; none within a snapshot.
     pub fn token(&self) -> Option<String> {
         match self.phase {
-            Phase::Changes { upper, .. } => Some(token(self.view, upper)),
+            Phase::Changes { upper, .. } => Some(token::token(self.run, self.view, upper)),
             Phase::Snapshot { .. } | Phase::Ended => None,
         }
     }
@@ -139,7 +142,7 @@ impl Subscription {
             return Ok((Page::Frames(page.frames), Phase::Snapshot { as_of, after: rest, announced: true }));
         }
         let upper = as_of + 1;
-        page.push(progress_frame(self.view, upper, views.mark_at(as_of)));
+        page.push(progress_frame(self.run, self.view, upper, views.mark_at(as_of)));
         Ok((Page::Frames(page.frames), Phase::Changes { upper, place: 0 }))
     }
 
@@ -167,11 +170,11 @@ impl Subscription {
                 return Ok((Page::Frames(page.frames), Phase::Changes { upper: tick, place: sent }));
             }
             (sent, complete_upper) = (0, tick + 1);
-            page.push(progress_frame(self.view, complete_upper, views.mark_at(tick)));
+            page.push(progress_frame(self.run, self.view, complete_upper, views.mark_at(tick)));
         }
         if complete_upper < frontier {
             page.tell_columns(views, self.view, complete_upper..frontier);
-            page.push(progress_frame(self.view, frontier, views.published()));
+            page.push(progress_frame(self.run, self.view, frontier, views.published()));
         }
         Ok((Page::Frames(page.frames), Phase::Changes { upper: frontier, place: 0 }))
     }
@@ -209,25 +212,13 @@ impl PageFrames {
     }
 }
 
-/// Says that everything before tick `upper` is known.
-fn token(view: ViewId, upper: Tick) -> String {
-    format!("{}:{upper}", view.name())
-}
-
 /// Where one goes on with a token, if history reaches that far.
 fn upper_of(views: &Views, view: ViewId, token: &str) -> Result<Tick, Failure> {
-    let malformed = || Failure::bad_request(format!("the token {token:?} has to be one like {}:123", view.name()));
-    let (name, upper) = token.split_once(':').ok_or_else(malformed)?;
-    let upper: Tick = upper.parse().map_err(|_| malformed())?;
-    if name != view.name() {
-        let view = view.name();
-        return Err(Failure::bad_request(format!("the token {token:?} is of another view than {view}")));
-    }
+    let upper = token::upper_of(token, views.run(), view)?;
     let newest = views.newest()?.tick;
     if upper > newest.saturating_add(1) {
         return Err(Failure::not_yet_published(format!(
-            "the token {token:?} is ahead of the newest tick, {newest}; try again in a moment, or, if the run was \
-             started afresh, without a token"
+            "the token {token:?} is ahead of the newest tick, {newest}; try again in a moment"
         )));
     }
     match views.shelf_of(view).changed_ticks(upper) {
@@ -255,11 +246,12 @@ fn columns_frame(views: &Views, view: ViewId, ticks: Range<Tick>) -> Option<(Tic
     Some((since, frame.to_string().into()))
 }
 
-fn progress_frame(view: ViewId, upper: Tick, mark: Option<&Mark>) -> Frame {
+fn progress_frame(run: RunId, view: ViewId, upper: Tick, mark: Option<&Mark>) -> Frame {
     let sealed_through = mark.map(|mark| Arc::clone(&mark.sealed_through)).unwrap_or_default();
     let of_group = |(group, sealed_ms): (&String, &TimeMs)| (group.clone(), time_as_json(*sealed_ms));
     let sealed_through: Map<String, Value> = sealed_through.iter().map(of_group).collect();
-    json!({"progress": upper, "sealed_through": sealed_through, "token": token(view, upper)}).to_string().into()
+    let token = token::token(run, view, upper);
+    json!({"progress": upper, "sealed_through": sealed_through, "token": token}).to_string().into()
 }
 
 /// The last frame: why nothing more comes, and with what one can go on.

@@ -19,7 +19,7 @@ use timely::dataflow::operators::{Input, Inspect};
 
 use super::*;
 use crate::answer::Views;
-use crate::answer::subscribe::{Frame, Hub, HubBounds, Page, Subscription, Taken};
+use crate::answer::subscribe::{Frame, Hub, HubBounds, Page, RunId, Subscription, Taken};
 use crate::answer::testing::{WIDE, ask, changes};
 use crate::build::Changes;
 use crate::names::Name;
@@ -238,7 +238,7 @@ const IN_THE_END: [&str; 3] = [
 fn every_retraction_cancels_its_insertion_where_a_column_comes_in_the_middle_of_a_run() {
     let (by_tick, _) = run(Some(SINCE), 0..END, None);
     let mut views = views(Some(SINCE));
-    let mut hub = Hub::new(HubBounds::default());
+    let mut hub = Hub::new(RunId::default(), HubBounds::default());
     let (mut files, mut messages) = (Texts::default(), Texts::default());
     let (mut followed, mut read) = (Texts::default(), Texts::default());
     let ring = hub.admit(Promises::ID).unwrap();
@@ -275,7 +275,7 @@ fn every_retraction_cancels_its_insertion_where_a_column_comes_in_the_middle_of_
     assert_eq!(told, [(SINCE, json!({"columns": {"version": 2, "added": [column]}}))]);
     // From every tick on, by a snapshot and by a token.
     for from in 0..END {
-        for query in [("as_of", from.to_string()), ("token", format!("session_minutes:{from}"))] {
+        for query in [("as_of", from.to_string()), ("token", format!("session_minutes:0000000000000000:{from}"))] {
             let begins = [(query.0.to_owned(), query.1)];
             let mut subscription = Subscription::begin(&views, "session_minutes", &begins).unwrap();
             let mut frames = Vec::new();

@@ -4,18 +4,28 @@
 //! says hello, the other one answers, and the caller confirms; only then do both count the connection. A hello tells who
 //! it is and what it is about to run, so that a stranger is turned away, and processes that would run different things
 //! refuse each other rather than give wrong answers.
+//!
+//! Who says something else than what this process is about to run is told nothing: the connection closes, and the right caller
+//! is waited for. A process that is turned away so, several times in succession, concludes that it runs something else.
 
+mod callers;
+mod error;
+
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use operators::time::Tick;
 
 use super::Workers;
 use super::control::Control;
 use super::link::{Link, Loss, Neighbour};
+use callers::Callers;
+
+pub use error::ClusterError;
 
 /// What a hello begins with. The last byte is the version of how processes talk.
 const MAGIC: [u8; 8] = *b"aisle\0\0\x05";
@@ -28,61 +38,17 @@ const CONFIRMED: [u8; 1] = [1];
 /// The longest plan that is taken over from process 0, in bytes.
 const PLAN_BYTES_MAX: u32 = 64 << 20;
 
-/// How long the other side of a connection may take to say hello.
-const HELLO_MAX: Duration = Duration::from_secs(1);
+/// How long the other side of a connection may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// How long an address may take to answer at all.
 const CALL_MAX: Duration = Duration::from_secs(1);
 
+/// So many times in succession a process is turned away before it believes it. Once may be a neighbour that just ended.
+const TURNED_AWAY_MAX: u32 = 3;
+
 /// How long to rest between two rounds of calls.
 const REST: Duration = Duration::from_millis(20);
-
-/// Why the processes did not come together. All of these are mistakes in how they were started.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// Someone listens there already.
-    #[error(
-        "could not listen on {address}, where the host file has process {process}, since another process does; stop it, or \
-         give the cluster another port"
-    )]
-    Taken {
-        /// Of this process.
-        process: usize,
-        /// Of this process.
-        address: String,
-    },
-    /// It is no address of this machine, or not allowed.
-    #[error(
-        "could not listen on {address}, where the host file has process {process}; is that an address of this machine?"
-    )]
-    Unavailable {
-        /// Of this process.
-        process: usize,
-        /// Of this process.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The other process runs something else.
-    #[error(
-        "process {process} runs something else: each process of a cluster needs the same configuration, input files, \
-         --workers, --processes and build"
-    )]
-    Different {
-        /// The other one.
-        process: usize,
-    },
-    /// Something else listens there.
-    #[error(
-        "what answers at {address} is not process {process} of this cluster: is the host file the same everywhere?"
-    )]
-    Stranger {
-        /// The one that was called.
-        process: usize,
-        /// Where.
-        address: String,
-    },
-}
 
 /// A process that listens for the others of its cluster.
 pub struct Cluster {
@@ -90,6 +56,22 @@ pub struct Cluster {
     addresses: Vec<String>,
     process: usize,
     hello: [u8; HELLO_BYTES],
+    callers: Callers,
+    /// Why callers were turned away; each is told once.
+    refusals: BTreeSet<Refusal>,
+    /// How many times in succession each process closed the connection upon this one's hello.
+    turned_away: Vec<u32>,
+}
+
+/// Why a caller is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Refusal {
+    /// It did not say hello in time.
+    Silent,
+    /// It is no process of this cluster.
+    Stranger,
+    /// It says that it is this process, and runs something else.
+    Different(usize),
 }
 
 /// The connections of a process to all others.
@@ -150,7 +132,9 @@ impl Cluster {
         hello[..8].copy_from_slice(&MAGIC);
         hello[8..16].copy_from_slice(&(process as u64).to_be_bytes());
         hello[16..48].copy_from_slice(&runs);
-        Ok(Cluster { listener, addresses: workers.addresses.clone(), process, hello })
+        let turned_away = vec![0; workers.addresses.len()];
+        let (addresses, callers, refusals) = (workers.addresses.clone(), Callers::default(), BTreeSet::new());
+        Ok(Cluster { listener, addresses, process, hello, callers, refusals, turned_away })
     }
 
     /// Waits until there is a connection to every other process; none where that was interrupted. `waiting` is told which
@@ -170,7 +154,7 @@ impl Cluster {
             if interrupted.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            self.be_called(&mut sockets, &begins.plan)?;
+            self.be_called(&mut sockets, &begins.plan);
             for (process, socket) in sockets.iter_mut().enumerate().take(self.process) {
                 if socket.is_none() {
                     let Some((stream, told)) = self.call(process)? else { continue };
@@ -203,14 +187,23 @@ impl Cluster {
     }
 
     /// Calls a process with a lower number, none if it is not there yet. Process 0 also says what is run from where.
-    fn call(&self, process: usize) -> Result<Option<(TcpStream, Option<StartPoint>)>, ClusterError> {
-        let address = &self.addresses[process];
-        let Some(mut stream) = call(address) else { return Ok(None) };
-        let Ok(answer) = stream.write_all(&self.hello).and_then(|()| read_hello(&mut stream)) else { return Ok(None) };
+    fn call(&mut self, process: usize) -> Result<Option<(TcpStream, Option<StartPoint>)>, ClusterError> {
+        let address = self.addresses[process].clone();
+        let Some(mut stream) = call(&address) else { return Ok(None) };
+        let answer = match stream.write_all(&self.hello).and_then(|()| read_hello(&mut stream)) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let is_closed = error.kind() == io::ErrorKind::UnexpectedEof;
+                let turned_away = &mut self.turned_away[process];
+                *turned_away = if is_closed { *turned_away + 1 } else { 0 };
+                let is_believed = *turned_away >= TURNED_AWAY_MAX;
+                return if is_believed { Err(ClusterError::Different { process }) } else { Ok(None) };
+            }
+        };
         match self.caller(&answer) {
             Caller::Process(number) if number == process => {}
             Caller::Different(number) if number == process => return Err(ClusterError::Different { process }),
-            _ => return Err(ClusterError::Stranger { process, address: address.clone() }),
+            _ => return Err(ClusterError::Stranger { process, address }),
         }
         let confirmed = stream.write_all(&CONFIRMED).and_then(|()| match process {
             0 => Ok(Some(StartPoint::from_bytes(&answer[48..], read_plan(&mut stream)?))),
@@ -221,42 +214,67 @@ impl Cluster {
     }
 
     /// Takes the calls that have come.
-    fn be_called(&self, sockets: &mut [Option<TcpStream>], plan: &str) -> Result<(), ClusterError> {
-        while let Ok((mut stream, from)) = self.listener.accept() {
-            let hello = with_deadline(&stream).and_then(|()| read_hello(&mut stream));
-            let Ok(hello) = hello else {
-                tracing::warn!(%from, "somebody called who said nothing");
+    fn be_called(&mut self, sockets: &mut [Option<TcpStream>], plan: &str) {
+        for call in self.callers.hear(&self.listener, Instant::now()) {
+            let Some(hello) = call.hello else {
+                self.turn_away(Refusal::Silent, call.from);
                 continue;
             };
-            let process = match self.caller(&hello) {
-                Caller::Process(process) if process > self.process => process,
-                Caller::Different(process) => {
-                    // The other one finds out by the same hello; if it is gone by now, it knows.
-                    let _ = stream.write_all(&self.hello);
-                    return Err(ClusterError::Different { process });
+            match self.caller(&hello) {
+                Caller::Process(process) if process > self.process => {
+                    // A process that was started again calls again: its newest connection counts.
+                    if let Ok(stream) = self.take(call.stream, plan) {
+                        sockets[process] = Some(stream);
+                    }
                 }
-                Caller::Process(_) | Caller::Stranger => {
-                    tracing::warn!(%from, "somebody called who is not of this cluster");
-                    continue;
+                Caller::Different(process) if process > self.process => {
+                    self.turn_away(Refusal::Different(process), call.from);
                 }
-            };
-            let mut confirmed = [0];
-            let talked = stream.write_all(&self.hello).and_then(|()| stream.read_exact(&mut confirmed));
-            let talked = talked.and_then(|()| if self.process == 0 { write_plan(&mut stream, plan) } else { Ok(()) });
-            // A process that was started again calls again: its newest connection counts.
-            if talked.and_then(|()| without_deadline(&stream)).is_ok() && confirmed == CONFIRMED {
-                sockets[process] = Some(stream);
+                Caller::Process(_) | Caller::Different(_) | Caller::Stranger => {
+                    self.turn_away(Refusal::Stranger, call.from);
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Answers a process of this cluster that said hello.
+    fn take(&self, mut stream: TcpStream, plan: &str) -> io::Result<TcpStream> {
+        with_deadline(&stream)?;
+        stream.write_all(&self.hello)?;
+        let mut confirmed = [0];
+        stream.read_exact(&mut confirmed)?;
+        if confirmed != CONFIRMED {
+            return Err(io::Error::other("it does not confirm"));
+        }
+        if self.process == 0 {
+            write_plan(&mut stream, plan)?;
+        }
+        without_deadline(&stream)?;
+        Ok(stream)
+    }
+
+    /// Says for what reason callers are turned away, once for each; the caller hears nothing.
+    fn turn_away(&mut self, refusal: Refusal, from: SocketAddr) {
+        if !self.refusals.insert(refusal) {
+            return;
+        }
+        match refusal {
+            Refusal::Silent => tracing::warn!(%from, "somebody called who said nothing; told once"),
+            Refusal::Stranger => tracing::warn!(%from, "somebody called who is not of this cluster; told once"),
+            Refusal::Different(process) => {
+                let different = ClusterError::Different { process };
+                tracing::warn!(%from, "{different}; it was turned away, and is waited for");
+            }
+        }
     }
 
     fn caller(&self, hello: &[u8; HELLO_BYTES]) -> Caller {
         let number = u64::from_be_bytes(hello[8..16].try_into().expect("eight bytes are eight bytes"));
         match usize::try_from(number) {
-            _ if hello[..8] != MAGIC => Caller::Stranger,
-            Ok(process) if hello[16..48] != self.hello[16..48] => Caller::Different(process),
-            Ok(process) if process < self.addresses.len() => Caller::Process(process),
+            Ok(process) if hello[..8] == MAGIC && process < self.addresses.len() => {
+                let is_same = hello[16..48] == self.hello[16..48];
+                if is_same { Caller::Process(process) } else { Caller::Different(process) }
+            }
             _ => Caller::Stranger,
         }
     }
@@ -273,8 +291,8 @@ fn call(address: &str) -> Option<TcpStream> {
 fn with_deadline(stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(HELLO_MAX))?;
-    stream.set_write_timeout(Some(HELLO_MAX))
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))
 }
 
 fn without_deadline(stream: &TcpStream) -> io::Result<()> {
@@ -310,96 +328,4 @@ fn read_plan(stream: &mut TcpStream) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread::spawn;
-
-    use super::*;
-
-    fn cluster(process: usize, processes: usize, runs: u8) -> (Cluster, Workers) {
-        // Port 0 of each: tests put the real ones in afterwards.
-        let addresses = vec!["127.0.0.1:0".to_owned(); processes];
-        let workers = Workers { threads: 1, addresses, process };
-        (Cluster::listen(&workers, [runs; 32]).unwrap(), workers)
-    }
-
-    /// Clusters that know each other's ports.
-    fn clusters(runs: &[u8]) -> Vec<Cluster> {
-        let mut clusters: Vec<Cluster> =
-            runs.iter().enumerate().map(|(process, runs_here)| cluster(process, runs.len(), *runs_here).0).collect();
-        let addresses: Vec<String> =
-            clusters.iter().map(|cluster| cluster.listener.local_addr().unwrap().to_string()).collect();
-        clusters.iter_mut().for_each(|cluster| cluster.addresses.clone_from(&addresses));
-        clusters
-    }
-
-    fn begins() -> StartPoint {
-        StartPoint { run: u64::MAX - 5, upper: 17, plan: "what is run".repeat(10_000) }
-    }
-
-    fn connect(cluster: Cluster) -> Result<Option<Links>, ClusterError> {
-        let begins = if cluster.process == 0 { begins() } else { StartPoint::default() };
-        let workers = Workers { threads: 1, addresses: cluster.addresses.clone(), process: cluster.process };
-        cluster.connect(begins, Control::other(&workers), &AtomicBool::new(false), |_| {})
-    }
-
-    #[test]
-    fn three_processes_find_each_other_and_strangers_are_turned_away() {
-        let clusters = clusters(&[7, 7, 7]);
-        let mut stranger = TcpStream::connect(&clusters[0].addresses[0]).unwrap();
-        stranger.write_all(b"GET / HTTP/1.1\r\nhost: somebody-who-is-not-of-this-cluster\r\n\r\n").unwrap();
-        let threads: Vec<_> = clusters.into_iter().map(|cluster| spawn(move || connect(cluster))).collect();
-        for (process, thread) in threads.into_iter().enumerate() {
-            let links = thread.join().unwrap().unwrap().unwrap();
-            let connected: Vec<usize> =
-                links.sockets.iter().enumerate().filter(|(_, link)| link.is_some()).map(|(number, _)| number).collect();
-            assert_eq!(connected, (0..3).filter(|other| *other != process).collect::<Vec<_>>());
-            assert!(links.loss.get().is_none());
-            assert_eq!(links.begins, begins(), "as process 0 says");
-        }
-    }
-
-    #[test]
-    fn processes_that_run_different_things_refuse_each_other() {
-        let threads: Vec<_> =
-            clusters(&[7, 8]).into_iter().map(|cluster| spawn(move || connect(cluster).err())).collect();
-        let errors: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        assert!(matches!(errors[0], Some(ClusterError::Different { process: 1 })), "{errors:?}");
-        assert!(matches!(errors[1], Some(ClusterError::Different { process: 0 })), "{errors:?}");
-    }
-
-    #[test]
-    fn what_is_no_process_of_the_cluster_is_named() {
-        let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut cluster, _) = cluster(1, 2, 7);
-        cluster.addresses[0] = somebody.local_addr().unwrap().to_string();
-        let answering = spawn(move || {
-            let (mut stream, _) = somebody.accept().unwrap();
-            read_hello(&mut stream).unwrap();
-            stream.write_all(&[b'x'; HELLO_BYTES]).unwrap();
-        });
-        assert!(matches!(connect(cluster), Err(ClusterError::Stranger { process: 0, .. })));
-        answering.join().unwrap();
-    }
-
-    #[test]
-    fn waiting_says_for_whom_and_can_be_interrupted() {
-        let (cluster, workers) = cluster(0, 3, 7);
-        let interrupted = AtomicBool::new(false);
-        let mut told = Vec::new();
-        let links = cluster.connect(StartPoint::default(), Control::other(&workers), &interrupted, |missing| {
-            told.extend_from_slice(missing);
-            interrupted.store(true, Ordering::Release);
-        });
-        assert!(links.unwrap().is_none());
-        assert_eq!(told, ["process 1 (127.0.0.1:0)", "process 2 (127.0.0.1:0)"]);
-    }
-
-    #[test]
-    fn a_taken_port_is_named() {
-        let (cluster, mut workers) = cluster(0, 2, 7);
-        workers.addresses[0] = cluster.listener.local_addr().unwrap().to_string();
-        let error = Cluster::listen(&workers, [7; 32]).err().unwrap();
-        assert!(matches!(&error, ClusterError::Taken { process: 0, .. }), "{error:?}");
-        assert!(error.to_string().contains(&workers.addresses[0]), "{error}");
-    }
-}
+mod tests;

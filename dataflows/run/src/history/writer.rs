@@ -8,7 +8,7 @@ use connectors::fault;
 use connectors::objects::Objects;
 
 use super::{FileFormat, HistoryError, Shelf, Stored, object};
-use crate::job::say;
+use crate::terminal::say;
 use dataflows::history::{Closed, FileName};
 
 /// How long it rests after the first failure, and at most.

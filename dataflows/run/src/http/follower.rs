@@ -10,10 +10,13 @@ use tokio::sync::watch;
 
 use super::{Shared, stopped};
 use dataflows::answer::Failure;
-use dataflows::answer::subscribe::{Frame, Page, RingId, Subscription, Taken, disconnected_frame};
+use dataflows::answer::subscribe::{Frame, Page, RingId, Subscription, Taken, disconnected_frame, token_in};
 
 /// How many frames go into one write.
 const FRAMES_PER_CHUNK_MAX: usize = 1_000;
+
+/// The parameters that say where a subscription begins.
+const START_PARAMETERS: [&str; 3] = ["token", "as_of", "as_of_ms"];
 
 /// The events of a follower, until it ends.
 pub(super) fn stream_events(follower: Follower) -> axum::response::Response {
@@ -42,9 +45,19 @@ enum Stage {
 }
 
 impl Follower {
-    /// Lets somebody follow a view.
-    pub(super) fn begin(shared: Shared, view: &str, query: &[(String, String)]) -> Result<Follower, Failure> {
-        let subscription = Subscription::begin(&shared.published.read(), view, query)?;
+    /// Lets somebody follow a view. A browser that comes back asks at the address at which it began, and says how far it is
+    /// in `last_event_id`: that counts then.
+    pub(super) fn begin(
+        shared: Shared,
+        view: &str,
+        mut query: Vec<(String, String)>,
+        last_event_id: Option<&str>,
+    ) -> Result<Follower, Failure> {
+        if let Some(token) = last_event_id {
+            query.retain(|(name, _)| !START_PARAMETERS.contains(&name.as_str()));
+            query.push(("token".to_owned(), token.to_owned()));
+        }
+        let subscription = Subscription::begin(&shared.published.read(), view, &query)?;
         let ring = shared.published.hub().admit(subscription.view())?;
         let news = shared.published.news.subscribe();
         Ok(Follower { shared, news, subscription, ring, stage: Stage::Reading })
@@ -107,6 +120,12 @@ impl Drop for Follower {
 fn events_of(frames: &[Frame]) -> Bytes {
     let mut events = String::with_capacity(frames.iter().map(|frame| frame.len() + 8).sum());
     for frame in frames {
+        // A browser that comes back says the last one of these as `Last-Event-ID`.
+        if let Some(token) = token_in(frame) {
+            events.push_str("id: ");
+            events.push_str(token);
+            events.push('\n');
+        }
         events.push_str("data: ");
         events.push_str(frame);
         events.push_str("\n\n");

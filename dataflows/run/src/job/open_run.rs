@@ -12,13 +12,14 @@ use operators::minter::MinterOptions;
 use operators::time::Tick;
 use operators::timekeeper::{Timekeeper, read_bindings};
 
-use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans, say};
+use super::{BUILD, INPUTS, OUTBOX, RunError, RunOptions, recorded_plans};
 use crate::command_desk::{CommandDesk, check_bound};
 use crate::history::History;
 use crate::logs::Logs;
 use crate::outputs::change_files::ChangeFiles;
 use crate::outputs::{Output, kafka_sinks};
 use crate::recovery::{self, Chosen};
+use crate::terminal::say;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 
 /// What a run has in hand when it begins.

@@ -8,13 +8,8 @@ use crate::engine::Engine;
 use crate::http::Published;
 use crate::progress::Totals;
 use crate::tables;
+use crate::terminal::{print, say};
 use dataflows::configuration::Plan;
-
-/// A person reads this: on standard error, so that standard output holds the tables alone.
-#[allow(clippy::print_stderr, reason = "this is the command line's voice")]
-pub fn say(line: &str) {
-    eprintln!("aisle: {line}");
-}
 
 /// Says that a run was interrupted.
 pub(crate) fn stopped() -> Ended {
@@ -23,7 +18,6 @@ pub(crate) fn stopped() -> Ended {
 }
 
 /// Prints the tables at the end of a run.
-#[allow(clippy::print_stdout, reason = "the tables are the command's output")]
 pub(super) fn print_tables(
     plan: &Plan,
     published: &Published,
@@ -33,38 +27,38 @@ pub(super) fn print_tables(
     data: &Path,
 ) {
     let views = published.read();
-    println!("{}", tables::render(&views));
-    println!("{}", tables::memory(&engine.held()));
+    let mut text = format!("{}\n", tables::render(&views));
     drop(views);
+    text.push_str(&format!("{}\n", tables::memory(&engine.held())));
     let retrospective =
         plan.recorded.experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>().join(", ");
     if !retrospective.is_empty() {
-        println!(
+        text.push_str(&format!(
             "Variants of {retrospective} are assigned by hash when the records are read. Where the records are older than \
-             the experiment, as in the samples, assignment is retrospective: every true effect is zero."
-        );
+             the experiment, as in the samples, assignment is retrospective: every true effect is zero.\n"
+        ));
     }
-    let disk = folder_bytes(data);
-    println!(
-        "conservation: read {} = on time {} + late {} + duplicate {} + dead letters {}: {}",
+    text.push_str(&format!(
+        "conservation: read {} = on time {} + late {} + duplicate {} + dead letters {}: {}\n",
         seen.read,
         seen.on_time,
         seen.late,
         seen.duplicate,
         seen.dead,
         if seen.conserved { "holds for every partition" } else { "FAILS" }
-    );
-    println!(
-        "{} records in {:.1} s, {} ticks; data folder {} holds {} bytes",
+    ));
+    text.push_str(&format!(
+        "{} records in {:.1} s, {} ticks; data folder {} holds {} bytes\n",
         seen.read,
         took.as_secs_f64(),
         seen.ticks,
         data.display(),
-        disk
-    );
+        folder_bytes(data)
+    ));
     if seen.re_entered > 0 {
-        println!("of dead letters, {} entered again; they are counted apart", seen.re_entered);
+        text.push_str(&format!("of dead letters, {} entered again; they are counted apart\n", seen.re_entered));
     }
+    print(&text);
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

@@ -288,16 +288,19 @@ fn a_taken_port_of_the_cluster_is_named() {
 }
 
 #[test]
-fn processes_with_different_configurations_refuse_each_other() {
+fn a_process_with_another_configuration_ends_and_the_right_one_is_waited_for() {
     let (place, _) = place_of_two();
     fs::write(place.path("other.toml"), CONFIGURATION.replace("lateness_ms = 60000", "lateness_ms = 1")).unwrap();
     let mut other = process("1", &["--once"]);
     other[1] = "other.toml";
     let second = place.start(&other);
-    let first = place.start(&process("0", &["--once"]));
-    for (running, neighbour) in [(first, 1), (second, 0)] {
-        let (code, said) = running.end();
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(&format!("process {neighbour} runs something else")), "{said}");
-    }
+    let mut first = place.start(&process("0", &["--once"]));
+    let (code, said) = second.end();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("process 0 runs something else"), "{said}");
+    first.wait_for("process 1 runs something else");
+    assert_eq!(place.start(&process("1", &["--once"])).end().0, Some(0));
+    let (code, said) = first.end();
+    assert_eq!(code, Some(0), "{said}");
+    succeeds(&place.aisle(&["replay", "aisle-data"]));
 }

@@ -115,10 +115,15 @@ fn what_is_refused_again_is_a_letter_again_and_may_be_mended_again() {
 
 /// The answer to a request: its status and its body.
 pub(crate) fn request(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    request_with(url, method, path, "Content-Type: application/json\r\n", body)
+}
+
+/// The same with other headers.
+fn request_with(url: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
@@ -139,6 +144,17 @@ fn a_running_process_takes_letters_and_goes_on_in_place() {
     assert_eq!(status, 400, "{told}");
     assert!(told.contains("line 1: there is no dead letter of facts/0 at offset 1"), "{told}");
     assert_eq!(request(&url, "GET", "/v1/dead-letters/re-enter", "").0, 405);
+    // What a page of another site can send: it must not get so far as to be read.
+    for (headers, status) in [
+        ("Content-Type: text/plain\r\n", 415),
+        ("", 415),
+        ("Content-Type: application/json\r\nOrigin: https://shop.example\r\n", 403),
+        ("Content-Type: text/plain\r\nOrigin: null\r\n", 403),
+    ] {
+        let letter = format!("{{\"partition\":\"facts/0\",\"offset\":{offset}}}");
+        let (answered, told) = request_with(&url, "POST", "/v1/dead-letters/re-enter", headers, &letter);
+        assert_eq!((answered, told.contains("{\"error\":{\"code\":")), (status, true), "{headers} {told}");
+    }
     assert_eq!(request(&url, "POST", "/v1/views/stock", "").0, 405);
 
     // The command line finds the process by itself.

@@ -13,6 +13,7 @@ mod place;
 #[cfg(all(feature = "s3", feature = "history"))]
 mod s3;
 mod samples;
+mod terminal;
 
 use std::fs;
 use std::net::TcpListener;
@@ -113,6 +114,20 @@ fn every_mistake_of_a_configuration_is_named_at_once() {
     assert!(!place.path("aisle-data").exists());
     refuses(&place.aisle(&["run", "nowhere.toml"]), 2, &["nowhere.toml"]);
     refuses(&place.aisle(&["run"]), 2, &["Usage"]);
+}
+
+#[test]
+fn a_configuration_may_be_named_in_any_way() {
+    for name in ["./inner/aisle.toml", "./inner/../inner/./aisle.toml", "inner/aisle.toml"] {
+        let place = Place::new();
+        fs::create_dir(place.path("inner")).unwrap();
+        for file in ["aisle.toml", "events-0.ndjson", "events-1.ndjson", "facts.ndjson"] {
+            fs::rename(place.path(file), place.path("inner").join(file)).unwrap();
+        }
+        succeeds(&place.aisle(&["check", name]));
+        succeeds(&place.aisle(&["run", name, "--once", "--listen", "127.0.0.1:0"]));
+        succeeds(&place.aisle(&["replay", "aisle-data"]));
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use operators::time::Tick;
 
+use crate::answer::subscribe::token::{RunId, token};
 use crate::answer::subscribe::{
-    Frame, PAGE_BYTES_MAX, change_frame, columns_frame, disconnected_frame, progress_frame, token,
+    Frame, PAGE_BYTES_MAX, change_frame, columns_frame, disconnected_frame, progress_frame,
 };
 use crate::answer::{Failure, Views};
 use crate::view::ViewId;
@@ -48,6 +49,7 @@ pub enum Taken {
 /// All rings.
 #[derive(Debug)]
 pub struct Hub {
+    run: RunId,
     bounds: HubBounds,
     rings: BTreeMap<RingId, Ring>,
     admitted: u64,
@@ -57,6 +59,7 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Ring {
+    run: RunId,
     view: ViewId,
     state: State,
     waiting: VecDeque<Waiting>,
@@ -92,9 +95,9 @@ struct TickFrames {
 }
 
 impl Hub {
-    /// Without subscribers.
-    pub fn new(bounds: HubBounds) -> Hub {
-        Hub { bounds, rings: BTreeMap::new(), admitted: 0, upper: 0 }
+    /// Of a run, without subscribers.
+    pub fn new(run: RunId, bounds: HubBounds) -> Hub {
+        Hub { run, bounds, rings: BTreeMap::new(), admitted: 0, upper: 0 }
     }
 
     /// Admits a subscriber of `view`; nothing is put into its ring until it follows.
@@ -104,7 +107,8 @@ impl Hub {
         }
         self.admitted += 1;
         let id = RingId(self.admitted);
-        let ring = Ring { view, state: State::Apart, waiting: VecDeque::new(), bytes: 0, taken_upper: None };
+        let (run, waiting) = (self.run, VecDeque::new());
+        let ring = Ring { run, view, state: State::Apart, waiting, bytes: 0, taken_upper: None };
         self.rings.insert(id, ring);
         Ok(id)
     }
@@ -171,7 +175,7 @@ impl Hub {
     /// With which token one can go on behind what was taken.
     pub fn token(&self, id: RingId) -> Option<String> {
         let ring = self.rings.get(&id)?;
-        Some(token(ring.view, ring.taken_upper?))
+        Some(token(ring.run, ring.view, ring.taken_upper?))
     }
 
     /// The subscriber has left.
@@ -217,7 +221,7 @@ impl Ring {
     /// What waits is whole ticks and can still be taken; behind it comes the last frame.
     fn overflow(&mut self) {
         let State::Following(upper) = self.state else { return };
-        self.push(disconnected_frame("too slow", Some(&token(self.view, upper))), None);
+        self.push(disconnected_frame("too slow", Some(&token(self.run, self.view, upper))), None);
         self.state = State::Overflowed;
     }
 
@@ -234,7 +238,7 @@ fn frames_between(views: &Views, view: ViewId, lower: Tick, upper: Tick) -> Opti
         tick,
         columns: columns_frame(views, view, after..tick + 1),
         rows: rows.iter().map(|(row, diff)| change_frame(tick, *diff, row)).collect(),
-        progress: progress_frame(view, tick + 1, views.mark_at(tick)),
+        progress: progress_frame(views.run(), view, tick + 1, views.mark_at(tick)),
     };
     let all = Bounds { rows_max: usize::MAX, bytes_max: usize::MAX };
     let mut ticks: Vec<TickFrames> = Vec::new();
@@ -280,7 +284,7 @@ mod tests {
 
     #[test]
     fn followers_are_given_every_tick() {
-        let (mut hub, mut views) = (Hub::new(BOUNDS), all_views(WIDE));
+        let (mut hub, mut views) = (Hub::new(RunId::default(), BOUNDS), all_views(WIDE));
         publish(&mut hub, &mut views, 1);
         let id = hub.admit(ViewId::of::<Stock>()).unwrap();
         let other = hub.admit(ViewId::of::<DeadLetters>()).unwrap();
@@ -293,23 +297,27 @@ mod tests {
         let (frames, end) = take_all(&mut hub, id);
         assert_eq!(end, Taken::Idle);
         assert_eq!(frames.iter().map(|frame| frame["tick"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(1), None]);
-        assert_eq!(frames[2], json!({"progress": 3, "sealed_through": {}, "token": "stock:3"}), "the empty one's too");
+        assert_eq!(
+            frames[2],
+            json!({"progress": 3, "sealed_through": {}, "token": "stock:0000000000000000:3"}),
+            "the empty one's too"
+        );
         assert_eq!(
             take_all(&mut hub, other).0,
             [json!({
-                "progress": 3, "sealed_through": {}, "token": "dead_letters:3"
+                "progress": 3, "sealed_through": {}, "token": "dead_letters:0000000000000000:3"
             })]
         );
         publish(&mut hub, &mut views, 0);
         assert_eq!(take_all(&mut hub, id).0[0]["progress"], 4, "progress comes without rows");
-        assert_eq!(hub.token(id).as_deref(), Some("stock:4"));
+        assert_eq!(hub.token(id).as_deref(), Some("stock:0000000000000000:4"));
         hub.remove(id);
         assert_eq!((hub.take(id, 1), hub.subscribers()), (Taken::Ended, 1));
     }
 
     #[test]
     fn a_full_ring_ends_with_a_token_behind_whole_ticks() {
-        let (mut hub, mut views) = (Hub::new(BOUNDS), all_views(WIDE));
+        let (mut hub, mut views) = (Hub::new(RunId::default(), BOUNDS), all_views(WIDE));
         publish(&mut hub, &mut views, 0);
         let id = hub.admit(ViewId::of::<Stock>()).unwrap();
         assert!(hub.follow(id, 1));
@@ -322,14 +330,14 @@ mod tests {
         let (frames, end) = take_all(&mut hub, id);
         assert_eq!((frames.len(), end), (103, Taken::Ended), "one tick may exceed the ring, the next may not");
         assert_eq!(frames[0]["progress"], 51, "empty ticks do not fill it");
-        assert_eq!(frames[101]["token"], "stock:52");
-        assert_eq!(frames[102], json!({"disconnected": "too slow", "token": "stock:52"}));
+        assert_eq!(frames[101]["token"], "stock:0000000000000000:52");
+        assert_eq!(frames[102], json!({"disconnected": "too slow", "token": "stock:0000000000000000:52"}));
     }
 
     /// A subscriber may have read a tick from the index which the hub is still to put into the rings.
     #[test]
     fn no_tick_comes_twice() {
-        let (mut hub, mut views) = (Hub::new(BOUNDS), all_views(WIDE));
+        let (mut hub, mut views) = (Hub::new(RunId::default(), BOUNDS), all_views(WIDE));
         publish(&mut hub, &mut views, 1);
         let id = hub.admit(ViewId::of::<Stock>()).unwrap();
         views.apply_tick(1, 0, vec![changes::<Stock>(vec![(stock(7), 1)])], vec![]).unwrap();

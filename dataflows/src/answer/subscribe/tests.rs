@@ -53,11 +53,11 @@ fn a_snapshot_comes_before_changes() {
     assert_eq!(frames[0], json!({"snapshot": {"as_of": 1}}));
     assert_eq!((&frames[1]["tick"], &frames[1]["diff"]), (&json!(1), &json!(1)));
     assert_eq!(frames[1]["row"]["sku"], "sku-1");
-    assert_eq!(frames[2], json!({"progress": 2, "sealed_through": {}, "token": "stock:2"}));
+    assert_eq!(frames[2], json!({"progress": 2, "sealed_through": {}, "token": "stock:0000000000000000:2"}));
     assert_eq!((&frames[3]["tick"], &frames[4]["progress"]), (&json!(2), &json!(3)));
     assert_eq!(believed(&frames), rows_of(&views));
     assert_eq!(subscription.page(&views), Page::CaughtUp(4));
-    assert_eq!(subscription.token().as_deref(), Some("stock:4"));
+    assert_eq!(subscription.token().as_deref(), Some("stock:0000000000000000:4"));
 }
 
 #[test]
@@ -109,14 +109,17 @@ fn who_is_overtaken_by_history_is_told() {
     views.apply_tick(0, 0, vec![changes::<Stock>(rows)], vec![]).unwrap();
     let mut in_snapshot = Subscription::begin(&views, "stock", &[]).unwrap();
     assert!(matches!(in_snapshot.page(&views), Page::Frames(_)));
-    let mut in_changes = Subscription::begin(&views, "stock", &query("token", "stock:1")).unwrap();
+    let mut in_changes = Subscription::begin(&views, "stock", &query("token", "stock:0000000000000000:1")).unwrap();
     for tick in 1..4 {
         views.apply_tick(tick, 0, vec![changes::<Stock>(vec![(stock(9_000 + tick), 1)])], vec![]).unwrap();
     }
     assert_eq!(drain(&mut in_snapshot, &views), [json!({"disconnected": "too slow", "token": null})]);
-    assert_eq!(drain(&mut in_changes, &views), [json!({"disconnected": "too slow", "token": "stock:1"})]);
+    assert_eq!(
+        drain(&mut in_changes, &views),
+        [json!({"disconnected": "too slow", "token": "stock:0000000000000000:1"})]
+    );
     assert_eq!(in_changes.page(&views), Page::Ended);
-    let refused = Subscription::begin(&views, "stock", &query("token", "stock:1")).unwrap_err();
+    let refused = Subscription::begin(&views, "stock", &query("token", "stock:0000000000000000:1")).unwrap_err();
     assert_eq!((refused.status, refused.code), (410, "gone"));
     assert!(refused.message.contains("without a token"), "{refused}");
 }
@@ -131,9 +134,29 @@ fn tokens_are_checked() {
     for token in ["", "stock", "stock:", "stock:-1", "availability:1", "stock:1:2"] {
         assert_eq!(refusal(&query("token", token)), (400, "bad_request"), "{token:?}");
     }
-    assert_eq!(refusal(&query("token", "stock:5")), (404, "not_yet_published"));
+    assert_eq!(refusal(&query("token", "stock:0000000000000000:5")), (404, "not_yet_published"));
     assert_eq!(refusal(&query("sku", "sku-1")), (400, "bad_request"));
     assert_eq!(refusal(&query("as_of", "9")), (404, "not_yet_published"));
     assert_eq!(Subscription::begin(&views, "stocks", &[]).unwrap_err().code, "unknown_view");
-    assert_eq!(drain(&mut Subscription::begin(&views, "stock", &query("token", "stock:4")).unwrap(), &views).len(), 0);
+    assert_eq!(
+        drain(&mut Subscription::begin(&views, "stock", &query("token", "stock:0000000000000000:4")).unwrap(), &views)
+            .len(),
+        0
+    );
+}
+
+/// A run that began anew counts its ticks from 0 again: what a subscriber knows of the former one is worth nothing.
+#[test]
+fn a_token_of_another_run_is_refused() {
+    let of_run = |run| {
+        let mut views = views();
+        views.set_run(RunId(run));
+        views
+    };
+    let frames = drain(&mut Subscription::begin(&of_run(7), "stock", &query("as_of", "1")).unwrap(), &of_run(7));
+    let token = query("token", frames[2]["token"].as_str().unwrap());
+    assert!(Subscription::begin(&of_run(7), "stock", &token).is_ok());
+    let refused = Subscription::begin(&of_run(8), "stock", &token).unwrap_err();
+    assert_eq!((refused.status, refused.code), (410, "gone"));
+    assert!(refused.message.contains("begin anew without a token"), "{refused}");
 }
