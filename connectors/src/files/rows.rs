@@ -279,6 +279,7 @@ mod tests {
         let whole = "1,\"two\nlines\",\"three\n\n\"\n";
         assert_eq!(row(whole, Some(3), false), Some((whole.len(), None)));
         assert_eq!(row(whole, Some(4), false), stray(7), "a row of other cells than the header's");
+        assert_eq!(row("1,\"12 inch\n2,\"Smith\"\n", Some(2), false), stray(11), "text behind the quote, two cells");
         assert_eq!(row("1,\"12 inch\n2,\"Smith, J\"\n", Some(2), false), stray(11), "text behind the quote");
         assert_eq!(row("1,\"12 inch\n2,\"\",3\",x\n", Some(2), false), stray(11), "more cells than the header's");
         assert_eq!(row("\"a\"b,\"c\nd\"\n", Some(2), false), stray(8), "its first line has text behind a quote");

@@ -5,11 +5,11 @@ use super::*;
 fn rows_of(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> Vec<Seen> {
     let spec = put(folder, name, text);
     let outcomes: Vec<_> = [1, 40, 64 * 1024]
-        .map(|bytes_max| drain_from(&mut source(&[spec.clone()]).of_rows(b','), 0, bytes_max).0)
+        .map(|bytes_max| drain_from(&mut source(std::slice::from_ref(&spec)).of_rows(b','), 0, bytes_max).0)
         .into();
     assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "however much is read at once");
     for item in &outcomes[0] {
-        let mut source = source(&[spec.clone()]).of_rows(b',');
+        let mut source = source(std::slice::from_ref(&spec)).of_rows(b',');
         source.seek(item.offset).unwrap();
         let rest = &outcomes[0][outcomes[0].partition_point(|other| other.offset < item.offset)..];
         assert_eq!(drain_from(&mut source, item.offset, 100).0, rest, "from each row");
