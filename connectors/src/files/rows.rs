@@ -241,6 +241,8 @@ pub(super) fn decode_rows<D: Decode>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const FRAMING: Framing = Framing { delimiter: b',', line_end: b'\n', columns: None };
@@ -249,6 +251,29 @@ mod tests {
         let (row, looked_bytes) = Framing { columns, ..FRAMING }.row(text.as_bytes(), is_last);
         assert!(looked_bytes <= text.len());
         row.map(|row| (row.bytes, row.fault))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_as_writers_write_them_end_where_they_were_written(
+            rows in proptest::collection::vec((proptest::array::uniform3("[a,\"\n\r]{0,5}"), any::<bool>()), 1..6),
+            cut in 0usize..100,
+        ) {
+            let written = rows.iter().map(|(cells, is_windows)| {
+                let quoted = cells.each_ref().map(|cell| format!("\"{}\"", cell.replace('"', "\"\"")));
+                quoted.join(",") + if *is_windows { "\r\n" } else { "\n" }
+            });
+            let written: Vec<String> = written.collect();
+            let text = written.concat();
+            let mut from = 0;
+            for whole in &written {
+                prop_assert_eq!(row(&text[from..], Some(3), true), Some((whole.len(), None)));
+                let part = &text[from..text.len().min(from + cut)];
+                let ends = (part.len() >= whole.len()).then_some((whole.len(), None));
+                prop_assert_eq!(row(part, Some(3), false), ends, "known as soon as it was read");
+                from += whole.len();
+            }
+        }
     }
 
     #[test]
