@@ -16,10 +16,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use expand::open_regular;
+
+pub use expand::expand;
 #[cfg(feature = "kafka")]
 pub(crate) use lines::reject;
 pub use source::{FileSource, LINE_BYTES_MAX};
 
+mod expand;
 mod lines;
 mod newlines;
 mod rows;
@@ -74,6 +78,28 @@ pub enum FilesError {
         /// The pattern.
         pattern: String,
     },
+    /// The pattern has no match, since its signs mean something else than what was meant.
+    #[error("no file matches \"{pattern}\": {reason}")]
+    Notation {
+        /// The pattern.
+        pattern: String,
+        /// What its signs mean, and what to write.
+        reason: String,
+    },
+    /// A name that can't be recorded.
+    #[error("the name of \"{}\" is not UTF-8; rename it, or write a pattern that does not match it", .path.display())]
+    Name {
+        /// Where the file lies.
+        path: PathBuf,
+    },
+    /// A match that can't be read twice.
+    #[error("{} is a {kind}, not a file; take it away, or write a pattern that does not match it", .path.display())]
+    Irregular {
+        /// Where it lies.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// A file or folder cannot be read.
     #[error("could not read {}; make it readable for this user, or leave it out", .path.display())]
     Unreadable {
@@ -84,31 +110,13 @@ pub enum FilesError {
     },
 }
 
-/// The files that match a pattern such as `events/2024-*.ndjson.zst`, in the order of their names. Folders are left out.
-pub fn expand(pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
-    let matches =
-        glob::glob(pattern).map_err(|error| FilesError::Pattern { pattern: pattern.to_owned(), what: error.msg })?;
-    let mut paths = Vec::new();
-    for found in matches {
-        let path =
-            found.map_err(|error| FilesError::Unreadable { path: error.path().to_owned(), source: error.into() })?;
-        if !path.is_dir() {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return Err(FilesError::NoMatch { pattern: pattern.to_owned() });
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 impl FileSpec {
     /// Records a file as it is now. Reads it once, whole.
     pub fn record(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
         match Self::measure(&path) {
-            Ok((size_bytes, sha256, compression)) => Ok(FileSpec { path, size_bytes, sha256, compression }),
+            Ok(Ok((size_bytes, sha256, compression))) => Ok(FileSpec { path, size_bytes, sha256, compression }),
+            Ok(Err(kind)) => Err(FilesError::Irregular { path, kind }),
             Err(source) => Err(FilesError::Unreadable { path, source }),
         }
     }
@@ -134,27 +142,38 @@ impl FileSpec {
     /// A file of which is known what was recorded. Reads its first bytes only: what it holds is looked at when it is read.
     pub fn recorded(path: impl Into<PathBuf>, size_bytes: u64, sha256: String) -> Result<Self, FilesError> {
         let path = path.into();
-        let mut first = Vec::new();
-        match File::open(&path).and_then(|file| file.take(FIRST_BYTES as u64).read_to_end(&mut first)) {
-            Ok(_) => Ok(FileSpec { path, size_bytes, sha256, compression: Compression::of(&first) }),
+        match Self::first_bytes(&path) {
+            Ok(Ok(first)) => Ok(FileSpec { path, size_bytes, sha256, compression: Compression::of(&first) }),
+            Ok(Err(kind)) => Err(FilesError::Irregular { path, kind }),
             Err(source) => Err(FilesError::Unreadable { path, source }),
         }
     }
 
-    fn measure(path: &Path) -> io::Result<(u64, String, Compression)> {
-        let mut file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
-        }
+    fn first_bytes(path: &Path) -> io::Result<Result<Vec<u8>, &'static str>> {
+        let file = match open_regular(path)? {
+            Ok(file) => file,
+            Err(kind) => return Ok(Err(kind)),
+        };
+        let mut first = Vec::new();
+        file.take(FIRST_BYTES as u64).read_to_end(&mut first)?;
+        Ok(Ok(first))
+    }
+
+    fn measure(path: &Path) -> io::Result<Result<(u64, String, Compression), &'static str>> {
+        let mut file = match open_regular(path)? {
+            Ok(file) => file,
+            Err(kind) => return Ok(Err(kind)),
+        };
         let (size_bytes, sha256, first) = digest(&mut file)?;
-        Ok((size_bytes, sha256, Compression::of(&first)))
+        Ok(Ok((size_bytes, sha256, Compression::of(&first))))
     }
 
     /// Opens the file if it still is what was recorded; otherwise says what differs. Reads it once, whole: one to
     /// two seconds for each GB.
     fn open(&self) -> io::Result<Result<File, String>> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
+        let mut file = match open_regular(&self.path) {
+            Ok(Ok(file)) => file,
+            Ok(Err(kind)) => return Ok(Err(format!("it is a {kind}, not a file"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err("it is missing".to_owned())),
             Err(error) => return Err(error),
         };

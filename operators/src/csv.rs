@@ -132,6 +132,11 @@ impl Rows {
                 let time = chrono::NaiveDateTime::parse_from_str(text, pattern);
                 time.map(|time| time.and_utc().timestamp_millis()).map_err(|_| wrong(&format!("time like {pattern}")))
             }
+            TimeFormat::Date(pattern) => {
+                let day = chrono::NaiveDate::parse_from_str(text, pattern)
+                    .map_err(|_| wrong(&format!("day like {pattern}")))?;
+                Ok(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis())
+            }
         }
     }
 }

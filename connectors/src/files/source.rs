@@ -7,7 +7,7 @@ use operators::record::{Batch, Decode, Item, Rejection};
 use operators::source::{Polled, Source, SourceError};
 
 use super::lines::{decode_lines, too_long};
-use super::rows::decode_rows;
+use super::rows::{Row, decode_rows};
 use super::stored::Stored;
 use super::text::{LongLine, Next, Text};
 use super::{Compression, FileSpec};
@@ -23,8 +23,8 @@ pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// * A line longer than [`LINE_BYTES_MAX`] is a dead letter `line_too_long`, one that is not UTF-8 is `invalid_utf8`.
 ///   The decoder sees neither.
 /// * Of rows ([`FileSource::of_rows`]) a quoted field may hold newlines, and the first row of each file goes to the decoder
-///   as the names of the columns. A row is as long as a line may be; one that does not end within that, since a quote is
-///   not closed, takes up its first line, a dead letter `open_quote`, and reading goes on behind that.
+///   as the names of the columns. A row is as long as a line may be. Where a quote is open at the end of a row's first line
+///   and what follows does not make a row of it, that line is a dead letter `open_quote`, and reading goes on behind it.
 /// * Where a compressed file is cut short or damaged, what came before it stays, one dead letter `truncated_input` holds
 ///   the incomplete last line, and the next file goes on.
 /// * Batches never span files, and together they cover every offset: a stretch with nothing but blank lines is a batch
@@ -47,6 +47,8 @@ pub struct FileSource<D: Decode> {
     offset: u64,
     /// What stands between the cells of rows; none of lines.
     delimiter: Option<u8>,
+    /// The rows of the last batch.
+    rows: Vec<Row>,
     /// How many items the last batch had: about as many as the next will have.
     items_expected: usize,
 }
@@ -91,6 +93,7 @@ impl<D: Decode> FileSource<D> {
             current: None,
             offset: 0,
             delimiter: None,
+            rows: Vec::new(),
             items_expected: 0,
         }
     }
@@ -121,7 +124,7 @@ impl<D: Decode> FileSource<D> {
         let file = &self.files[self.index];
         let next = match self.delimiter {
             None => text.next(bytes_max),
-            Some(delimiter) => text.next_rows(bytes_max, delimiter),
+            Some(_) => text.next_rows(bytes_max, &mut self.rows),
         };
         let next = next.map_err(|error| file.unreachable(error))?;
         if matches!(next, Next::Damage(..) | Next::End) {
@@ -132,11 +135,6 @@ impl<D: Decode> FileSource<D> {
             Next::LongLine(long) => {
                 let rejection = too_long(long.length);
                 self.dead_letter(long, rejection, text.position)
-            }
-            Next::OpenQuote(line) => {
-                let detail =
-                    format!("a quote is open, and is not closed within {LINE_BYTES_MAX} bytes or before the end");
-                self.dead_letter(line, Rejection::new("open_quote", detail), text.position)
             }
             Next::Damage(rest, damage) => {
                 let detail = format!("{} {damage}, at byte {} of its text", file.origin, text.position);
@@ -158,7 +156,10 @@ impl<D: Decode> FileSource<D> {
         let chunk = &text.available()[..bytes];
         let lines = match self.delimiter {
             None => decode_lines(&mut self.decoder, chunk, text_offset, text.line, &mut items),
-            Some(delimiter) => decode_rows(&mut self.decoder, delimiter, chunk, text_offset, text.line, &mut items),
+            Some(_) => {
+                let rows = (&text.framing, &self.rows[..]);
+                decode_rows(&mut self.decoder, rows, chunk, text_offset, text.line, &mut items)
+            }
         };
         let raw = Arc::from(chunk);
         text.consume(bytes);
@@ -200,17 +201,19 @@ impl<D: Decode> FileSource<D> {
 
 /// Reads the names of the columns, with which a file begins, whatever offset is to be read next.
 fn begin_rows<D: Decode>(decoder: &mut D, text: &mut Text, delimiter: u8) -> io::Result<()> {
-    match text.next_rows(1, delimiter)? {
-        Next::Lines(bytes) => {
-            let row = &text.available()[..bytes];
-            let content = row.strip_suffix(b"\n").unwrap_or(row);
-            decoder.begin_rows(Some(content.strip_suffix(b"\r").unwrap_or(content)));
-            let lines = row.iter().filter(|byte| **byte == b'\n').count() as u64;
-            text.consume(bytes);
-            text.line += lines;
-        }
-        Next::LongLine(_) | Next::OpenQuote(_) | Next::Damage(..) | Next::End => decoder.begin_rows(None),
-    }
+    text.begin_rows(delimiter)?;
+    let mut rows = Vec::new();
+    let next = text.next_rows(1, &mut rows)?;
+    let (Next::Lines(bytes), [header]) = (next, &rows[..]) else {
+        decoder.begin_rows(None);
+        return Ok(());
+    };
+    let row = &text.available()[..bytes];
+    decoder.begin_rows(header.fault.is_none().then(|| text.framing.content(row)));
+    let lines = row.iter().filter(|byte| **byte == text.framing.line_end).count() as u64;
+    text.framing.columns = header.fault.is_none().then_some(header.cells);
+    text.consume(bytes);
+    text.line += lines;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::*;
 mod damage;
 mod lines;
 mod place;
+mod rows;
 
 /// Decodes a line to its text and refuses those that begin with `no`.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use std::io;
 use memchr::{memchr, memchr_iter, memrchr};
 use operators::record::RAW_BYTES_MAX;
 
-use super::rows::row_end;
+use super::rows::{Framing, ROW_BYTES_MAX, Row, line_end_of};
 use super::source::LINE_BYTES_MAX;
 use super::stored::{PIECE_BYTES, Piece, Stored};
 
@@ -26,8 +26,13 @@ pub(super) struct Text {
     pub(super) position: u64,
     /// The number of the line that comes next, from 1.
     pub(super) line: u64,
+    /// How rows are told apart. Without rows only the line end counts.
+    pub(super) framing: Framing,
     /// How the file ended, once it has: the damage in words, if any.
     ended: Option<Option<String>>,
+    /// How many bytes were looked at in search of rows.
+    #[cfg(test)]
+    pub(super) looked_bytes: u64,
 }
 
 /// What comes next in a file.
@@ -36,8 +41,6 @@ pub(super) enum Next {
     Lines(usize),
     /// A line that is too long, consumed already.
     LongLine(LongLine),
-    /// Of rows: a line in which a quote is opened and not closed for as long as a row may be, consumed already.
-    OpenQuote(LongLine),
     /// The rest of a damaged file, consumed already: its incomplete last line and the damage in words.
     Damage(LongLine, String),
     /// The end of an undamaged file.
@@ -60,7 +63,19 @@ impl Text {
     /// Begins a file; a byte order mark is consumed.
     pub(super) fn new(stored: Stored) -> io::Result<Self> {
         let buffer = vec![0; BUFFER_BYTES];
-        let mut text = Text { stored, buffer, from: 0, upto: 0, position: 0, line: 1, ended: None };
+        let framing = Framing { delimiter: b',', line_end: b'\n', columns: None };
+        let mut text = Text {
+            stored,
+            buffer,
+            from: 0,
+            upto: 0,
+            position: 0,
+            line: 1,
+            framing,
+            ended: None,
+            #[cfg(test)]
+            looked_bytes: 0,
+        };
         while text.available().len() < BYTE_ORDER_MARK.len() && text.fill()? {}
         if text.available().starts_with(BYTE_ORDER_MARK) {
             text.consume(BYTE_ORDER_MARK.len());
@@ -97,7 +112,7 @@ impl Text {
             }
             let wanted = usize::try_from(position - self.position).unwrap_or(usize::MAX);
             let skipped = &self.available()[..wanted.min(self.available().len())];
-            let (bytes, lines) = (skipped.len(), memchr_iter(b'\n', skipped).count());
+            let (bytes, lines) = (skipped.len(), memchr_iter(self.framing.line_end, skipped).count());
             self.consume(bytes);
             self.line += lines as u64;
         }
@@ -127,48 +142,64 @@ impl Text {
         }
     }
 
-    /// The next rows with this delimiter: as many as about `bytes_max` hold, one at least. A row that does not end within
-    /// [`LINE_BYTES_MAX`] takes up its first line only, so that one quote cannot swallow a file.
-    pub(super) fn next_rows(&mut self, bytes_max: usize, delimiter: u8) -> io::Result<Next> {
+    /// Begins to read rows with this character between their cells: finds out what ends the file's lines.
+    pub(super) fn begin_rows(&mut self, delimiter: u8) -> io::Result<()> {
+        // A carriage return before the first line feed needs a closer look, for which more is read.
+        let mut searched = 0;
+        while self.available().len() < ROW_BYTES_MAX {
+            let found = memchr(b'\n', &self.available()[searched..]).map(|place| searched + place);
+            if found.is_some_and(|place| memchr(b'\r', &self.available()[..place.saturating_sub(1)]).is_none()) {
+                break;
+            }
+            searched = found.unwrap_or(self.available().len());
+            if !self.fill()? {
+                break;
+            }
+        }
+        let text = &self.available()[..self.available().len().min(ROW_BYTES_MAX)];
+        let line_end = line_end_of(text, delimiter, self.is_whole(text.len()));
+        self.framing = Framing { delimiter, line_end, columns: None };
+        Ok(())
+    }
+
+    /// The next rows: as many as about `bytes_max` hold, one at least. They go into `rows`.
+    pub(super) fn next_rows(&mut self, bytes_max: usize, rows: &mut Vec<Row>) -> io::Result<Next> {
+        rows.clear();
         while self.available().len() < bytes_max.min(BUFFER_BYTES - PIECE_BYTES) && self.fill()? {}
         let mut bytes = 0;
         loop {
             let rest = &self.available()[bytes..];
-            // The last byte may belong to the line ending.
-            match row_end(&rest[..rest.len().min(LINE_BYTES_MAX + 2)], delimiter) {
-                Some(end) => {
-                    bytes += end + 1;
+            let text = &rest[..rest.len().min(ROW_BYTES_MAX)];
+            let (row, _looked_bytes) = self.framing.row(text, self.is_whole(bytes + text.len()));
+            let is_longest = text.len() == ROW_BYTES_MAX;
+            // A row that is too long is its first line alone, so that one quote can't swallow a file.
+            let first_line = || is_longest.then(|| self.framing.unclosed(text)).flatten();
+            let row = row.or_else(first_line);
+            #[cfg(test)]
+            {
+                self.looked_bytes += _looked_bytes as u64;
+            }
+            match row {
+                Some(row) => {
+                    bytes += row.bytes;
+                    rows.push(row);
                     if bytes >= bytes_max {
                         return Ok(Next::Lines(bytes));
                     }
                 }
                 None if bytes > 0 => return Ok(Next::Lines(bytes)),
-                None if rest.len() > LINE_BYTES_MAX + 1 => return self.row_without_end(),
+                None if is_longest => return self.long_line(),
+                // At the end of the file the last row is known to end there.
                 None if self.fill()? => {}
-                None if self.is_damaged() => return Ok(self.end()),
-                // The file's last row may lack its line ending.
-                None if row_end(&[self.available(), b"\n"].concat(), delimiter).is_some() => return Ok(self.end()),
-                None if self.available().is_empty() => return Ok(Next::End),
-                None => return self.row_without_end(),
+                None if self.is_damaged() || self.available().is_empty() => return Ok(self.end()),
+                None => {}
             }
         }
     }
 
-    /// Consumes the first line of a row that does not end.
-    fn row_without_end(&mut self) -> io::Result<Next> {
-        let Some(newline) = memchr(b'\n', self.available()) else {
-            return Ok(match self.long_line()? {
-                Next::LongLine(long) if long.length <= LINE_BYTES_MAX as u64 => Next::OpenQuote(long),
-                next => next,
-            });
-        };
-        let content = &self.available()[..newline];
-        let content = content.strip_suffix(b"\r").unwrap_or(content);
-        let (head, length) = (content[..content.len().min(RAW_BYTES_MAX)].to_vec(), content.len() as u64);
-        let long = LongLine { position: self.position, line: self.line, head, length };
-        self.consume(newline + 1);
-        self.line += 1;
-        Ok(Next::OpenQuote(long))
+    /// Whether the next `bytes` are all that is left of an undamaged file.
+    fn is_whole(&self, bytes: usize) -> bool {
+        self.available().len() == bytes && matches!(self.ended, Some(None))
     }
 
     /// What is left where the file has ended, in which there is no line ending.
@@ -192,7 +223,7 @@ impl Text {
         let mut long = self.begin_long_line();
         let mut last_byte = 0;
         loop {
-            let newline = memchr(b'\n', self.available());
+            let newline = memchr(self.framing.line_end, self.available());
             let content = newline.unwrap_or(self.available().len());
             if content > 0 {
                 last_byte = self.available()[content - 1];

@@ -45,9 +45,12 @@ pub fn find(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, FilesError> {
     expand(&Path::new(&literal).join(pattern).to_string_lossy()).map_err(|error| {
         let shown = folder.join(pattern).to_string_lossy().into_owned();
         match error {
-            FilesError::NoMatch { .. } => FilesError::NoMatch { pattern: shown },
+            FilesError::NoMatch { .. } => match notation(folder, pattern) {
+                Some(reason) => FilesError::Notation { pattern: shown, reason },
+                None => FilesError::NoMatch { pattern: shown },
+            },
             FilesError::Pattern { what, .. } => FilesError::Pattern { pattern: shown, what },
-            error @ FilesError::Unreadable { .. } => error,
+            error => error,
         }
     })
 }
@@ -58,6 +61,18 @@ fn relative_to(folder: &Path, path: &Path) -> PathBuf {
     let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
     let path = plain(path);
     path.strip_prefix(plain(folder)).map_or_else(|_| path.clone(), Path::to_owned)
+}
+
+/// What the signs of a pattern mean that matches nothing, where something else was meant.
+fn notation(folder: &Path, pattern: &str) -> Option<String> {
+    if pattern.contains('[') && folder.join(pattern).is_file() {
+        let escaped = glob::Pattern::escape(pattern);
+        return Some(format!(
+            "[ ] stand for one of the characters between them; the file of just this name is \"{escaped}\""
+        ));
+    }
+    let meant = "{ } are no pattern but stand for themselves; write one with *, ? or [ ], or a source for each name";
+    pattern.contains('{').then(|| meant.to_owned())
 }
 
 /// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
@@ -237,6 +252,24 @@ mod tests {
             assert!(error.contains(&*folder.join("3.ndjson").to_string_lossy()), "as it was given: {error}");
             assert!(matches!(find(&folder, "[").unwrap_err(), FilesError::Pattern { .. }));
         }
+    }
+
+    #[test]
+    fn a_pattern_that_was_meant_as_another_one_is_told_what_its_signs_mean() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a[b]");
+        std::fs::create_dir(&folder).unwrap();
+        for name in ["orders[1].ndjson", "b.ndjson", "{c}.ndjson"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        let told = |pattern: &str| find(&folder, pattern).unwrap_err().to_string();
+        let brackets = told("orders[1].ndjson");
+        assert!(brackets.contains("[ ] stand for one of the characters"), "{brackets}");
+        assert!(brackets.contains("\"orders[[]1[]].ndjson\""), "{brackets}");
+        assert_eq!(find(&folder, "orders[[]1[]].ndjson").unwrap(), [folder.join("orders[1].ndjson")]);
+        assert!(told("{a,b}.ndjson").contains("{ } are no pattern"), "{}", told("{a,b}.ndjson"));
+        assert_eq!(find(&folder, "{c}.ndjson").unwrap(), [folder.join("{c}.ndjson")]);
+        assert!(told("orders[2].ndjson").ends_with("put the files there"), "there is none of that name");
     }
 
     #[test]

@@ -134,6 +134,11 @@ fn times_are_read_as_they_are_declared() {
     assert_eq!(at(TimeFormat::Rfc3339, "2025-01-06 00:00"), malformed);
     assert_eq!(at(pattern(), "2025-01-06 00:00:00"), Ok(1_736_121_600_000));
     assert_eq!(at(pattern(), "06.01.2025"), malformed);
+    let days = || TimeFormat::Date("%d.%m.%Y".to_owned());
+    assert_eq!(at(days(), "06.01.2025"), Ok(1_736_121_600_000));
+    assert_eq!(at(days(), "06.01.2025 10:00"), malformed);
+    let as_before = TimeFormat::Pattern("%d.%m.%Y".to_owned());
+    assert_eq!(at(as_before, "06.01.2025"), malformed, "a folder that recorded a pattern keeps what it had");
 }
 
 #[test]

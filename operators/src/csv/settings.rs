@@ -42,4 +42,10 @@ pub enum TimeFormat {
     /// By a pattern of `strftime`, in UTC.
     #[serde(rename = "pattern")]
     Pattern(String),
+    /// As days, by a pattern of `strftime` without a time of day: midnight in UTC. What was recorded as a [`Pattern`] such
+    /// as this one, before there were days, reads no row.
+    ///
+    /// [`Pattern`]: TimeFormat::Pattern
+    #[serde(rename = "date")]
+    Date(String),
 }

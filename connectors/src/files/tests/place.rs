@@ -1,3 +1,8 @@
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
 use super::*;
 
 /// A file of lines that are hard to cut: with blanks, carriage returns, marks, text that is no text.
@@ -129,7 +134,7 @@ fn the_recorded_hash_is_that_of_the_stored_bytes() {
     assert_eq!(spec.size_bytes, 3);
     let stored = gzip(b"abc");
     assert_eq!(put(&folder, "abc.gz", &stored).size_bytes, stored.len() as u64);
-    assert!(matches!(FileSpec::record(folder.path()), Err(FilesError::Unreadable { .. })));
+    assert!(matches!(FileSpec::record(folder.path()), Err(FilesError::Irregular { kind: "folder", .. })));
     assert!(matches!(FileSpec::record(folder.path().join("none")), Err(FilesError::Unreadable { .. })));
 }
 
@@ -165,4 +170,50 @@ fn a_pattern_is_expanded_in_the_order_of_names() {
     assert!(matches!(expand(&pattern("*.csv")), Err(FilesError::NoMatch { .. })));
     assert!(matches!(expand(&pattern("folder*")), Err(FilesError::NoMatch { .. })));
     assert!(matches!(expand("a***"), Err(FilesError::Pattern { .. })));
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_an_error_wherever_the_pattern_would_match_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let cafe = |ending: &str| OsString::from_vec([b"caf\xe9", ending.as_bytes()].concat());
+    std::fs::write(folder.path().join("a.ndjson"), b"").unwrap();
+    std::fs::write(folder.path().join(cafe(".ndjson")), b"").unwrap();
+    let within = folder.path().join("within").join(cafe(""));
+    std::fs::create_dir_all(&within).unwrap();
+    std::fs::write(within.join("b.csv"), b"").unwrap();
+    std::fs::write(folder.path().join("within/c.csv"), b"").unwrap();
+    let found = |name: &str| expand(&format!("{}/{name}", folder.path().display()));
+    for (pattern, name) in
+        [("*.ndjson", "caf\u{fffd}.ndjson"), ("ca??.ndjson", "caf\u{fffd}.ndjson"), ("within/*/*.csv", "caf\u{fffd}")]
+    {
+        let error = found(pattern).unwrap_err();
+        assert!(matches!(error, FilesError::Name { .. }), "{pattern}: {error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(matches!(found("**/*.ndjson"), Err(FilesError::Name { .. })));
+    for pattern in ["a*.ndjson", "within/*.csv", "[a-b].ndjson", "within/c.csv"] {
+        assert_eq!(found(pattern).unwrap().len(), 1, "{pattern} does not match it");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_its_name_and_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = put(&folder, "a.ndjson", b"one\n");
+    let _socket = UnixListener::bind(folder.path().join("s.ndjson")).unwrap();
+    let error = expand(&format!("{}/*.ndjson", folder.path().display())).unwrap_err().to_string();
+    assert!(error.contains("s.ndjson is a socket, not a file"), "{error}");
+    let pipe = folder.path().join("p.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = expand(&format!("{}/*.csv", folder.path().display())).unwrap_err().to_string();
+    assert!(error.contains("p.csv is a named pipe, not a file"), "{error}");
+    // Opening it would wait for a writer, whoever asks: these return.
+    let is_refused = |outcome| matches!(outcome, Err(FilesError::Irregular { kind: "named pipe", .. }));
+    assert!(is_refused(FileSpec::record(&pipe)));
+    assert!(is_refused(FileSpec::recorded(&pipe, 4, String::new())));
+    let swapped = FileSpec { path: pipe, ..spec };
+    let error = source(&[swapped]).poll(1).unwrap_err();
+    assert!(
+        matches!(&error, SourceError::Changed { difference, .. } if difference == "it is a named pipe, not a file")
+    );
 }

@@ -196,6 +196,8 @@ fn a_mapping_that_can_not_be_is_refused() {
     check("value = \"cents\"", "value = 3", &["`value` is neither a column nor a value"]);
     check("\";\"", "\"; \"", &["`delimiter` is none"]);
     check("time_format = \"s\"", "time_format = \"%Y %z\"", &["`time_format`", "none of its values"]);
+    check("time_format = \"s\"", "time_format = \"%H:%M\"", &["`time_format`", "it lacks year, month, day"]);
+    check("time_format = \"s\"", "time_format = \"%F %T %#z\"", &["`time_format`", "none of its values"]);
     check("format = \"csv\"\ndelimiter", "delimiter", &["only a source of CSV has `columns`", "`delimiter`"]);
     check("files = \"facts.csv\"", "topic = \"facts\"", &["only files are CSV"]);
     check(EVENT_COLUMNS, "\nformat = \"csv\"\n", &["nothing says which columns the fields are"]);

@@ -54,7 +54,7 @@ pub(super) struct WrittenSource {
     /// Only of CSV: what stands between two cells, one ASCII character. Default: `","`.
     delimiter: Given<String>,
     /// Only of CSV: how times are written: `"ms"` or `"s"` since 1970-01-01 UTC, `"rfc3339"`, or a pattern in UTC such as
-    /// `"%Y-%m-%d %H:%M:%S"`. Default: `"ms"`.
+    /// `"%Y-%m-%d %H:%M:%S"`; one of days only means midnight. Default: `"ms"`.
     time_format: Given<String>,
     /// Where a topic is read from when a run begins: `"earliest"` (the first record that each partition still holds) or
     /// `"latest"` (behind the last one). The offsets are recorded then, so a restart goes on. Default: `"earliest"`.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use chrono::format::{Fixed, Item, StrftimeItems};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -13,6 +12,10 @@ use crate::configuration::table::{Table, table_of};
 use crate::kind::KindId;
 use operators::csv::{Column, CsvSettings, TimeFormat};
 use operators::document::Shape;
+
+use times::PatternFault;
+
+mod times;
 
 /// `[sources.columns]`: which column each field is.
 #[derive(Debug)]
@@ -135,14 +138,15 @@ pub(super) fn settle(
         "ms" => TimeFormat::Milliseconds,
         "s" => TimeFormat::Seconds,
         "rfc3339" => TimeFormat::Rfc3339,
-        pattern => {
-            if !is_pattern(pattern) {
-                let message = format!("`time_format` is \"{pattern}\", which is none of its values");
-                let hint = "write `ms`, `s`, `rfc3339` or a pattern in UTC such as \"%Y-%m-%d %H:%M:%S\"";
-                mistakes.add(given.span(), message, hint);
-            }
-            TimeFormat::Pattern(pattern.to_owned())
-        }
+        pattern => times::of_pattern(pattern).unwrap_or_else(|fault| {
+            let what = match fault {
+                PatternFault::NoPattern => "which is none of its values".to_owned(),
+                PatternFault::Lacks(what) => format!("by which no time can be read: it lacks {}", what.join(", ")),
+            };
+            let hint = "write `ms`, `s`, `rfc3339` or a pattern in UTC such as \"%Y-%m-%d %H:%M:%S\" or \"%Y-%m-%d\"";
+            mistakes.add(given.span(), format!("`time_format` is \"{pattern}\", {what}"), hint);
+            TimeFormat::Milliseconds
+        }),
     });
     Some(CsvSettings { columns: known, delimiter, time })
 }
@@ -156,27 +160,4 @@ fn is_field(kind: KindId, name: &str) -> bool {
         (Some(Shape::Entries), Some(inner)) => !inner.is_empty(),
         _ => false,
     }
-}
-
-/// Whether a text is a pattern of times in UTC: an offset in it would be read and not be heeded.
-fn is_pattern(text: &str) -> bool {
-    let is_of_zone = |item: &Item<'_>| match item {
-        Item::Fixed(fixed) => !matches!(
-            fixed,
-            Fixed::ShortMonthName
-                | Fixed::LongMonthName
-                | Fixed::ShortWeekdayName
-                | Fixed::LongWeekdayName
-                | Fixed::LowerAmPm
-                | Fixed::UpperAmPm
-                | Fixed::Nanosecond
-                | Fixed::Nanosecond3
-                | Fixed::Nanosecond6
-                | Fixed::Nanosecond9
-                | Fixed::Internal(_)
-        ),
-        Item::Error => true,
-        _ => false,
-    };
-    text.contains('%') && !StrftimeItems::new(text).any(|item| is_of_zone(&item))
 }
