@@ -56,8 +56,7 @@ fn measure<V: Listed>(
     let mut views = Views::new(Codecs::new(&Recorded::default()), &ViewId::all().collect::<Vec<_>>(), bounds);
     let nodes: Vec<Name> = (0..NODES).map(|node| Name::new(format!("store-{node:05}"))).collect();
     let before = resident_bytes()?;
-    let mut tick = 0;
-    for from in (0..arguments.rows).step_by(usize::try_from(arguments.tick_rows)?) {
+    for (tick, from) in (0u64..).zip((0..arguments.rows).step_by(usize::try_from(arguments.tick_rows)?)) {
         let numbers = from..(from + arguments.tick_rows).min(arguments.rows);
         let rows = numbers.map(|number| {
             let sku = Name::new(format!("sku-{:08}", number / NODES));
@@ -65,7 +64,6 @@ fn measure<V: Listed>(
         });
         let changes: Box<dyn ChangeList> = Box::new(rows.collect::<Vec<(V::Row, i64)>>());
         views.apply_tick(tick, tick as i64, vec![(V::ID, changes)], Vec::new())?;
-        tick += 1;
     }
     let bytes = (resident_bytes()? - before) / arguments.rows;
     writeln!(output, "{}: {bytes} bytes a row of {}", V::NAME, size_of::<V::Row>())?;
