@@ -8,6 +8,8 @@
 //! the mean, by Lentz's continued fraction above it. Every elementary function is `libm`'s, so that a read-out has the
 //! same bits on every machine.
 
+use serde::{Deserialize, Serialize};
+
 /// What a test of independence says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChiSquare {
@@ -22,7 +24,8 @@ pub struct ChiSquare {
 }
 
 /// Why a table has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Fewer than two rows, or fewer than two columns, have units.
     TooFewCategories,

@@ -137,23 +137,6 @@ impl OverlapPairs {
             }
         }
     }
-
-    /// Gives the cells that a unit leaves and those that it enters, when it has other variants than before.
-    pub fn each_change(&self, before: &[VariantKey], after: &[VariantKey], mut give: impl FnMut(OverlapCell, i64)) {
-        let has = |variants: &[VariantKey], cell: &OverlapCell| {
-            variants.contains(&cell.first) && variants.contains(&cell.second)
-        };
-        self.each_cell(before, |cell| {
-            if !has(after, &cell) {
-                give(cell, -1);
-            }
-        });
-        self.each_cell(after, |cell| {
-            if !has(before, &cell) {
-                give(cell, 1);
-            }
-        });
-    }
 }
 
 fn is_pair(catalog: &Catalog, pair: ExperimentPair, tenant: TenantId) -> bool {
@@ -211,7 +194,7 @@ pub fn overlap_of(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::catalog::{Experiment, Population, Tenant, Variant};
@@ -282,25 +265,21 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_changes_the_cells_that_it_leaves_and_enters() {
+    fn a_unit_is_in_the_cells_of_its_variants() {
         let catalog = catalog(&[(0, "a"), (0, "b"), (0, "c"), (0, "a")]);
         let pairs = pairs(&catalog, &[], 100);
-        let changes = |before: &[(u16, u16)], after: &[(u16, u16)]| {
-            let mut changes = Vec::new();
-            pairs.each_change(&variants(before), &variants(after), |OverlapCell { first, second }, diff| {
-                changes.push(((first.experiment, first.variant), (second.experiment, second.variant), diff));
+        let cells = |of: &[(u16, u16)]| {
+            let mut cells = Vec::new();
+            pairs.each_cell(&variants(of), |OverlapCell { first, second }| {
+                cells.push(((first.experiment, first.variant), (second.experiment, second.variant)));
             });
-            changes
+            cells
         };
-        assert_eq!(changes(&[], &[(0, 1)]), []);
-        assert_eq!(changes(&[(0, 1)], &[(0, 1), (1, 0)]), [((0, 1), (1, 0), 1)]);
+        assert_eq!(cells(&[(0, 1)]), []);
+        assert_eq!(cells(&[(0, 1), (1, 0)]), [((0, 1), (1, 0))]);
         // In whatever order they are listed; 0 and 3 share their layer.
-        assert_eq!(
-            changes(&[(0, 1), (1, 0)], &[(3, 0), (2, 1), (1, 0), (0, 1)]),
-            [((2, 1), (3, 0), 1), ((1, 0), (3, 0), 1), ((1, 0), (2, 1), 1), ((0, 1), (2, 1), 1)]
-        );
-        assert_eq!(changes(&[(0, 1), (1, 0)], &[(0, 1), (1, 1)]), [((0, 1), (1, 0), -1), ((0, 1), (1, 1), 1)]);
-        assert_eq!(changes(&[(0, 1), (1, 0)], &[(0, 1), (1, 0)]), []);
+        let all = [((2, 1), (3, 0)), ((1, 0), (3, 0)), ((1, 0), (2, 1)), ((0, 1), (2, 1)), ((0, 1), (1, 0))];
+        assert_eq!(cells(&[(3, 0), (2, 1), (1, 0), (0, 1)]).into_iter().collect::<BTreeSet<_>>(), all.into());
     }
 
     #[test]
@@ -341,9 +320,9 @@ mod tests {
             catalog.each_variant_of(0, &unit, Population::Assigned, |experiment, variant| {
                 held.push(VariantKey { experiment, variant });
             });
-            all.each_change(&[], &held, |cell, diff| *cells.entry(cell).or_insert(0) += diff);
+            all.each_cell(&held, |cell| *cells.entry(cell).or_insert(0) += 1);
             let copied = [held[0], VariantKey { experiment: 1, ..held[0] }];
-            all.each_change(&[], &copied, |cell, diff| *same.entry(cell).or_insert(0) += diff);
+            all.each_cell(&copied, |cell| *same.entry(cell).or_insert(0) += 1);
         }
         let independent = overlap_of(&catalog, pair(0, 1), cells);
         assert_eq!(independent.units, 20_000);

@@ -15,6 +15,7 @@ use differential_dataflow::AsCollection;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 
+use methods::chi_square::Reason;
 use methods::real::Real;
 use operators::fold::{Outlet, summed};
 use operators::time::Tick;
@@ -23,7 +24,7 @@ use super::{ExperimentPair, OverlapCell, OverlapPairs, UnitOverlap, overlap_of};
 use crate::build::Build;
 use crate::catalog::{Catalog, Population};
 use crate::configuration::Recorded;
-use crate::experiment::assignments::VariantKey;
+use crate::experiment::assignments::{VariantKey, VariantList};
 use crate::experiment::units::{UnitFact, UnitValue, UnitsFold};
 use crate::names::{Name, TenantId};
 use crate::view::{Cell, Column, Columns, LeftOut, Stays, Unit, View};
@@ -69,37 +70,6 @@ pub enum PairTest {
     NotMade(Reason),
 }
 
-/// Why there is no test, under its stable name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Fewer than two variants of either experiment have units.
-    TooFewCategories,
-    /// Some cell expects fewer than five units.
-    TooFewUnits,
-    /// The counts are damaged.
-    InconsistentCounts,
-}
-
-impl Reason {
-    fn of(reason: methods::chi_square::Reason) -> Reason {
-        match reason {
-            methods::chi_square::Reason::TooFewCategories => Reason::TooFewCategories,
-            methods::chi_square::Reason::TooFewUnits => Reason::TooFewUnits,
-            methods::chi_square::Reason::InconsistentCounts => Reason::InconsistentCounts,
-        }
-    }
-
-    /// The stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::TooFewCategories => methods::chi_square::Reason::TooFewCategories.name(),
-            Reason::TooFewUnits => methods::chi_square::Reason::TooFewUnits.name(),
-            Reason::InconsistentCounts => methods::chi_square::Reason::InconsistentCounts.name(),
-        }
-    }
-}
-
 impl PairTest {
     fn of(read: &UnitOverlap) -> PairTest {
         let made = read.test.map(|test| {
@@ -107,7 +77,7 @@ impl PairTest {
             let (chi_square, p) = (finite(test.statistic), finite(test.p));
             PairTest::Made { chi_square, degrees_of_freedom: test.degrees_of_freedom, p }
         });
-        made.unwrap_or_else(|reason| PairTest::NotMade(Reason::of(reason)))
+        made.unwrap_or_else(PairTest::NotMade)
     }
 
     fn number(self, of: impl FnOnce(Real, u32, Real) -> Cell<'static>) -> Cell<'static> {
@@ -200,36 +170,44 @@ pub(in crate::experiment) fn outlet<'scope>(
 ) -> impl Outlet<'scope, UnitsFold, Streams = Differences<'scope>> {
     summed(
         move |fold: &UnitsFold, _, old: Option<&UnitValue>, new: Option<&UnitValue>, give: &mut dyn FnMut(_, i64)| {
-            if let (Some(old), Some(new)) = (old, new)
-                && old.counts_for == new.counts_for
-                && gives_cells(&old.says) == gives_cells(&new.says)
-                && (old.says == UnitFact::Member) == (new.says == UnitFact::Member)
-            {
-                // The commonest change: the sums of a unit that was there.
-                return;
+            let (left, came) = (old.and_then(source_of), new.and_then(source_of));
+            // The commonest change is of the sums of a unit that was there.
+            if left != came {
+                [(left, -1), (came, 1)].into_iter().for_each(|(source, diff)| {
+                    source.into_iter().for_each(|source| each_cell(fold, &pairs, source, &mut |cell| give(cell, diff)));
+                });
             }
-            [(old, -1), (new, 1)].into_iter().for_each(|(value, diff)| {
-                value.into_iter().for_each(|value| each_cell(fold, &pairs, value, &mut |cell| give(cell, diff)));
-            });
         },
     )
 }
 
-fn gives_cells(says: &UnitFact) -> bool {
-    matches!(says, UnitFact::Assigned(_) | UnitFact::Member)
+/// From which list cells follow, and of which pairs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Of two assigned experiments: from the unit's sums, which every unit shows.
+    Assigned(VariantList),
+    /// Of all other pairs: from its membership, which only those have that were exposed to something.
+    Membership(VariantList),
 }
 
-/// The cells that follow from a value: of two assigned experiments from the unit's sums, which every unit shows; of all other
-/// pairs from its membership, which only those have that were exposed to something.
-fn each_cell(fold: &UnitsFold, pairs: &OverlapPairs, value: &UnitValue, give: &mut dyn FnMut(OverlapCell)) {
-    if !gives_cells(&value.says) {
-        return;
+/// What a value says of cells, if anything.
+fn source_of(value: &UnitValue) -> Option<Source> {
+    match value.says {
+        UnitFact::Assigned(_) => Some(Source::Assigned(value.counts_for)),
+        UnitFact::Member => Some(Source::Membership(value.counts_for)),
+        UnitFact::Exposed(..) | UnitFact::ExposedMinute(..) | UnitFact::ExposedStart(..) => None,
     }
+}
+
+fn each_cell(fold: &UnitsFold, pairs: &OverlapPairs, source: Source, give: &mut dyn FnMut(OverlapCell)) {
+    let (list, of_membership) = match source {
+        Source::Assigned(list) => (list, false),
+        Source::Membership(list) => (list, true),
+    };
     let catalog = fold.assignments.catalog();
     let is_exposed =
         |variant: VariantKey| catalog.experiments[usize::from(variant.experiment)].population == Population::Exposed;
-    let of_membership = value.says == UnitFact::Member;
-    pairs.each_cell(&fold.assignments.variants(value.counts_for), |cell| {
+    pairs.each_cell(&fold.assignments.variants(list), |cell| {
         if (is_exposed(cell.first) || is_exposed(cell.second)) == of_membership {
             give(cell);
         }

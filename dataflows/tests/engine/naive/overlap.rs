@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::rows::Row;
-use dataflows::experiment::unit_overlap::view::{OverlapRow, PairTest, Reason};
+use dataflows::experiment::unit_overlap::view::{OverlapRow, PairTest};
 use dataflows::names::{Name, TenantId};
+use methods::chi_square::Reason;
 use methods::real::Real;
 
 use super::Model;

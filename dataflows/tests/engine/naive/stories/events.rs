@@ -4,10 +4,11 @@ use super::*;
 use dataflows::dead_letters::DeadLetters;
 use dataflows::experiment::late_events::LateEvents;
 use dataflows::experiment::session_minutes::SessionMinutes;
-use dataflows::experiment::unit_overlap::view::{OverlapRow, PairTest, Reason, UnitOverlaps};
+use dataflows::experiment::unit_overlap::view::{OverlapRow, PairTest, UnitOverlaps};
 use dataflows::experiment::variant_minutes::VariantMinutes;
 use dataflows::experiment::variant_totals::VariantTotals;
 use dataflows::names::Name;
+use methods::chi_square::Reason;
 
 fn event(tenant: u16, id: &str, kind: EventKind, event_time_ms: TimeMs) -> (Header, Event) {
     let hash =
