@@ -1,5 +1,5 @@
 //! Tables of texts and integers as Parquet files, through the crate's column interface: no Arrow is needed for columns that
-//! are never missing.
+//! are hardly ever missing.
 //!
 //! [`encode`] is a pure function of what it is given: no time, no host and no random number is in the bytes, so a table that
 //! is computed again is written as the same file. Beside the columns a file has *facts*, which any reader shows as its
@@ -32,7 +32,7 @@ pub enum Kind {
     Instant,
 }
 
-/// The columns of a table, none of which is ever null.
+/// The columns of a table. None is ever null but those whose values are given as [`Values::Known`].
 #[derive(Clone, Debug)]
 pub struct Schema<'a> {
     /// The table.
@@ -48,6 +48,18 @@ pub enum Values<'a> {
     Texts(Vec<&'a str>),
     /// Of any other.
     Integers(Vec<i64>),
+    /// Of any other that some rows do not have.
+    Known(Vec<Option<i64>>),
+}
+
+impl Values<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Values::Texts(texts) => texts.is_empty(),
+            Values::Integers(integers) => integers.is_empty(),
+            Values::Known(integers) => integers.is_empty(),
+        }
+    }
 }
 
 /// What a file does not have, or has otherwise than it was written.
@@ -115,14 +127,11 @@ fn write(
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_key_value_metadata(Some(facts))
         .build();
-    let fields: String = schema.columns.iter().map(|(name, kind)| field(name, *kind)).collect();
+    let fields = schema.columns.iter().zip(columns);
+    let fields: String = fields.map(|((name, kind), values)| field(name, *kind, values)).collect();
     let parsed = Arc::new(parse_message_type(&format!("message {} {{ {fields} }}", schema.name))?);
     let mut file = SerializedFileWriter::new(Vec::new(), parsed, Arc::new(properties))?;
-    let is_empty = columns.iter().all(|values| match values {
-        Values::Texts(texts) => texts.is_empty(),
-        Values::Integers(integers) => integers.is_empty(),
-    });
-    if !is_empty {
+    if !columns.iter().all(Values::is_empty) {
         let mut group = file.next_row_group()?;
         for values in columns {
             let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("a column too many".into()))?;
@@ -134,6 +143,11 @@ fn write(
                 Values::Integers(integers) => {
                     column.typed::<Int64Type>().write_batch(integers, None, None)?;
                 }
+                Values::Known(integers) => {
+                    let known: Vec<i64> = integers.iter().copied().flatten().collect();
+                    let levels: Vec<i16> = integers.iter().map(|integer| i16::from(integer.is_some())).collect();
+                    column.typed::<Int64Type>().write_batch(&known, Some(&levels), None)?;
+                }
             }
             column.close()?;
         }
@@ -142,11 +156,12 @@ fn write(
     file.into_inner()
 }
 
-fn field(name: &str, kind: Kind) -> String {
+fn field(name: &str, kind: Kind, values: &Values<'_>) -> String {
+    let needed = if matches!(values, Values::Known(_)) { "optional" } else { "required" };
     match kind {
-        Kind::Text => format!("required binary {name} (STRING); "),
-        Kind::Integer => format!("required int64 {name}; "),
-        Kind::Instant => format!("required int64 {name} (TIMESTAMP(MILLIS,true)); "),
+        Kind::Text => format!("{needed} binary {name} (STRING); "),
+        Kind::Integer => format!("{needed} int64 {name}; "),
+        Kind::Instant => format!("{needed} int64 {name} (TIMESTAMP(MILLIS,true)); "),
     }
 }
 
@@ -181,7 +196,7 @@ impl Table {
 
     /// A column of texts.
     pub fn texts(&self, name: &str) -> Result<Texts, TableError> {
-        let texts = Texts(self.read::<ByteArrayType>(name)?);
+        let texts = Texts(self.read::<ByteArrayType>(name)?.0);
         if let Some(wrong) = texts.0.iter().find(|text| std::str::from_utf8(text.data()).is_err()) {
             return Err(TableError::new(format!("in column {name:?} {:?} is no text", wrong.data())));
         }
@@ -190,31 +205,51 @@ impl Table {
 
     /// A column of integers or instants.
     pub fn integers(&self, name: &str) -> Result<Vec<i64>, TableError> {
-        self.read::<Int64Type>(name)
+        Ok(self.read::<Int64Type>(name)?.0)
     }
 
-    fn read<T: DataType>(&self, name: &str) -> Result<Vec<T::T>, TableError> {
+    /// The same of a column that some rows may not have; no row has one that the file does not have.
+    pub fn known_integers(&self, name: &str) -> Result<Vec<Option<i64>>, TableError> {
+        if self.place_of(name).is_none() {
+            return Ok(vec![None; self.rows()]);
+        }
+        let (values, levels) = self.read::<Int64Type>(name)?;
+        if levels.is_empty() {
+            return Ok(values.into_iter().map(Some).collect());
+        }
+        let mut values = values.into_iter();
+        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+    }
+
+    fn place_of(&self, name: &str) -> Option<usize> {
         let schema = self.reader.metadata().file_metadata().schema_descr();
-        let place = schema.columns().iter().position(|column| column.name() == name);
-        let place = place.ok_or_else(|| TableError::new(format!("it has no column {name:?}")))?;
+        schema.columns().iter().position(|column| column.name() == name)
+    }
+
+    /// The values that are there and, of a column that rows may not have, a level for each row: 1 where it has one.
+    fn read<T: DataType>(&self, name: &str) -> Result<(Vec<T::T>, Vec<i16>), TableError> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let place = self.place_of(name).ok_or_else(|| TableError::new(format!("it has no column {name:?}")))?;
+        let is_optional = schema.column(place).max_def_level() > 0;
         if schema.column(place).physical_type() != T::get_physical_type() {
             return Err(TableError::new(format!("column {name:?} is of another type")));
         }
-        let mut values = Vec::new();
+        let (mut values, mut levels) = (Vec::new(), Vec::new());
         for group in 0..self.reader.num_row_groups() {
             let group = self.reader.get_row_group(group)?;
             let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
             let mut column = get_typed_column_reader::<T>(group.get_column_reader(place)?);
             let mut read = 0;
             while read < rows {
-                let (records, _, _) = column.read_records(rows - read, None, None, &mut values)?;
+                let (records, _, _) =
+                    column.read_records(rows - read, is_optional.then_some(&mut levels), None, &mut values)?;
                 if records == 0 {
                     return Err(TableError::new(format!("column {name:?} ends after {read} of {rows} rows")));
                 }
                 read += records;
             }
         }
-        Ok(values)
+        Ok((values, levels))
     }
 }
 
@@ -271,6 +306,17 @@ mod tests {
         assert!(table.integers("other").map_err(missing).unwrap_err().contains("no column \"other\""));
         assert!(table.integers("word").map_err(missing).unwrap_err().contains("of another type"));
         assert!(table.fact("other").map(str::to_owned).map_err(missing).unwrap_err().contains("no metadata"));
+    }
+
+    #[test]
+    fn a_column_may_be_missing_in_rows_and_in_files() {
+        let known = vec![Some(7), None, None, Some(-1)];
+        let schema = Schema { name: "numbers", columns: vec![("all", Kind::Integer), ("some", Kind::Integer)] };
+        let columns = [Values::Integers(vec![1, 2, 3, 4]), Values::Known(known.clone())];
+        let table = Table::open(encode(&schema, &columns, &[], "a test")).unwrap();
+        assert_eq!(table.known_integers("some").unwrap(), known);
+        assert_eq!(table.known_integers("all").unwrap(), [1, 2, 3, 4].map(Some));
+        assert_eq!(table.known_integers("none").unwrap(), [None; 4]);
     }
 
     /// No flipped bit is ever read as another value, or stops anybody.

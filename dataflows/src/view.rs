@@ -23,6 +23,7 @@ mod tests;
 use std::hash::Hash;
 
 use operators::fold::Data;
+use serde::{Deserialize, Serialize};
 
 use crate::configuration::Recorded;
 use crate::names::Name;
@@ -76,6 +77,16 @@ pub enum Arranged {
     Never,
 }
 
+/// How a view begins that is added to a run which was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begins {
+    /// With all rows that follow from what was before: what it is made of was there.
+    Filled,
+    /// With none: what came before its first tick is in no row.
+    Empty,
+}
+
 /// What a view has not computed of a tenant because of a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
@@ -99,6 +110,8 @@ pub trait View: Sized + std::fmt::Debug + Send + Sync + 'static {
     const STAYS: Stays;
     /// Whether [`Build::collection`](crate::build::Build::collection) gives it.
     const ARRANGED: Arranged = Arranged::Small;
+    /// How it begins where it is added to a run that was there; recorded with its first tick.
+    const BEGINS: Begins = Begins::Filled;
     /// The columns, in canonical order.
     fn columns(recorded: &Recorded) -> Columns<Self::Row>;
     /// A row for the documents, and for tests of what follows from columns.

@@ -24,13 +24,14 @@ use crate::inventory::stock::Stock;
 use crate::inventory::stock_by_sku::StockBySku;
 use crate::inventory::worst_feeds::WorstFeeds;
 use crate::source_health::SourceHealth;
-use crate::view::{Listed, Stays, View, ViewCodec, ViewId, codec};
+use crate::view::{Begins, Listed, Stays, View, ViewCodec, ViewId, codec};
 
 /// A view whose type is not known.
 pub(crate) trait AnyView: Sync {
     fn name(&self) -> &'static str;
     fn question(&self) -> &'static str;
     fn stays(&self) -> Stays;
+    fn begins(&self) -> Begins;
     fn codec(&self, recorded: &Recorded) -> Arc<dyn ViewCodec>;
     /// The names of the columns that came later than the view, whether or not a run has them.
     fn added_columns(&self, recorded: &Recorded) -> Vec<String>;
@@ -49,6 +50,10 @@ impl<V: Listed> AnyView for Entry<V> {
 
     fn stays(&self) -> Stays {
         V::STAYS
+    }
+
+    fn begins(&self) -> Begins {
+        V::BEGINS
     }
 
     fn codec(&self, recorded: &Recorded) -> Arc<dyn ViewCodec> {

@@ -87,6 +87,8 @@ pub struct SinkOptions {
     pub topics: Vec<Topic>,
     /// How messages get there.
     pub mode: Mode,
+    /// The tick with which it begins where nothing was written yet.
+    pub since: Tick,
     /// Topics that are missing are made with this many replicas, if it is given.
     pub create_with_replicas: Option<u16>,
     /// How much the outbox may hold.
@@ -109,6 +111,7 @@ impl SinkOptions {
             engine: engine.into(),
             topics,
             mode: Mode::Transactional,
+            since: 0,
             create_with_replicas: None,
             outbox_bytes: 256 << 20,
             when_full: WhenFull::Stall,
@@ -164,7 +167,7 @@ impl KafkaSink {
         let mut writers = Vec::new();
         for shard in 0..options.shards() {
             let channel = KafkaChannel::new(connection, &options, shard, &stop)?;
-            writers.push(Writer::open(channel, &topics, producer::new_identity())?);
+            writers.push(Writer::open(channel, &topics, options.since, producer::new_identity())?);
         }
         let written: Vec<Progress> = writers.iter().map(|writer| writer.progress().clone()).collect();
         let failed = |source| KafkaSinkError::outbox(&options.name, source);

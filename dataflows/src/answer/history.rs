@@ -40,12 +40,18 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Its value in a row.
-    pub fn of(&self, row: &VariantMinute) -> i64 {
+    /// Its value in a row; none where the row came out before the column did.
+    pub fn of(&self, row: &VariantMinute) -> Option<i64> {
         match self.column.cell(row) {
-            Cell::Integer(value) => value,
+            Cell::Integer(value) => Some(value),
+            Cell::Omitted => None,
             other => unreachable!("an integer column holds integers, not {other:?}"),
         }
+    }
+
+    /// Whether the view was there before it, so that files may not have it.
+    pub fn is_added(&self) -> bool {
+        self.column.is_added
     }
 }
 

@@ -21,7 +21,7 @@ use super::feed_health::{FeedHealth, FeedState};
 use crate::build::Build;
 use crate::configuration::Recorded;
 use crate::names::Name;
-use crate::view::{Cell, Column, Columns, Stays, Unit, View};
+use crate::view::{Begins, Cell, Column, Columns, Stays, Unit, View};
 
 /// The view `worst_feeds`.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl View for WorstFeeds {
     const NAME: &'static str = "worst_feeds";
     const QUESTION: &'static str = "which feed of each node is worst";
     const STAYS: Stays = Stays::Always;
+    const BEGINS: Begins = Begins::Empty;
 
     fn columns(_: &Recorded) -> Columns<WorstFeed> {
         let mut columns = vec![

@@ -96,6 +96,11 @@ impl<R> Columns<R> {
         &self.columns
     }
 
+    /// Which version of the columns rows may have at a tick: 1, and one more for each column that came by then.
+    pub fn version_at(&self, tick: Tick) -> usize {
+        1 + self.columns.iter().filter(|column| column.is_added && column.since <= tick).count()
+    }
+
     /// Whether the column at a place is part of the key.
     pub fn is_key(&self, place: usize) -> bool {
         self.key.contains(&place)

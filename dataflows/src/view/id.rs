@@ -57,6 +57,11 @@ impl ViewId {
         ENTRIES[self.index()].stays()
     }
 
+    /// How it begins where it is added to a run that was there.
+    pub fn begins(self) -> super::Begins {
+        ENTRIES[self.index()].begins()
+    }
+
     /// The view of that name.
     pub fn of_name(name: &str) -> Option<ViewId> {
         ViewId::all().find(|view| view.name() == name)

@@ -173,7 +173,7 @@ mod tests {
             let mut opened = 0;
             let mut open = |random: &mut Random| {
                 opened += 1;
-                std::iter::from_fn(|| Some(Writer::open(channel(random), &topics(), opened.to_string()).ok()))
+                std::iter::from_fn(|| Some(Writer::open(channel(random), &topics(), 0, opened.to_string()).ok()))
                     .flatten()
                     .next()
                     .expect("it is tried until it succeeds")

@@ -52,10 +52,10 @@ pub struct Writer<C> {
 
 impl<C: Channel> Writer<C> {
     /// Starts writing a shard: fence, read, claim. Nobody else may ever have this identity, and messages name `topics` by
-    /// their place.
-    pub fn open(mut channel: C, topics: &[String], identity: String) -> Result<Self, C::Error> {
+    /// their place. Where nothing was ever written the shard begins with the tick `since`.
+    pub fn open(mut channel: C, topics: &[String], since: Tick, identity: String) -> Result<Self, C::Error> {
         channel.fence()?;
-        let progress = channel.newest(Upto::End)?.unwrap_or_default();
+        let progress = channel.newest(Upto::End)?.unwrap_or(Progress { tick: since, ..Progress::default() });
         let progress = Progress { writer: identity, ..progress };
         let there = channel.last_messages(topics)?;
         let mut writer = Writer { channel, topics: topics.to_vec(), there, progress };
@@ -72,7 +72,7 @@ impl<C: Channel> Writer<C> {
         if channel.newest(Upto::Stable)?.is_some_and(|newest| newest.writer != before.writer) {
             return Err(WriterError::TakenOver);
         }
-        let writer = Writer::open(channel, topics, before.writer.clone())?;
+        let writer = Writer::open(channel, topics, 0, before.writer.clone())?;
         match writer.progress.place() < before.place() {
             true => Err(WriterError::WentBack { before: before.tick, now: writer.progress.tick }),
             false => Ok(writer),

@@ -114,7 +114,7 @@ impl Reader {
         let mut found = Found::new(question);
         for row in state.keeping.rows_of(&question.tenant, &question.experiment) {
             if question.asks_for(&row.tenant, &row.experiment, &row.variant, row.minute_ms) {
-                found.add(&row.variant, row.minute_ms, question.metric.of(row))?;
+                add(&mut found, question, row)?;
             }
         }
         Ok(Look { as_of, found, files, waiting: state.waiting.iter().cloned().collect() })
@@ -125,7 +125,7 @@ impl Reader {
         let Look { as_of, mut found, files, waiting } = look;
         for row in waiting.iter().flat_map(|closed| &closed.rows) {
             if question.asks_for(&row.tenant, &row.experiment, &row.variant, row.minute_ms) {
-                found.add(&row.variant, row.minute_ms, question.metric.of(row))?;
+                add(&mut found, question, row)?;
             }
         }
         for stored in &files {
@@ -139,5 +139,13 @@ impl Reader {
             read.map_err(|error| Failure::history_damaged(format!("{}/{name}: {error}", self.objects.shown())))??;
         }
         Ok(Some(found.into_response(&as_of)))
+    }
+}
+
+/// Adds what is asked for of a row that is not in a file yet.
+fn add(found: &mut Found<'_>, question: &Question, row: &VariantMinute) -> Result<(), Failure> {
+    match question.metric.of(row) {
+        Some(value) => found.add(&row.variant, row.minute_ms, value),
+        None => Ok(()),
     }
 }

@@ -21,6 +21,7 @@ use crate::outputs::{Output, kafka_sinks};
 use crate::recovery::{self, Chosen};
 use crate::terminal::say;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
+use dataflows::view::ViewId;
 
 /// What a run has in hand when it begins.
 pub(super) struct OpenRun {
@@ -149,6 +150,22 @@ fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan
         // The tick at which the changed configuration is recorded: the next one that is minted.
         Change::Entry => newest.continued(&wanted, read_bindings(log, &first.topology)?.len() as Tick),
     };
+    for sink in &plan.recorded.sinks {
+        let wanted = wanted.recorded.sinks.iter().find(|wanted| wanted.name == sink.name);
+        let left: Vec<&str> = wanted
+            .map_or(&[][..], |wanted| &wanted.views)
+            .iter()
+            .copied()
+            .filter(|view| !sink.views.contains(view))
+            .map(ViewId::name)
+            .collect();
+        if !left.is_empty() {
+            let (name, left) = (&sink.name, left.join(", "));
+            say(&format!(
+                "the sink \"{name}\" goes on with the views that it had, without {left}; add another sink for these"
+            ));
+        }
+    }
     // Commands are input from tick 0 on; a run that was begun otherwise has them from here on.
     Ok((plan.with_re_entry(), recovery::run_of(&first)))
 }

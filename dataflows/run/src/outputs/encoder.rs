@@ -1,6 +1,7 @@
 //! From a complete tick to the messages of one Kafka sink, by shard. The same for a run and for its replay.
 
 use operators::delivery::Message;
+use operators::time::Tick;
 
 use super::{sealed_through, watermark_of};
 use crate::engine::CompleteTick;
@@ -32,9 +33,9 @@ impl Encoder {
         self.topics.iter().map(|(_, topic, shards)| (topic.as_str(), *shards))
     }
 
-    /// Whether the messages of a tick follow from earlier ones, too: then it has to be given every tick.
-    pub fn remembers(&self) -> bool {
-        self.messages.remembers()
+    /// Whether messages of later ticks follow from this one, too: then it has to be given, whether it was sent or not.
+    pub fn needs(&self, tick: Tick) -> bool {
+        self.messages.needs(tick)
     }
 
     /// The messages of each shard, by topic; changes are in canonical order afterwards.

@@ -53,7 +53,7 @@ impl Output for KafkaOutput {
     }
 
     fn wants(&self, tick: Tick) -> bool {
-        self.sink.wants(tick) || self.encoder.remembers()
+        self.sink.wants(tick) || self.encoder.needs(tick)
     }
 
     fn take(&mut self, tick: &mut CompleteTick) -> Result<(), PublishError> {
@@ -117,6 +117,7 @@ fn options_of(settings: &KafkaSinkSettings, delivery: &Delivery, encoder: &Encod
         create_with_replicas: delivery.create_with_replicas,
         outbox_bytes: delivery.outbox_bytes,
         transaction_timeout: Duration::from_millis(delivery.transaction_timeout_ms),
+        since: settings.since,
         when_full: if delivery.detaches { WhenFull::Detach } else { WhenFull::Stall },
         ..SinkOptions::new(&delivery.engine, &settings.name, topics.collect())
     }

@@ -1,4 +1,4 @@
-//! Views that are added in the middle of a run. Whoever adds up changes, from files, topics or a subscription, cancels every
+//! Views, and a sink, that are added in the middle of a run. Whoever adds up changes, from files, topics or a subscription, cancels every
 //! retraction against the insertion of the same bytes, before and after.
 
 use std::collections::BTreeMap;
@@ -152,7 +152,7 @@ fn send_halves(place: &Place, writer: &broker::Writer, events: &str, facts: &str
 }
 
 #[test]
-fn every_retraction_cancels_its_insertion_where_views_are_added_in_the_middle_of_a_run() {
+fn every_retraction_cancels_its_insertion_where_views_and_a_sink_are_added_in_the_middle_of_a_run() {
     let broker = Broker::shared();
     let (events, facts) = (broker.topic("events", 2, &[]), broker.topic("facts", 1, &[]));
     let (place, engine) = (Place::new(), unique("added"));
@@ -193,12 +193,17 @@ fn every_retraction_cancels_its_insertion_where_views_are_added_in_the_middle_of
     let published = followed.iter().map(|followed| followed.subscription.upper()).max().unwrap();
     assert!(published > 0 && !place.path("aisle-data/sinks/stock_by_sku").exists());
 
-    // The other half comes to one with all views, which goes on from the same folder.
-    fs::write(place.path("aisle.toml"), &wanted).unwrap();
+    // The other half comes to one with all views, and with a sink for them, which goes on from the same folder.
+    let added_sink = format!(
+        "[[sinks]]\nname = \"all\"\ntopic = \"{engine}.all.{{view}}\"\nengine = \"{engine}\"\ncreate = true\nreplicas = 1\n"
+    );
+    fs::write(place.path("aisle.toml"), wanted + &added_sink).unwrap();
     let mut running = place.start(&["run", "aisle.toml", "--workers", "3"]);
+    running.wait_for("the sink \"main\" goes on with the views that it had");
     let url = serving(&mut running, published);
     followed.extend(added.iter().map(|view| Followed { view, subscription: ChangeLog::default(), token: None }));
     let mut served: BTreeMap<&str, (u64, BTreeMap<RowText, i64>)> = BTreeMap::new();
+    let mut newest = 0;
     follow_while(&mut followed, &url, || {
         for (topic, partition, lines) in &others {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -207,7 +212,7 @@ fn every_retraction_cancels_its_insertion_where_views_are_added_in_the_middle_of
         read_all(&|all| all);
         served.extend(ViewId::all().map(|view| (view.name(), listed(&url, view.name()))));
         // Whoever follows has been given what was listed, once a later tick is there.
-        let newest = newest_tick(&url).unwrap();
+        newest = newest_tick(&url).unwrap();
         eventually("two more ticks", || (newest_tick(&url)? >= newest + 2).then_some(()));
         stop(running);
     });
@@ -220,15 +225,25 @@ fn every_retraction_cancels_its_insertion_where_views_are_added_in_the_middle_of
         // To the very end.
         subscription.rows();
         let all = rows_of_shards(&files, u64::MAX);
-        if at_first.contains(view) {
-            let progress = format!("{engine}.main.progress");
-            let partitions = topic(&broker.bootstrap, format!("{engine}.{view}"), progress);
-            assert_eq!(&rows_of_shards(&partitions, *tick), rows, "{view} in a topic");
-            assert_eq!(rows_of_shards(&partitions, u64::MAX), all, "{view} in a topic");
+        let of_main = at_first.contains(view).then(|| (format!("{engine}.{view}"), "main"));
+        for (name, sink) in of_main.into_iter().chain([(format!("{engine}.all.{view}"), "all")]) {
+            let partitions = topic(&broker.bootstrap, name, format!("{engine}.{sink}.progress"));
+            assert_eq!(&rows_of_shards(&partitions, *tick), rows, "{view} in a topic of {sink}");
+            assert_eq!(rows_of_shards(&partitions, u64::MAX), all, "{view} in a topic of {sink}");
+            let begins = partitions.iter().filter_map(ChangeLog::first_tick).min();
+            assert!(sink == "main" || begins.is_none_or(|begins| begins >= published), "{view} {begins:?} {published}");
         }
         let takes_back = files.iter().any(|file| file.retractions() > 0);
         assert!(takes_back || !TAKES_BACK.contains(view), "{view} takes nothing back");
     }
+    // What the added sink wrote is what the logs say it has to, and what a run derives that begins with tick 0.
+    let topic = format!("{engine}.all.stock");
+    let replayed = ["replay", "aisle-data", "--configuration", "aisle.toml", "--sink", "all"];
+    succeeds(&place.aisle(&replayed));
+    let mut running = place.start(&["run", "aisle.toml", "--replay-all"]);
+    serving(&mut running, newest);
+    stop(running);
+    succeeds(&place.aisle(&["verify-sink", &topic, "--configuration", "aisle.toml"]));
     totals_are_those_of_stock(&place.path("aisle-data"), published, served["stock"].0);
     succeeds(&place.aisle(&["replay", "aisle-data", "--configuration", "aisle.toml"]));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use operators::time::Tick;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -17,7 +18,8 @@ use crate::configuration::values::{choice, flag, name_is_new, too_many, unsigned
 use crate::view::ViewId;
 
 /// Views as messages in Kafka topics, each exactly once; `docs/sinks.md` shows the messages. Partitions are the `shards` of
-/// the view. The first five keys decide what is written and may not change; the others may at a restart.
+/// the view. The first five keys decide what is written and may not change; the others may at a restart. A sink that a restart
+/// adds begins with all rows that there are then.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WrittenSink {
@@ -82,6 +84,14 @@ pub struct KafkaSinkSettings {
     pub rows: MessageRows,
     /// Whether only rows of sealed minutes are written.
     pub sealed: bool,
+    /// The tick from which it holds: 0, unless it was added to a run that was there. Its messages of that tick are all rows that
+    /// there are then.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub since: Tick,
+}
+
+fn is_first(tick: &Tick) -> bool {
+    *tick == 0
 }
 
 impl KafkaSinkSettings {
@@ -204,6 +214,7 @@ fn sink(
         views,
         rows: choice("rows", &written.rows, &rows, mistakes).unwrap_or(MessageRows::Changes),
         sealed,
+        since: 0,
     }
 }
 

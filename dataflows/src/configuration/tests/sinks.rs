@@ -1,6 +1,6 @@
 //! Kafka sinks: what is filled in, what is refused, and what may change.
 
-use super::super::compatible;
+use super::super::{Change, compatible};
 use super::*;
 use crate::dead_letters::DeadLetters;
 
@@ -59,8 +59,18 @@ fn a_restart_may_change_how_messages_get_there() {
     for more in ["rows = \"upserts\"\n", "views = [\"stock\"]\n", "topic = \"other.{view}\"\n", "emit = \"sealed\"\n"] {
         assert!(compatible(&before, &plan_of(more)).is_err(), "{more}");
     }
-    assert!(compatible(&before, &plan(&settings(OWN))).is_err());
-    let without = plan(&settings(OWN)).canonical();
+    let without = plan(&settings(OWN));
+    assert!(compatible(&before, &without).is_err(), "no sink may go");
+    assert_eq!(compatible(&without, &before), Ok(Change::Entry), "one may come");
+    let after = without.continued(&before, 7);
+    assert_eq!(after.recorded.sinks[0].since, 7);
+    assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
+    assert_eq!(compatible(&after, &before), Ok(Change::None), "it is there now");
+    let other = SINK.replace("main", "a-second") + "topic = \"second.{view}\"\n";
+    let second = plan(&settings(&format!("{OWN}{other}{SINK}")));
+    let since: Vec<u64> = after.continued(&second, 9).recorded.sinks.iter().map(|sink| sink.since).collect();
+    assert_eq!((compatible(&after, &second), since), (Ok(Change::Entry), vec![9, 7]));
+    let without = without.canonical();
     assert!(!without.contains("sinks"), "runs without sinks are recorded as they always were");
     assert_eq!(Plan::from_canonical(&before.canonical()).unwrap(), before);
 }

@@ -18,7 +18,7 @@ use crate::build::{Build, GraphPlan};
 use crate::configuration::Recorded;
 use crate::inventory::worst_feeds::WorstFeeds;
 use crate::names::Name;
-use crate::view::{Cell, Column, Columns, Stays, Unit, View};
+use crate::view::{Begins, Cell, Column, Columns, Stays, Unit, View};
 
 /// The view `feed_health`.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl View for Feeds {
     const NAME: &'static str = "feed_health";
     const QUESTION: &'static str = "whether each numbered feed of facts still speaks, and what of it is missing";
     const STAYS: Stays = Stays::Always;
+    const BEGINS: Begins = Begins::Empty;
 
     fn columns(_: &Recorded) -> Columns<FeedRow> {
         let mut columns = vec![

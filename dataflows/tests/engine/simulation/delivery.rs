@@ -95,7 +95,7 @@ impl Sinks {
             let identity = format!("{:x}", random.next());
             let writer = loop {
                 let channel = topics.channel(shard, &mut random);
-                if let Ok(writer) = Writer::open(channel, &names(), identity.clone()) {
+                if let Ok(writer) = Writer::open(channel, &names(), 0, identity.clone()) {
                     break writer;
                 }
             };
