@@ -94,7 +94,7 @@ fn topology(catalog: &Catalog) -> Topology {
         shown_once_read: false,
         weight: 1,
     };
-    Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups: groups.collect() }
+    Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups: groups.collect(), ends_ms: None }
 }
 
 fn setup(arguments: &Arguments, record_bytes: u64) -> Setup {

@@ -62,7 +62,7 @@ fn setup() -> Setup {
         weight: 1,
     };
     let groups = ["north/events", "north/facts"].map(str::to_owned).to_vec();
-    let topology = Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups };
+    let topology = Topology { partitions: (0..PARTITIONS).map(partition).collect(), groups, ends_ms: None };
     let views = ViewId::all().map(|view| ViewPlan {
         enabled: view != ViewId::of::<SessionMinutes>(),
         retention_ms: 30 * DAY_MS,

@@ -213,7 +213,7 @@ mod tests {
             shown_once_read: false,
             weight: 1,
         };
-        Topology { partitions: vec![partition; partitions], groups: vec![] }
+        Topology { partitions: vec![partition; partitions], ..Topology::default() }
     }
 
     fn answer() -> impl Strategy<Value = Answer> {

@@ -59,6 +59,7 @@
 //!         weight: 1,
 //!     }],
 //!     groups: vec!["sensors".into()],
+//!     ends_ms: None,
 //! };
 //! let lanes = LaneParameters {
 //!     lateness_ms: 10_000,

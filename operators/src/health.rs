@@ -49,7 +49,7 @@
 //! #     shown_once_read: false,
 //! #     weight: 1,
 //! # };
-//! # let topology = Topology { partitions: vec![partition], groups: vec!["sensors".into()] };
+//! # let topology = Topology { partitions: vec![partition], groups: vec!["sensors".into()], ends_ms: None };
 //! let changes = timely::example(move |scope| {
 //!     let counts = Counts { read: 3, on_time: 3, ..Counts::default() };
 //!     let news = [(PartitionId(0), News::Reported { next: 90, status: Status::Behind, counts })].to_stream(scope);

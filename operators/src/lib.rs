@@ -13,6 +13,7 @@ pub mod clock;
 pub mod csv;
 pub mod delivery;
 pub mod disk;
+pub mod disorder;
 pub mod document;
 pub mod emit;
 pub mod feed;

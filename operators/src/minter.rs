@@ -5,11 +5,13 @@
 //! another by one tick at most; within that bound ticks grow with the backlog. There is a tick without data too, at least
 //! every `empty_tick_ms`. This is a state machine: time is an argument, and the caller makes each binding durable.
 
-use std::collections::VecDeque;
-
 use crate::binding::{Advance, Binding, Configuration, Status};
 use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs};
 use crate::topology::{Parameters, PartitionId, Topology};
+
+use held::{Granule, Held};
+
+mod held;
 
 /// What a reader says of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -52,28 +54,6 @@ impl Default for MinterOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Granule {
-    end_offset: u64,
-    bytes: u64,
-    greatest_ms: TimeMs,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    granules: VecDeque<Granule>,
-    bound: u64,
-    status: Option<Status>,
-    bound_greatest_ms: Option<TimeMs>,
-    first_event_ms: Option<TimeMs>,
-    ended_at: Option<u64>,
-    /// Offset and wall time of the last end-of-partition answer; none since a restart, a failure, a pause.
-    evidence: Option<(u64, TimeMs)>,
-    spoke_wall_ms: Option<TimeMs>,
-    /// Bytes that its weight has earned and that it has not used: a granule larger than a share waits until they suffice.
-    credit_bytes: u64,
-}
-
 /// The minter's state.
 #[derive(Debug)]
 pub struct Minter {
@@ -88,6 +68,8 @@ pub struct Minter {
     first_share: usize,
     /// `now` of the last replayed binding.
     resumed_ms: TimeMs,
+    /// Whether the last binding was the first to say that some source has ended.
+    told_end: bool,
 }
 
 impl Minter {
@@ -105,6 +87,7 @@ impl Minter {
             started_wall_ms: None,
             first_share: 0,
             resumed_ms: MINUS_INFINITY,
+            told_end: false,
         }
     }
 
@@ -121,15 +104,21 @@ impl Minter {
     /// Whether every partition has ended, so that only empty ticks can follow. Of what people may let in again at any time
     /// all that there was when it was last asked has to be bound.
     pub fn all_ended(&self) -> bool {
-        self.held.iter().zip(&self.topology.partitions).all(|(held, partition)| match partition.re_enters {
-            None => held.status == Some(Status::Ended),
-            Some(_) => held.is_read() && held.granules.is_empty(),
-        })
+        !self.has_ages_to_tell()
+            && self.held.iter().zip(&self.topology.partitions).all(|(held, partition)| match partition.re_enters {
+                None => held.status == Some(Status::Ended),
+                Some(_) => held.is_read() && held.granules.is_empty(),
+            })
     }
 
     /// Whether the last binding of this run says of every partition that it has ended or that there was no more to read.
     pub fn all_read(&self) -> bool {
-        self.minted_wall_ms.is_some() && self.held.iter().all(Held::is_read)
+        self.minted_wall_ms.is_some() && !self.has_ages_to_tell() && self.held.iter().all(Held::is_read)
+    }
+
+    /// Whether a tick has to follow, since ages hold only behind the tick that tells an end.
+    fn has_ages_to_tell(&self) -> bool {
+        self.told_end && self.topology.ends_ms.is_some()
     }
 
     /// Takes note of a binding of an earlier run, which is replayed as it was written.
@@ -140,11 +129,20 @@ impl Minter {
         if let Some(configuration) = &binding.configuration {
             self.parameters = configuration.parameters.clone();
         }
+        self.told_end = false;
         for advance in &binding.advances {
+            self.told_end |= self.tells_end(advance);
             let held = &mut self.held[advance.partition.0 as usize];
             held.status = Some(advance.status);
             held.bound_upto(advance.next);
         }
+    }
+
+    /// Whether it is the first that says that a source has ended.
+    fn tells_end(&self, advance: &Advance) -> bool {
+        let place = advance.partition.0 as usize;
+        let is_source = self.topology.partitions[place].re_enters.is_none();
+        is_source && advance.status == Status::Ended && self.held[place].status != Some(Status::Ended)
     }
 
     /// Takes note of what a reader holds.
@@ -188,7 +186,7 @@ impl Minter {
         let elapsed_ms = self.minted_wall_ms.map_or(i64::MAX, |minted_ms| wall_ms - minted_ms);
         let eligible = self.eligible(self.played_ms(wall_ms.max(started_wall_ms) - started_wall_ms));
         let ready_bytes: u64 = self.held.iter().zip(&eligible).map(|(held, count)| held.bytes_of(*count)).sum();
-        let news = ready_bytes > 0 || self.ends_to_tell();
+        let news = ready_bytes > 0 || self.ends_to_tell() || self.has_ages_to_tell();
         let due = ready_bytes >= self.options.tick_bytes
             || (news && (elapsed_ms >= self.options.tick_ms || self.all_held()))
             || elapsed_ms >= self.options.empty_tick_ms;
@@ -202,17 +200,23 @@ impl Minter {
                 held.bound_greatest_ms = held.bound_greatest_ms.max(Some(granule.greatest_ms));
             }
         }
+        let had_ended = self.sources().all(|held| held.status == Some(Status::Ended));
         let mut advances = Vec::new();
+        self.told_end = false;
         for (index, taken) in taken.into_iter().enumerate() {
             let status = self.status(index, wall_ms);
-            let held = &mut self.held[index];
-            if taken > 0 || held.status != Some(status) {
-                held.status = Some(status);
-                advances.push(Advance { partition: PartitionId(index as u32), next: held.bound, status });
+            let advance = Advance { partition: PartitionId(index as u32), next: self.held[index].bound, status };
+            if taken > 0 || self.held[index].status != Some(status) {
+                self.told_end |= self.tells_end(&advance);
+                self.held[index].status = Some(status);
+                advances.push(advance);
             }
         }
         // A file that has just ended no longer counts.
         self.now_ms = self.now(wall_ms);
+        if let Some(ends_ms) = self.topology.ends_ms.filter(|_| had_ended && !self.is_live()) {
+            self.now_ms = self.now_ms.max(ends_ms);
+        }
         Some(self.finish(advances, None, wall_ms))
     }
 
@@ -339,12 +343,17 @@ impl Minter {
         }
     }
 
+    /// Whether some source is.
+    fn is_live(&self) -> bool {
+        self.topology.partitions.iter().any(|partition| partition.live)
+    }
+
     /// What time it is: the wall clock where a source is live; for files the scheduled event time, or else the running
     /// maximum of the least greatest event time bound over files that have not ended. It never falls.
+    /// Behind the end of all files it is the greatest event time in them, where that is known.
     fn now(&self, wall_ms: TimeMs) -> TimeMs {
-        let live = self.topology.partitions.iter().any(|partition| partition.live);
         let running = self.sources().filter(|held| held.status != Some(Status::Ended));
-        let now_ms = match (live, self.options.speed, self.started_wall_ms) {
+        let now_ms = match (self.is_live(), self.options.speed, self.started_wall_ms) {
             (true, _, _) => wall_ms,
             (false, Some(speed), Some(started_ms)) => {
                 let played_ms = self.played_ms(wall_ms.max(started_ms) - started_ms);
@@ -355,32 +364,6 @@ impl Minter {
         };
         debug_assert!(now_ms < PLUS_INFINITY);
         self.now_ms.max(now_ms)
-    }
-}
-
-impl Held {
-    /// Whether the last binding says that it has ended, or that there was no more to read.
-    fn is_read(&self) -> bool {
-        match self.status {
-            Some(Status::Ended) => true,
-            // What an earlier run recorded is no evidence now.
-            Some(Status::CaughtUp | Status::Idle) => self.evidence.is_some(),
-            Some(Status::Behind) | None => false,
-        }
-    }
-
-    fn bytes_of(&self, granules: usize) -> u64 {
-        self.granules.iter().take(granules).map(|granule| granule.bytes).sum()
-    }
-
-    fn bound_upto(&mut self, offset: u64) {
-        self.bound = offset;
-        while let Some(granule) = self.granules.front()
-            && granule.end_offset <= offset
-        {
-            self.bound_greatest_ms = self.bound_greatest_ms.max(Some(granule.greatest_ms));
-            self.granules.pop_front();
-        }
     }
 }
 

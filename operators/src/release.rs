@@ -64,6 +64,7 @@
 //! #         weight: 1,
 //! #     }],
 //! #     groups: vec!["sensors".into()],
+//! #     ends_ms: None,
 //! # };
 //! # let lanes =
 //! #     LaneParameters { lateness_ms: 1_000, hold_ms: 30_000, idle_ms: 60_000, skew_max_ms: 60_000, dedup_horizon_ms: 0 };

@@ -136,7 +136,7 @@ pub(crate) fn topology(partitions: u32, identity_fixes_partition: bool) -> Topol
         shown_once_read: false,
         weight: 1,
     };
-    Topology { partitions: (0..partitions).map(partition).collect(), groups: vec!["group".to_owned()] }
+    Topology { partitions: (0..partitions).map(partition).collect(), groups: vec!["group".to_owned()], ends_ms: None }
 }
 
 /// What a record is judged by.

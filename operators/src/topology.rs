@@ -54,6 +54,9 @@ pub struct Topology {
     pub partitions: Vec<Partition>,
     /// Names of the groups, by [`GroupId`].
     pub groups: Vec<String>,
+    /// The greatest event time of all input that is read to an end, where that was found out before it is read. Ages are then
+    /// measured against the greatest event times, from the tick on that follows the end. Without, the end makes nothing older.
+    pub ends_ms: Option<TimeMs>,
 }
 
 impl Topology {

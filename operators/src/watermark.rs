@@ -8,7 +8,10 @@
 //!    `idle_ms`. So quiet seals, a stuck clock holds for `hold_ms` at most, an uneven catch-up makes nothing late;
 //! 3. `W(T)` of a group: the greater of `W(T-1)` and the least, over its lanes, of (where it stands less lateness).
 //!    Lanes of ended partitions do not count; when all partitions of a group have ended, `W` is plus infinity;
-//! 4. the **floor** of each lane for tick `T+1`: it rises to `W(T)` if `T` did not stand the lane at its own greatest,
+//! 4. how far event time has come in a group, by which ages are measured: `W`, while it is finite. Where the greatest event time
+//!    of bounded input is known ([`Topology::ends_ms`]), a group whose `W` was plus infinity at `T-1` has come through the minute
+//!    of the greatest event time of its lanes at `T`: what ends seals first, and makes older in the next tick;
+//! 5. the **floor** of each lane for tick `T+1`: it rises to `W(T)` if `T` did not stand the lane at its own greatest,
 //!    whether or not it spoke; and to `W(T-1)` at a tick `T` that changes lateness. It never falls.
 //!
 //! A partition that was added counts from the tick whose configuration first names it, and its lanes have the watermark of
@@ -21,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binding::{Binding, Status};
 use crate::outcome::Outcome;
-use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms};
+use crate::time::{MINUS_INFINITY, PLUS_INFINITY, Tick, TimeMs, minus_ms, minute_end_ms, minute_of};
 use crate::topology::{GroupId, Lanes, Parameters, Partition, PartitionId, Topology};
 
 /// A lane that spoke in a tick.
@@ -115,6 +118,9 @@ pub struct Watermarks {
     fed: Vec<bool>,
     partitions: Vec<PartitionLanes>,
     parameters: Parameters,
+    /// Whether ages are measured against the greatest event time of a group behind its end.
+    #[serde(skip)]
+    ages_at_end: bool,
 }
 
 impl Watermarks {
@@ -130,6 +136,7 @@ impl Watermarks {
             groups: vec![MINUS_INFINITY; topology.groups.len()],
             reached: vec![MINUS_INFINITY; topology.groups.len()],
             parameters: Parameters::default(),
+            ages_at_end: topology.ends_ms.is_some(),
         }
     }
 
@@ -137,6 +144,7 @@ impl Watermarks {
     pub fn with_added(mut self, topology: &Topology) -> Self {
         let added = topology.partitions.iter().skip(self.partitions.len());
         self.partitions.extend(added.map(PartitionLanes::new));
+        self.ages_at_end = topology.ends_ms.is_some();
         self
     }
 
@@ -150,8 +158,8 @@ impl Watermarks {
         &self.groups
     }
 
-    /// How far event time has come in each group, by [`GroupId`]: the greatest `W` that was not plus infinity. That every
-    /// source has ended seals everything, but makes nothing older than it was.
+    /// How far event time has come in each group, by [`GroupId`]: the greatest `W` that was not plus infinity or, behind the end of
+    /// bounded input, the minute of the greatest event time. That every source has ended makes nothing older than that.
     pub fn reached(&self) -> &[TimeMs] {
         &self.reached
     }
@@ -220,6 +228,7 @@ impl Watermarks {
                 *least = (*least).min(minus_ms(minus_ms(log_time_ms, parameters.idle_ms), parameters.lateness_ms));
             }
         }
+        let had_ended: Vec<bool> = self.groups.iter().map(|watermark| *watermark == PLUS_INFINITY).collect();
         for ((watermark, least), fed) in self.groups.iter_mut().zip(least).zip(&self.fed) {
             if *fed {
                 *watermark = (*watermark).max(least);
@@ -228,6 +237,14 @@ impl Watermarks {
         for (reached, watermark) in self.reached.iter_mut().zip(&self.groups) {
             if *watermark < PLUS_INFINITY {
                 *reached = *watermark;
+            }
+        }
+        if self.ages_at_end && had_ended.contains(&true) {
+            for lane in self.partitions.iter().flat_map(|partition| &partition.lanes) {
+                let group = lane.group.0 as usize;
+                if had_ended[group] && lane.greatest_ms > MINUS_INFINITY {
+                    self.reached[group] = self.reached[group].max(minute_end_ms(minute_of(lane.greatest_ms)));
+                }
             }
         }
         for (partition, lane) in stands_elsewhere {

@@ -18,8 +18,8 @@ use super::replay::{Compared, Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
 use super::terminal::{Log, print, say};
 use super::{graph_text, inputs, memory, signals};
-use crate::BUILT;
-use dataflows::configuration::check;
+
+mod check;
 
 /// Incrementally maintained, mutually consistent views of experiments and inventory, from two durable logs.
 #[derive(Debug, Parser)]
@@ -38,7 +38,8 @@ Exit codes:
   0   it went well, or was interrupted and can be resumed
   1   the run failed: the message says why and what to do
   2   the command line, the configuration or the host file has mistakes
-  3   conservation does not hold (run --once), a replay differs, or a sink's topic is not what it should be
+  3   conservation does not hold or no record of some source could be taken (run --once), a replay differs, or a sink's
+      topic is not what it should be
   4   another process of the cluster is gone: start every process again, the run resumes
   70  a mistake of ours: please report the message
   130 interrupted twice, so that nothing was waited for; can be resumed all the same
@@ -49,7 +50,8 @@ enum What {
     /// Run a configuration: read its sources, maintain its views, write their changes, serve them.
     /// A second run resumes the data folder by replaying its logs.
     Run(RunArguments),
-    /// Check a configuration and name every mistake with file and line. Touches nothing.
+    /// Check a configuration and name every mistake with file and line; then look through its files and say what is in them.
+    /// Touches nothing.
     Check {
         /// The configuration file.
         configuration: PathBuf,
@@ -223,10 +225,10 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             }
             Ok(match run(&options, interrupted)? {
                 Ended::Well => ExitCode::SUCCESS,
-                Ended::NotConserved => ExitCode::from(3),
+                Ended::NotConserved | Ended::NothingTaken => ExitCode::from(3),
             })
         }
-        What::Check { configuration } => check_command(&configuration),
+        What::Check { configuration } => check::check(&configuration),
         #[cfg(feature = "kafka")]
         What::Replay { folder, inputs, configuration, workers, sink: Some(sink), written } => {
             let workers = workers.unwrap_or_else(cores);
@@ -262,7 +264,7 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             let settings = read_settings(&configuration)?;
             let folder = folder_of(&configuration);
             let brokers = Brokers::of_settings(&settings, &folder).map_err(RunError::from)?;
-            let plan = inputs::plan(&settings, &folder, &brokers, 0).map_err(RunError::from)?;
+            let plan = inputs::plan(&settings, &folder, Some(&brokers), 0, true).map_err(RunError::from)?.plan;
             print(&graph_text::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }
@@ -279,31 +281,6 @@ fn reserved(mib: u64, interrupted: &AtomicBool) -> Result<bool, Failure> {
         false => say("interrupted while taking memory; nothing was begun"),
     }
     Ok(done)
-}
-
-fn check_command(configuration: &PathBuf) -> Result<ExitCode, Failure> {
-    let unreadable = |source| RunError::Unreadable { path: configuration.clone(), source };
-    let text = std::fs::read_to_string(configuration).map_err(unreadable)?;
-    let folder = folder_of(configuration);
-    let found =
-        check(&text, &configuration.display().to_string(), BUILT, |pattern| match inputs::find(&folder, pattern) {
-            Ok(files) => Ok(files),
-            Err(FilesError::NoMatch { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.to_string()),
-        });
-    match found {
-        Ok(()) => {
-            print(&format!("{}: no mistakes\n", configuration.display()));
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(mistakes) => {
-            let count = mistakes.len();
-            let lines: String = mistakes.iter().map(|mistake| format!("{mistake}\n")).collect();
-            print(&lines);
-            say(&format!("{count} mistake{}", if count == 1 { "" } else { "s" }));
-            Ok(ExitCode::from(2))
-        }
-    }
 }
 
 fn tell_compared(compared: &Compared) -> ExitCode {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use connectors::command_log::{CommandSource, Commands};
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
 use operators::record::{Decode, DecodeMessage};
-use operators::source::Source;
+use operators::source::{Source, SourceError};
 use operators::time::TimeMs;
 use operators::topology::Partition;
 
@@ -14,13 +14,20 @@ use super::brokers::{Brokers, BrokersError};
 use super::engine::PartitionSource;
 use super::logs::COMMAND_LOG;
 use super::schema_lookup::SchemaLookup;
+use dataflows::catalog::Catalog;
 use dataflows::configuration::{
-    CsvSettings, FileRecord, Format, PartitionInput, PartitionPlan, Plan, Settings, SourceInput, SourceSettings,
-    TopicRecord,
+    CsvSettings, FileRecord, Format, PartitionInput, PartitionPlan, Plan, Recorded, Settings, SourceInput,
+    SourceSettings, TopicRecord,
 };
 use dataflows::kind::{ListedKind, SourceDecoders, SourceNames};
 use dataflows::kinds;
 use dataflows::re_entry::ReEntryDecoder;
+use times::Unread;
+
+mod looked;
+mod times;
+
+pub use looked::Looked;
 
 /// Why what is to be read can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +38,9 @@ pub enum InputsError {
     /// A topic.
     #[error(transparent)]
     Brokers(#[from] BrokersError),
+    /// A file, while its event times were looked at.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A record that no configuration makes.
     #[error("the recorded configuration does not say which columns the fields of source \"{source_name}\" are")]
     NoColumns {
@@ -75,9 +85,25 @@ fn notation(folder: &Path, pattern: &str) -> Option<String> {
     pattern.contains('{').then(|| meant.to_owned())
 }
 
-/// Finds every source's files and records their sizes and hashes, and every source's topic with its partitions. Reads each
-/// file once, and asks the brokers.
-pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: TimeMs) -> Result<Plan, InputsError> {
+/// What a run would read.
+#[derive(Debug)]
+pub struct Found {
+    /// The plan of a run that begins with it.
+    pub plan: Plan,
+    /// By source: what is in its files, where they were looked through.
+    pub looked: Vec<Looked>,
+}
+
+/// Finds every source's files and records their sizes and hashes, unless they are `played` also the event times of their records,
+/// and every source's topic with its partitions. Reads each file twice, once to decode it, and asks the brokers, where
+/// they are given; otherwise topics have no partitions.
+pub fn plan(
+    settings: &Settings,
+    folder: &Path,
+    brokers: Option<&Brokers>,
+    start_ms: TimeMs,
+    played: bool,
+) -> Result<Found, InputsError> {
     let mut paths = Vec::new();
     for input in &settings.inputs {
         paths.push(match input {
@@ -85,25 +111,59 @@ pub fn plan(settings: &Settings, folder: &Path, brokers: &Brokers, start_ms: Tim
             SourceInput::Topic(_) => Vec::new(),
         });
     }
-    let mut recorded = FileSpec::record_all(&paths.concat())?.into_iter();
-    let mut by_source = Vec::new();
-    for (input, paths) in settings.inputs.iter().zip(paths) {
+    let specs = FileSpec::record_all(&paths.concat())?;
+    let counts: Vec<usize> = paths.iter().map(Vec::len).collect();
+    // A file that is played is judged as a topic would be.
+    let found = if played { Vec::new() } else { look(settings, &counts, &specs, start_ms)? };
+    let times = found.iter().map(|looked| Some(looked.times).filter(|times| !times.is_empty()));
+    let mut recorded = specs.into_iter().zip(times.chain(std::iter::repeat(None)));
+    let (mut by_source, mut looked) = (Vec::new(), Vec::new());
+    let mut found = found.iter();
+    for ((input, count), source) in settings.inputs.iter().zip(counts).zip(&settings.recorded.sources) {
+        looked.push(found.by_ref().take(count).cloned().fold(Looked::default(), Looked::then));
         let files = match input {
             SourceInput::Files(files) => files,
             SourceInput::Topic(topic) => {
-                by_source.push(brokers.find(topic)?.into_iter().map(PartitionInput::Topic).collect());
+                let found = brokers.map_or(Ok(Vec::new()), |brokers| brokers.find(topic))?;
+                by_source.push(found.into_iter().map(PartitionInput::Topic).collect());
                 continue;
             }
         };
         let mut records = Vec::new();
-        for spec in recorded.by_ref().take(paths.len()) {
+        for (spec, times) in recorded.by_ref().take(count) {
             let FileSpec { path, size_bytes, sha256, .. } = spec;
-            let relative = relative_to(folder, &path);
-            records.push(FileRecord { path: relative.to_string_lossy().into_owned(), size_bytes, sha256 });
+            let path = relative_to(folder, &path).to_string_lossy().into_owned();
+            records.push(FileRecord { path, size_bytes, sha256, times });
         }
-        by_source.push(files.partitioned(records).into_iter().map(PartitionInput::Files).collect());
+        let partitions = files.partitioned(records, source.lateness_ms, source.measured);
+        by_source.push(partitions.into_iter().map(PartitionInput::Files).collect());
     }
-    Ok(settings.plan(by_source, start_ms))
+    Ok(Found { plan: settings.plan(by_source, start_ms), looked })
+}
+
+/// What is in each file; `counts` says how many of them are of each source.
+fn look(
+    settings: &Settings,
+    counts: &[usize],
+    specs: &[FileSpec],
+    start_ms: TimeMs,
+) -> Result<Vec<Looked>, InputsError> {
+    let catalog = Arc::new(settings.recorded.catalog());
+    let (mut unread, mut specs) = (Vec::new(), specs.iter());
+    for (source, count) in settings.recorded.sources.iter().zip(counts) {
+        let names = names_of(&settings.recorded, source, &catalog);
+        unread.extend(specs.by_ref().take(*count).map(|spec| Unread { source, names: names.clone(), spec, start_ms }));
+    }
+    times::of_files(&unread)
+}
+
+/// The names that the records of a source may have.
+fn names_of(recorded: &Recorded, source: &SourceSettings, catalog: &Arc<Catalog>) -> SourceNames {
+    SourceNames {
+        catalog: Arc::clone(catalog),
+        tenants: (!source.tenants.is_empty()).then(|| recorded.tenants_of(source)),
+        fact_sources: source.fact_sources.clone(),
+    }
 }
 
 /// A reader for each partition of a plan. Files and topics are opened, and held against what was recorded, when they are read.
@@ -119,12 +179,7 @@ pub fn sources(
     let partitions = plan.partitions.iter().zip(&plan.topology.partitions).enumerate();
     let open = |(number, (partition, wiring)): (usize, (&PartitionPlan, &Partition))| {
         let source = plan.source_of(partition);
-        let tenants = plan.recorded.tenants_of(source);
-        let names = SourceNames {
-            catalog: Arc::clone(&catalog),
-            tenants: (!source.tenants.is_empty()).then_some(tenants),
-            fact_sources: source.fact_sources.clone(),
-        };
+        let names = names_of(&plan.recorded, source, &catalog);
         let reader =
             Reader { input: &partition.input, name: &wiring.name, number, folder, brokers, schema_lookup, commands };
         kinds::open(source.kind, SourceOpener { source, names, reader })
@@ -209,7 +264,7 @@ impl Reader<'_> {
 
     fn files<D: Decode>(&self, files: &[FileRecord], decoder: D) -> Result<FileSource<D>, InputsError> {
         let mut specs = Vec::new();
-        for FileRecord { path, size_bytes, sha256 } in files {
+        for FileRecord { path, size_bytes, sha256, times: _ } in files {
             specs.push(FileSpec::recorded(self.folder.join(path), *size_bytes, sha256.clone())?);
         }
         let shown_as = files.iter().map(|file| file.path.clone());
@@ -281,7 +336,7 @@ mod tests {
             "own.toml",
             crate::BUILT,
         );
-        let plan = plan(&settings.unwrap(), folder.path(), &Brokers::default(), 0).unwrap();
+        let plan = plan(&settings.unwrap(), folder.path(), None, 0, false).unwrap().plan;
         let PartitionInput::Files(files) = &plan.partitions[0].input else { unreachable!("files") };
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.

@@ -1,5 +1,6 @@
 //! `aisle run`: opens or resumes a data folder, runs the engine over it, shows progress, serves, and ends.
 
+mod doubts;
 mod error;
 mod open_run;
 mod plans;
@@ -33,6 +34,7 @@ pub(super) use plans::input_options;
 pub use plans::{folder_of, graph_plan, read_settings, recorded_plans, views};
 pub(super) use report::stopped;
 
+use doubts::Doubts;
 use open_run::{OpenRun, remember};
 use report::print_tables;
 
@@ -74,6 +76,8 @@ pub enum Ended {
     Well,
     /// `read = on time + late + duplicate + dead letters` does not hold.
     NotConserved,
+    /// No record of some source could be taken.
+    NothingTaken,
 }
 
 /// Runs until every source has ended (with `once`), or until `interrupted`.
@@ -110,7 +114,8 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let inputs_folder = folder_of(&options.configuration);
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
     let registry = schema_lookup::registry(&settings, &inputs_folder, begins)?;
-    let wanted = inputs::plan(&settings, &inputs_folder, &brokers, WallClock.now_ms())?;
+    let found = inputs::plan(&settings, &inputs_folder, Some(&brokers), WallClock.now_ms(), options.speed.is_some())?;
+    let inputs::Found { plan: wanted, looked } = found;
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),
@@ -191,6 +196,8 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     }
     drain(&watch, started, interrupted, &control);
     print_tables(&plan, &published, &engine, &seen, started.elapsed(), &data_path);
+    let doubts = Doubts::of(&plan, &looked, &published.read());
+    doubts.tell();
     if !options.once {
         say(&format!("every source has ended; serving on http://{} until Ctrl-C", server.address()));
         // Commands are taken all the same: the engine goes on with them.
@@ -200,7 +207,11 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
             std::thread::sleep(pace);
         }
     }
-    let ended = if totals(&published).conserved { Ended::Well } else { Ended::NotConserved };
+    let ended = match totals(&published).conserved {
+        true if doubts.takes_nothing => Ended::NothingTaken,
+        true => Ended::Well,
+        false => Ended::NotConserved,
+    };
     logs.stop();
     desk.close();
     even_if_lost(engine.finish(interrupted), interrupted)?;

@@ -16,12 +16,13 @@ use operators::time::Tick;
 pub enum Change {
     /// Nothing.
     None,
-    /// How much disorder and silence sources may have, or more partitions of topics: a new entry of the remap log.
+    /// How much disorder and silence sources may have, more partitions of topics, or views, columns and sinks that are new: a new
+    /// entry of the remap log.
     Entry,
 }
 
 /// The keys of a source that may change at a restart.
-const CHANGEABLE: [&str; 4] = ["lateness_ms", "hold_ms", "idle_ms", "skew_max_ms"];
+const CHANGEABLE: [&str; 5] = ["lateness_ms", "measured", "hold_ms", "idle_ms", "skew_max_ms"];
 
 /// What a restart with `wanted` changes, or else each difference that it can't have, with what to do.
 ///
@@ -51,7 +52,8 @@ pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> 
     // With partitions that were added the lanes are more, whatever their order is otherwise.
     let is_same = current.continued(wanted, 0).parameters.lanes == current.parameters.lanes;
     let has_added = joined.views.keys().any(|view| !current.recorded.views.contains_key(view))
-        || joined.columns.values().flat_map(BTreeMap::values).any(|since| *since == Tick::MAX);
+        || joined.columns.values().flat_map(BTreeMap::values).any(|since| *since == Tick::MAX)
+        || joined.sinks.iter().any(|sink| sink.since == Tick::MAX);
     Ok(if is_same && !has_added { Change::None } else { Change::Entry })
 }
 
@@ -61,6 +63,7 @@ fn unchangeable(recorded: &Recorded) -> Value {
     recorded.views.retain(|_, settings| settings.since < Tick::MAX);
     recorded.columns.values_mut().for_each(|columns| columns.retain(|_, since| *since < Tick::MAX));
     recorded.columns.retain(|_, columns| !columns.is_empty());
+    recorded.sinks.retain(|sink| sink.since < Tick::MAX);
     let recorded = recorded.of_views_that_are();
     let mut value = serde_json::to_value(&recorded).expect("settings are strings, integers and flags");
     let sources = value["sources"].as_array_mut().into_iter().flatten();
@@ -173,7 +176,12 @@ fn compare_files(source: &str, before: &[Vec<FileRecord>], after: &[Vec<FileReco
     for path in new.keys().filter(|path| !old.contains_key(*path)) {
         differences.push(format!("source \"{source}\" did not have the file {path}"));
     }
-    if differences.len() == count && before != after {
+    let paths = |partitions: &[Vec<FileRecord>]| -> Vec<Vec<String>> {
+        partitions.iter().map(|files| files.iter().map(|file| file.path.clone()).collect()).collect()
+    };
+    // Files are divided by their times where these are known; what is divided by another rule stays as it was recorded.
+    let are_timed = |partitions: &[Vec<FileRecord>]| partitions.iter().flatten().any(|file| file.times.is_some());
+    if differences.len() == count && are_timed(before) == are_timed(after) && paths(before) != paths(after) {
         differences.push(format!("the files of source \"{source}\" are divided into partitions differently"));
     }
 }

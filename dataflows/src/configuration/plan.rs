@@ -19,60 +19,10 @@ use crate::catalog::{Catalog, group_of};
 use crate::kind::KindId;
 use crate::names::Name;
 
-/// A file, as a run found it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileRecord {
-    /// Its path, relative to the configuration file's folder, so that a folder that was moved means the same.
-    pub path: String,
-    /// Its size.
-    pub size_bytes: u64,
-    /// SHA-256 of its bytes, in hexadecimal.
-    pub sha256: String,
-}
+use input::times_of;
+pub use input::{FileRecord, PartitionInput, TopicRecord};
 
-/// A topic's partition, as a run found it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TopicRecord {
-    /// The topic's name.
-    pub topic: String,
-    /// The topic's id: a topic that is created anew under the same name has another.
-    pub topic_id: String,
-    /// The partition's number.
-    pub partition: u32,
-    /// The offset from which it is read.
-    pub first_offset: u64,
-}
-
-/// What one partition reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum PartitionInput {
-    /// Files, in the order in which they are read.
-    Files(Vec<FileRecord>),
-    /// A partition of a topic.
-    Topic(TopicRecord),
-    /// Commands that let records of another partition of the source in again.
-    ReEntry {
-        /// The number of that partition.
-        re_enters: u32,
-        /// Whether its health is shown only once something was read of it: of those that were there before anybody needed
-        /// them. Builds that added them when they were needed recorded nothing here.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        shown_once_read: bool,
-    },
-}
-
-impl PartitionInput {
-    /// The offset from which it is read.
-    pub fn first_offset(&self) -> u64 {
-        match self {
-            PartitionInput::Files(_) | PartitionInput::ReEntry { .. } => 0,
-            PartitionInput::Topic(record) => record.first_offset,
-        }
-    }
-}
+mod input;
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +90,12 @@ impl Plan {
     ) -> Plan {
         assert_eq!(recorded.sources.len(), inputs.len(), "each source has its partitions");
         decide_promises(&mut recorded, &inputs);
-        let mut topology = Topology { partitions: Vec::new(), groups: groups(&recorded) };
+        let times = inputs.iter().map(|partitions| times_of(partitions)).collect::<Vec<_>>();
+        for (source, times) in recorded.sources.iter_mut().zip(&times).filter(|(source, _)| source.measured) {
+            source.lateness_ms = times.map_or(source.lateness_ms, |times| times.disorder_ms);
+        }
+        let ends_ms = times.iter().flatten().map(|times| times.latest_ms).max();
+        let mut topology = Topology { partitions: Vec::new(), groups: groups(&recorded), ends_ms };
         let mut parameters = Parameters { lanes: Vec::new(), start_ms };
         let mut numbers = vec![0; recorded.sources.len()];
         let added_count = added.len();
@@ -167,7 +122,7 @@ impl Plan {
     }
 
     /// This plan, recorded, as it goes on where `wanted` may differ from it: other parameters, more partitions of topics, and
-    /// views that it did not have, which hold from the tick `since` on.
+    /// views and sinks that it did not have, which hold from the tick `since` on.
     /// Partitions are behind all others, so that numbers stay what they are, and are read from their very first record.
     pub fn continued(&self, wanted: &Plan, since: Tick) -> Plan {
         let (inputs, mut added) = self.recorded_inputs();

@@ -117,9 +117,9 @@ sections! {
     /// Where and how often the state is saved, so that a restart need not compute everything again.
     checkpoints: WrittenCheckpoints(built);
     /// Where sealed minutes are kept for longer than any view keeps them.
-    history: WrittenHistory(built);
+    history: WrittenHistory(built, sources);
     /// What is kept and written of each view, by its name: the README lists them.
-    views: WrittenView();
+    views: WrittenView(sources);
     /// Which pairs of experiments `unit_overlap` tests.
     unit_overlap: WrittenUnitOverlap(experiments);
     /// Kafka topics that views are written to, besides their files; up to 100 sinks.

@@ -1,5 +1,7 @@
 //! What is parsed, and that every default is the documented one. The files beside this one hold the rest.
 
+use operators::disorder::EventTimes;
+
 use super::*;
 use crate::catalog::Population;
 use crate::kind::KindId;
@@ -32,16 +34,23 @@ fn told(mistakes: &[Mistake]) -> String {
 
 /// A file whose hash is made of its path.
 fn file(path: &str) -> FileRecord {
-    FileRecord { path: path.to_owned(), size_bytes: path.len() as u64, sha256: format!("{:064x}", path.len()) }
+    FileRecord {
+        path: path.to_owned(),
+        size_bytes: path.len() as u64,
+        sha256: format!("{:064x}", path.len()),
+        times: None,
+    }
 }
 
 /// The plan where each source has two files.
 fn plan(settings: &Settings) -> Plan {
     let names = settings.recorded.sources.iter().map(|source| &source.name);
     let partitions = settings.inputs.iter().zip(names).map(|(input, name)| match input {
-        SourceInput::Files(files) => {
-            files_of(files.partitioned(vec![file(&format!("{name}-2.ndjson")), file(&format!("{name}-1.ndjson"))]))
-        }
+        SourceInput::Files(files) => files_of(files.partitioned(
+            vec![file(&format!("{name}-2.ndjson")), file(&format!("{name}-1.ndjson"))],
+            0,
+            true,
+        )),
         SourceInput::Topic(topic) => (0..2).map(|number| partition_of(&topic.topic, number)).collect(),
     });
     settings.plan(partitions.collect(), 1_736_000_000_000)
@@ -123,10 +132,54 @@ fn tenants_of_the_configuration_come_first_and_whoever_names_none_has_all() {
     assert_eq!(settings.recorded.tenants_of(&settings.recorded.sources[1]), [0, 1]);
 }
 
+/// A file with these event times, in order.
+fn timed(path: &str, times: std::ops::RangeInclusive<i64>) -> FileRecord {
+    FileRecord { times: Some(times.collect::<EventTimes>()), ..file(path) }
+}
+
 #[test]
-fn files_are_read_in_the_order_of_their_names() {
+fn files_are_read_in_the_order_of_their_times_and_none_of_their_records_is_late() {
+    let files = SourceFiles { pattern: String::new(), parallel: false, span: 0..0 };
+    let paths = |partitions: &[Vec<FileRecord>]| -> Vec<Vec<String>> {
+        partitions.iter().map(|files| files.iter().map(|file| file.path.clone()).collect()).collect()
+    };
+    let days = vec![timed("day-10", 100..=109), timed("day-2", 20..=29), timed("day-1", 10..=19)];
+    let divided = files.partitioned(days, 0, true);
+    assert_eq!(paths(&divided), [["day-1", "day-2", "day-10"]]);
+    let halves = || vec![timed("a", 10..=19), timed("b", 12..=21)];
+    let beside = files.partitioned(halves(), 0, true);
+    assert_eq!(paths(&beside), [["a"], ["b"]]);
+    let behind = files.partitioned(halves(), 0, false);
+    assert_eq!(paths(&behind), [["a", "b"]]);
+
+    let settings = settings(OWN);
+    let plan_of = |partitions| settings.plan(vec![files_of(partitions)], 0);
+    let ordered = plan_of(divided);
+    assert_eq!((ordered.recorded.sources[0].lateness_ms, ordered.topology.ends_ms), (0, Some(109)));
+    assert_eq!(plan_of(beside).parameters.lanes.iter().map(|lane| lane.lateness_ms).collect::<Vec<_>>(), [0, 0]);
+    let disordered = plan_of(behind);
+    assert_eq!(disordered.parameters.lanes[0].lateness_ms, 7, "19 before 12");
+    assert_eq!(Plan::from_canonical(&disordered.canonical()).unwrap(), disordered);
+    // A folder of before keeps what it recorded, and goes on.
+    let mut before = plan(&settings);
+    before.recorded.sources[0].measured = false;
+    let before = Plan::from_canonical(&before.canonical()).unwrap();
+    assert_eq!((before.recorded.sources[0].lateness_ms, before.topology.ends_ms), (600_000, None));
+    let again = |name: &str, times| FileRecord { times: Some(times), ..file(name) };
+    let far = EventTimes { earliest_ms: 0, latest_ms: 9, disorder_ms: 5 };
+    let now = plan_of(vec![vec![again("own-2.ndjson", far)], vec![again("own-1.ndjson", far)]]);
+    assert_eq!(compatible(&before, &now), Ok(Change::None));
+    assert_eq!(before.continued(&now, 3), before);
+    // A run that measured goes on with what it measured, whatever the clock says by now.
+    let later = plan_of(vec![vec![again("own-2.ndjson", far)], vec![again("own-1.ndjson", EventTimes::from(7))]]);
+    assert_eq!(compatible(&now, &later), Ok(Change::None));
+    assert_eq!(now.continued(&later, 3), now);
+}
+
+#[test]
+fn files_are_read_in_the_order_of_their_names_where_no_times_are_known() {
     let files = |parallel| SourceFiles { pattern: String::new(), parallel, span: 0..0 };
     let found = || vec![file("b"), file("a")];
-    assert_eq!(files(false).partitioned(found()), [[file("a"), file("b")]]);
-    assert_eq!(files(true).partitioned(found()), [[file("a")], [file("b")]]);
+    assert_eq!(files(false).partitioned(found(), 0, true), [[file("a"), file("b")]]);
+    assert_eq!(files(true).partitioned(found(), 0, true), [[file("a")], [file("b")]]);
 }

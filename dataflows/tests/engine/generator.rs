@@ -196,6 +196,8 @@ impl Generator {
         let topology = Arc::new(Topology {
             partitions: self.partitions,
             groups: tenants.flat_map(|tenant| [format!("events/{tenant}"), format!("facts/{tenant}")]).collect(),
+            // Some worlds know where their input ends; no number is drawn for it.
+            ends_ms: (self.start_ms / MINUTE % 3 > 0).then_some(self.start_ms),
         });
         let random = &mut self.random;
         let some_views = random.once_in(8);

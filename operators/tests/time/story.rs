@@ -55,7 +55,7 @@ pub fn closed(lanes: u128) -> Lanes {
 pub fn topology(partitions: Vec<Partition>) -> Topology {
     let fed = partitions.iter().flat_map(|partition| partition.groups.iter().map(|(group, _)| group.0));
     let groups = fed.max().map_or(0, |greatest| greatest + 1);
-    Topology { partitions, groups: (0..groups).map(|group| format!("tenant {group}")).collect() }
+    Topology { partitions, groups: (0..groups).map(|group| format!("tenant {group}")).collect(), ends_ms: None }
 }
 
 /// A configuration with these parameters for each partition.

@@ -163,7 +163,7 @@ impl From<InputsError> for RunError {
         match error {
             InputsError::Files(error) => error.into(),
             InputsError::Brokers(error) => error.into(),
-            error @ InputsError::NoColumns { .. } => RunError::Inputs(error),
+            error @ (InputsError::NoColumns { .. } | InputsError::Source(_)) => RunError::Inputs(error),
         }
     }
 }

@@ -290,7 +290,7 @@ fn a_taken_port_of_the_cluster_is_named() {
 #[test]
 fn a_process_with_another_configuration_ends_and_the_right_one_is_waited_for() {
     let (place, _) = place_of_two();
-    fs::write(place.path("other.toml"), CONFIGURATION.replace("lateness_ms = 60000", "lateness_ms = 1")).unwrap();
+    fs::write(place.path("other.toml"), CONFIGURATION.replace("\"treatment\"", "\"other\"")).unwrap();
     let mut other = process("1", &["--once"]);
     other[1] = "other.toml";
     let second = place.start(&other);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 
 mod bad_input;
+mod bounded;
 mod cluster;
 mod csv;
 mod dead_letters;
@@ -9,6 +10,8 @@ mod dead_letters;
 mod history;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[allow(dead_code, reason = "shared with tests that need more of it")]
+mod multiset;
 mod place;
 #[cfg(all(feature = "s3", feature = "history"))]
 mod s3;

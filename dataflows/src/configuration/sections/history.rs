@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Section;
 use super::checkpoints::place;
+use super::sources::WrittenSource;
 use crate::configuration::Built;
 use crate::configuration::mistake::Mistakes;
 use crate::configuration::settings::Settings;
@@ -29,7 +30,7 @@ pub(super) struct WrittenHistory {
     /// Default: 100000.
     rows_max: Given<i64>,
     /// A file is deleted once its newest minute is this far behind the time of the ticks. Default: 34560000000, which is 400
-    /// days.
+    /// days; never, where there are files only.
     retention_ms: Given<i64>,
 }
 
@@ -61,10 +62,10 @@ pub struct ArchiveSettings {
 
 impl Section for WrittenHistory {
     type Read = Table<Self>;
-    type Needs<'a> = (&'a Built,);
+    type Needs<'a> = (&'a Built, &'a <WrittenSource as Section>::Settled);
     type Settled = (ArchiveSettings, HistorySettings);
 
-    fn settle(read: &Table<Self>, (built,): (&Built,), mistakes: &mut Mistakes<'_>) -> Self::Settled {
+    fn settle(read: &Table<Self>, (built, sources): Self::Needs<'_>, mistakes: &mut Mistakes<'_>) -> Self::Settled {
         let WrittenHistory { to, endpoint, file_ms, rows_max, retention_ms } = &read.written;
         let default = if built.history { "history" } else { "none" };
         let place = place("history", to, default, built, mistakes);
@@ -76,7 +77,10 @@ impl Section for WrittenHistory {
         let archive = ArchiveSettings {
             to: place,
             endpoint: endpoint.as_ref().map(|given| given.get_ref().clone()),
-            retention_ms: integer("retention_ms", retention_ms, DURATION_POSITIVE_MS, 34_560_000_000, mistakes),
+            retention_ms: match (retention_ms, sources.are_files()) {
+                (None, true) => i64::MAX,
+                _ => integer("retention_ms", retention_ms, DURATION_POSITIVE_MS, 34_560_000_000, mistakes),
+            },
         };
         let history = HistorySettings {
             kept,

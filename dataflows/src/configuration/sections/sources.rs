@@ -36,10 +36,11 @@ pub(super) struct WrittenSource {
     name: Given<String>,
     /// What its records are: `"experiment"` (events) or `"inventory"` (facts). Required.
     kind: Given<String>,
-    /// Its files, as a glob relative to the configuration file's folder. Together they are one partition, read one after the
-    /// other in the order of their names. Either this or `topic` is required.
+    /// Its files, as a glob relative to the configuration file's folder. They are looked through before a run begins: those that
+    /// follow each other in time are read one after the other, as one partition, and those that overlap beside each other.
+    /// Either this or `topic` is required.
     files: Given<String>,
-    /// Whether each file is a partition of its own, read beside the others. Default: false.
+    /// Whether each file is a partition of its own, read beside the others, whatever its times. Default: false.
     parallel: Given<bool>,
     /// Its topic, each of whose partitions is one of the source; only what is committed is read. Partitions that are added to
     /// the topic while a run goes on, or between two runs, are added to it, behind all others.
@@ -67,7 +68,8 @@ pub(super) struct WrittenSource {
     fact_sources: Given<Vec<Spanned<String>>>,
     /// The share of a tick's bytes that each of its partitions gets, relative to others; 1 to 1000000. Default: 1.
     weight: Given<i64>,
-    /// As under `[time]`, for this source. Default: what `[time]` says.
+    /// As under `[time]`, for this source. Default: of files their own disorder, so that none of their records is late (with
+    /// `aisle run --speed`, and of topics, what `[time]` says).
     lateness_ms: Given<i64>,
     /// As under `[time]`, for this source. Default: what `[time]` says.
     hold_ms: Given<i64>,
@@ -105,6 +107,9 @@ pub struct SourceSettings {
     pub weight: u32,
     /// A record this far behind its lane's newest is on time.
     pub lateness_ms: i64,
+    /// Whether that is the disorder of its files, as the plan that lists them finds it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub measured: bool,
     /// The longest that a lane which speaks holds the watermark back.
     pub hold_ms: i64,
     /// The longest that a silent lane holds the watermark back.
@@ -190,6 +195,13 @@ pub(super) struct SourceList {
     pub(super) tenants_are_known: bool,
     /// Whether one of them may have the facts of any fact source.
     pub(super) any_has_all_facts: bool,
+}
+
+impl SourceList {
+    /// Whether all of them are files: what they have is there, and nothing need ever leave.
+    pub(super) fn are_files(&self) -> bool {
+        self.inputs.iter().all(|input| matches!(input, SourceInput::Files(_)))
+    }
 }
 
 impl Section for WrittenSource {
@@ -287,6 +299,7 @@ fn source(
         fact_sources,
         weight: unsigned("weight", &written.weight, WEIGHT, 1, mistakes),
         lateness_ms,
+        measured: written.topic.is_none() && written.lateness_ms.is_none(),
         hold_ms,
         idle_ms,
         skew_max_ms,

@@ -23,7 +23,8 @@ pub(super) struct WrittenTime {
     /// How many ticks may be worked on at once; 1 to 64. Default: 4.
     in_flight: Given<i64>,
     /// A record this far behind the newest of its lane is still on time. A lane is a tenant's records in one partition; of
-    /// facts, each fact source's. Default: 600000, which is 10 minutes.
+    /// facts, each fact source's. Of files each source's own `lateness_ms` counts, or else their disorder. Default: 600000, which
+    /// is 10 minutes.
     lateness_ms: Given<i64>,
     /// A lane whose records keep coming, but whose clock stands still, holds the watermark back for no longer than this.
     /// Default: 1800000, which is 30 minutes.

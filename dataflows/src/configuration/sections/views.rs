@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Section;
+use super::sources::WrittenSource;
 use crate::configuration::mistake::{Mistakes, nearest_or_all};
 use crate::configuration::settings::Settings;
 use crate::configuration::table::{Given, Table};
 use crate::configuration::values::{DURATION_POSITIVE_MS, choice, flag, integer, unsigned};
-use crate::view::ViewId;
+use crate::view::{Begins, ViewId};
 
 /// What is kept and written of one view, as `[views.session_minutes]`.
 #[derive(Debug, Default, Deserialize)]
@@ -22,7 +23,8 @@ pub(super) struct WrittenView {
     enabled: Given<bool>,
     /// How long rows stay in a view that would otherwise grow for ever. Minutes leave this far behind the watermark:
     /// `session_minutes` (default: 86400000, 1 day) and `variant_minutes` (2592000000, 30 days). Records leave this long
-    /// after they came: `late_events` and `dead_letters` (604800000, 7 days). Other views have no such key.
+    /// after they came: `late_events` and `dead_letters` (604800000, 7 days). Other views have no such key. These defaults are for
+    /// runs with a topic: where there are files only, rows stay.
     retention_ms: Given<i64>,
     /// How many ticks back the view can still be read; 0 to 1000000. Default: 600.
     history_ticks: Given<i64>,
@@ -54,13 +56,16 @@ pub struct ViewSettings {
     /// The tick from which it holds: 0, unless it was added to a run that was there.
     #[serde(default, skip_serializing_if = "is_from_the_start")]
     pub since: Tick,
+    /// How it began then; told of views that were added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Begins>,
 }
 
 impl ViewSettings {
     /// What holds where nothing is said.
     pub fn default_of(view: ViewId) -> Self {
         let retention_ms = view.stays().default_ms();
-        ViewSettings { enabled: true, retention_ms, sink: SinkSetting::Changes, shards: 1, since: 0 }
+        ViewSettings { enabled: true, retention_ms, sink: SinkSetting::Changes, shards: 1, since: 0, began: None }
     }
 }
 
@@ -91,11 +96,15 @@ pub struct History {
 
 impl Section for WrittenView {
     type Read = Vec<(Spanned<String>, Table<Self>)>;
-    type Needs<'a> = ();
+    type Needs<'a> = (&'a <WrittenSource as Section>::Settled,);
     type Settled = (BTreeMap<ViewId, ViewSettings>, BTreeMap<ViewId, History>);
 
-    fn settle(read: &Self::Read, (): (), mistakes: &mut Mistakes<'_>) -> Self::Settled {
-        let defaults = ViewId::all().map(|view| (view, ViewSettings::default_of(view)));
+    fn settle(read: &Self::Read, (sources,): Self::Needs<'_>, mistakes: &mut Mistakes<'_>) -> Self::Settled {
+        let default_of = |view| match ViewSettings::default_of(view) {
+            settings if sources.are_files() => ViewSettings { retention_ms: None, ..settings },
+            settings => settings,
+        };
+        let defaults = ViewId::all().map(|view| (view, default_of(view)));
         let mut views: BTreeMap<ViewId, ViewSettings> = defaults.collect();
         let default = History { ticks: 600, bytes: 64 << 20 };
         let mut history: BTreeMap<ViewId, History> = ViewId::all().map(|view| (view, default)).collect();
@@ -107,7 +116,7 @@ impl Section for WrittenView {
                 continue;
             };
             let WrittenView { history_ticks, history_bytes, .. } = &table.written;
-            views.insert(view, settings_of(view, &table.written, mistakes));
+            views.insert(view, settings_of(view, &table.written, default_of(view), mistakes));
             let ticks = unsigned("history_ticks", history_ticks, HISTORY_TICKS, default.ticks, mistakes);
             let bytes = unsigned("history_bytes", history_bytes, HISTORY_BYTES, default.bytes, mistakes);
             history.insert(view, History { ticks, bytes });
@@ -121,16 +130,23 @@ impl Section for WrittenView {
     }
 }
 
-fn settings_of(view: ViewId, written: &WrittenView, mistakes: &mut Mistakes<'_>) -> ViewSettings {
-    let default = ViewSettings::default_of(view);
+fn settings_of(
+    view: ViewId,
+    written: &WrittenView,
+    default: ViewSettings,
+    mistakes: &mut Mistakes<'_>,
+) -> ViewSettings {
     let sinks = [("changes", SinkSetting::Changes), ("sealed", SinkSetting::Sealed), ("none", SinkSetting::None)];
     let sink = choice("sink", &written.sink, &sinks, mistakes).unwrap_or(default.sink);
     if let (SinkSetting::Sealed, false, Some(given)) = (sink, view.stays().is_minutes(), &written.sink) {
         let message = format!("rows of `{}` are never sealed, since they are of no minute", view.name());
         mistakes.add(given.span(), message, "write \"changes\" or \"none\"");
     }
-    let retention_ms = match (default.retention_ms, &written.retention_ms) {
-        (Some(default_ms), given) => Some(integer("retention_ms", given, DURATION_POSITIVE_MS, default_ms, mistakes)),
+    let retention_ms = match (view.stays().default_ms(), &written.retention_ms) {
+        (Some(default_ms), given @ Some(_)) => {
+            Some(integer("retention_ms", given, DURATION_POSITIVE_MS, default_ms, mistakes))
+        }
+        (Some(_), None) => default.retention_ms,
         (None, Some(given)) => {
             let message = format!("rows of `{}` stay, since they say how things are", view.name());
             mistakes.add(given.span(), message, "leave `retention_ms` out");
@@ -144,5 +160,6 @@ fn settings_of(view: ViewId, written: &WrittenView, mistakes: &mut Mistakes<'_>)
         sink,
         shards: unsigned("shards", &written.shards, SHARDS, default.shards, mistakes),
         since: 0,
+        began: None,
     }
 }

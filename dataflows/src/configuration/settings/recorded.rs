@@ -91,13 +91,28 @@ impl Recorded {
         (0..).zip(&self.tenants).filter(|(_, tenant)| named.contains(tenant)).map(|(number, _)| number).collect()
     }
 
-    /// These settings as a run goes on that recorded `before`: what it has keeps the tick from which it holds, views that it
-    /// did not have hold from `since` on, and its sinks go on with the views that they had.
+    /// These settings as a run goes on that recorded `before`: what it has keeps the tick from which it holds; views and
+    /// sinks that it did not have hold from `since` on; its sinks go on with the views that they had.
     pub(in crate::configuration) fn added_to(&self, before: &Recorded, since: Tick) -> Recorded {
         let mut joined = self.clone();
         joined.views.retain(|view, settings| settings.enabled || before.views.contains_key(view));
+        for source in &mut joined.sources {
+            let Some(known) = before.sources.iter().find(|known| known.name == source.name) else { continue };
+            // What is measured is measured once: the files are those that there were.
+            if source.measured {
+                // Files that were divided by another rule stay divided as they were, and what was promised of that holds.
+                if !known.measured {
+                    source.identity_fixes_partition = known.identity_fixes_partition;
+                }
+                (source.measured, source.lateness_ms) = (known.measured, known.lateness_ms);
+            }
+        }
         for (view, settings) in &mut joined.views {
-            settings.since = before.views.get(view).map_or(since, |known| known.since);
+            let added = (since, Some(view.begins()));
+            // Over files rows stay unless something else is written; runs of before recorded what holds for topics.
+            let stays = before.views.get(view).filter(|_| settings.retention_ms.is_none());
+            settings.retention_ms = stays.map_or(settings.retention_ms, |known| known.retention_ms);
+            (settings.since, settings.began) = before.views.get(view).map_or(added, |known| (known.since, known.began));
         }
         joined.columns.retain(|view, _| joined.views.contains_key(view));
         for (view, columns) in &mut joined.columns {
@@ -107,7 +122,9 @@ impl Recorded {
             });
         }
         for sink in &mut joined.sinks {
-            if let Some(known) = before.sinks.iter().find(|known| known.name == sink.name) {
+            let known = before.sinks.iter().find(|known| known.name == sink.name);
+            sink.since = known.map_or(since, |known| known.since);
+            if let Some(known) = known {
                 sink.views.retain(|view| known.views.contains(view) || before.views.contains_key(view));
             }
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inventory::feed_health::view::Feeds;
+use crate::view::Begins;
 
 fn of(text: &str) -> Plan {
     plan(&settings(text))
@@ -36,7 +37,8 @@ fn a_view_is_added_at_its_tick() {
     assert!(!before.canonical().contains("feed_health") && !before.recorded.view(ViewId::of::<Feeds>()).enabled);
     assert_eq!(compatible(&before, &wanted), Ok(Change::Entry));
     let after = before.continued(&wanted, 7);
-    assert_eq!(after.recorded.since(ViewId::of::<Feeds>()), 7);
+    let feeds = after.recorded.view(ViewId::of::<Feeds>());
+    assert_eq!((feeds.since, feeds.began), (7, Some(Begins::Empty)));
     assert_eq!(Plan::from_canonical(&after.canonical()).unwrap(), after);
     assert_eq!(compatible(&after, &wanted), Ok(Change::None), "it is there now");
     assert_eq!(after.continued(&wanted, 9).recorded.since(ViewId::of::<Feeds>()), 7);
@@ -85,7 +87,7 @@ fn anything_else_is_named() {
         ["`sources.\"online-retail-facts\".fact_sources` was [\"pos\",\"back-office\"] and is [\"pos\"]"]
     );
     assert_eq!(
-        changed("\n[time]", "\n[[tenants]]\nname = \"new\"\n[time]"),
+        changed("\n[inventory]", "\n[[tenants]]\nname = \"new\"\n[inventory]"),
         ["`tenants` was [\"complete-journey\",\"online-retail\",\"generated\"] and is \
          [\"new\",\"complete-journey\",\"online-retail\",\"generated\"]"]
     );

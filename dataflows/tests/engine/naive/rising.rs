@@ -28,6 +28,7 @@ impl Model<'_> {
             log_times.push(log_time_ms);
         }
 
+        let before = self.watermarks.clone();
         for group in (0..self.watermarks.len() as u16).map(GroupId) {
             let feeds =
                 |number: &usize| self.history.topology.partitions[*number].groups.iter().any(|(fed, _)| *fed == group);
@@ -62,6 +63,17 @@ impl Model<'_> {
         for (finite_ms, watermark_ms) in self.finite_watermarks.iter_mut().zip(&self.watermarks) {
             if *watermark_ms != PLUS_INFINITY {
                 *finite_ms = *watermark_ms;
+            }
+        }
+        // Where the input's end is known, a group that had ended before this tick is as old as the newest of its records.
+        for group in (0..before.len()).filter(|group| before[*group] == PLUS_INFINITY) {
+            let lanes = self.partitions.iter().flat_map(|partition| &partition.lanes);
+            let newest_ms = lanes.filter(|lane| usize::from(lane.group.0) == group).map(|lane| lane.greatest_ms).max();
+            if let Some(newest_ms) = newest_ms.filter(|newest_ms| *newest_ms != MINUS_INFINITY)
+                && self.history.topology.ends_ms.is_some()
+            {
+                let minute_end_ms = (newest_ms.div_euclid(60_000) + 1) * 60_000;
+                self.finite_watermarks[group] = self.finite_watermarks[group].max(minute_end_ms);
             }
         }
         for shown in self.late_events.iter_mut().chain(&mut self.dead_letters) {

@@ -76,6 +76,7 @@ fn story(tenants: u16, records: Vec<Records>, ticks: &[(TimeMs, &[(usize, Status
     let topology = Arc::new(Topology {
         partitions: partitions.collect(),
         groups: (0..tenants).flat_map(|tenant| [format!("events/{tenant}"), format!("facts/{tenant}")]).collect(),
+        ends_ms: None,
     });
     let lane = LaneParameters {
         lateness_ms: 5_000,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use operators::disorder::{EventTimes, in_order};
 use toml::Spanned;
 
 use super::super::kafka::{BUILD_KAFKA, is_topic_name};
@@ -32,10 +33,25 @@ pub struct SourceFiles {
 }
 
 impl SourceFiles {
-    /// The files of each partition, from all files in any order.
-    pub fn partitioned(&self, mut files: Vec<FileRecord>) -> Vec<Vec<FileRecord>> {
+    /// The files of each partition, from all files in any order. Files that follow each other in time, or overlap by no
+    /// more than `tolerance_ms`, are read one after the other; where no times are known, in the order of their names. Those
+    /// that overlap are read beside each other if `beside_each_other` says so.
+    pub fn partitioned(
+        &self,
+        mut files: Vec<FileRecord>,
+        tolerance_ms: i64,
+        beside_each_other: bool,
+    ) -> Vec<Vec<FileRecord>> {
+        /// Of more, each is read behind the one that ends first, and the disorder of that is held like any other.
+        const BESIDE_EACH_OTHER_MAX: usize = 32;
         files.sort_by(|left, right| left.path.cmp(&right.path));
-        if self.parallel { files.into_iter().map(|file| vec![file]).collect() } else { vec![files] }
+        if self.parallel {
+            return files.into_iter().map(|file| vec![file]).collect();
+        }
+        let times: Vec<Option<EventTimes>> = files.iter().map(|file| file.times).collect();
+        let most = if beside_each_other { BESIDE_EACH_OTHER_MAX } else { 1 };
+        let partitions = in_order(&times, tolerance_ms, most);
+        partitions.iter().map(|places| places.iter().map(|place| files[*place].clone()).collect()).collect()
     }
 }
 
