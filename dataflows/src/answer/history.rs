@@ -40,18 +40,18 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Its value in a row; none where the row came out before the column did.
+    /// Its value in a row; none where the row came out before the column did, or its sum passes 64 bits.
     pub fn of(&self, row: &VariantMinute) -> Option<i64> {
         match self.column.cell(row) {
             Cell::Integer(value) => Some(value),
-            Cell::Omitted => None,
+            Cell::Omitted | Cell::Absent => None,
             other => unreachable!("an integer column holds integers, not {other:?}"),
         }
     }
 
-    /// Whether the view was there before it, so that files may not have it.
-    pub fn is_added(&self) -> bool {
-        self.column.is_added
+    /// Whether rows may not have it: it was added to the view, or is a sum that may pass 64 bits.
+    pub fn is_optional(&self) -> bool {
+        self.column.is_added || self.column.optional
     }
 }
 

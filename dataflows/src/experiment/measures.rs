@@ -4,10 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::event::EventKind;
 use crate::experiment::sessions::Happening;
+use crate::limits::VALUE_MAX;
 use crate::view::{Cell, CellType, Column, Unit};
 
 /// The greatest |sum| with which a unit still counts into its block, so that squares fit 128 bits whatever the order.
 pub const UNIT_SUM_MAX: i64 = 1 << 40;
+
+/// So many purchases and returns can't be added up for sure: with one more of the greatest value the sum would pass 64 bits.
+const SUMMED_MAX: i64 = i64::MAX / VALUE_MAX;
 
 /// What is added up of a session's minute, a variant's minute, a unit. Exact integers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,7 +72,9 @@ pub const MEASURES: [(&str, &str, Unit); 7] = [
 /// The columns of rows that have measures; `of` reads the measure of a number.
 pub(crate) fn measure_columns<R>(of: for<'a> fn(&'a R, u16) -> Cell<'a>) -> impl Iterator<Item = Column<R>> {
     (0u16..).zip(MEASURES).map(move |(at, (name, says, unit))| {
-        Column::new(name, CellType::Integer, says, of).at(at).counts(unit).within("measures").additive()
+        let column = Column::new(name, CellType::Integer, says, of).at(at).counts(unit).within("measures").additive();
+        // Sums beyond 64 bits are absent.
+        if unit == Unit::Count { column } else { column.optional() }
     })
 }
 
@@ -96,7 +102,22 @@ impl Measures {
         Measures { views, clicks, add_to_carts, purchases, returns, quantity, value }
     }
 
-    /// Adds `times` times other measures. Wraps rather than stops: 2^23 events of the greatest value come before that.
+    /// A measure as a cell. The sums of more purchases and returns than are sure to fit 64 bits are absent: a sum that is shown
+    /// is exact. That is 8,388,607 of them in one session's minute, or one variant's; a retailer at its peak has some 3,600,000
+    /// events a minute in all.
+    pub(crate) fn cell(&self, at: u16) -> Cell<'static> {
+        const QUANTITY: u16 = 5;
+        match at {
+            QUANTITY.. if !self.has_exact_sums() => Cell::Absent,
+            _ => Cell::Integer(self.columns()[usize::from(at)]),
+        }
+    }
+
+    fn has_exact_sums(&self) -> bool {
+        self.purchases.saturating_add(self.returns) <= SUMMED_MAX
+    }
+
+    /// Adds `times` times other measures. Sums wrap, and are not shown where they might have: see [`Measures::cell`].
     pub fn add(&mut self, other: &Measures, times: i64) {
         let (mine, others) = (self.columns(), other.columns());
         *self = Measures::of_columns(std::array::from_fn(|at| mine[at].wrapping_add(others[at].wrapping_mul(times))));
@@ -104,7 +125,7 @@ impl Measures {
 
     /// Whether some sum is too great for its unit to count.
     pub fn overflows(&self) -> bool {
-        self.columns().iter().any(|sum| sum.unsigned_abs() > UNIT_SUM_MAX as u64)
+        !self.has_exact_sums() || self.columns().iter().any(|sum| sum.unsigned_abs() > UNIT_SUM_MAX as u64)
     }
 }
 
@@ -257,6 +278,20 @@ mod tests {
             prop_assert_eq!(&coded, &postcard::to_stdvec(&plain).unwrap());
             prop_assert_eq!(postcard::from_bytes::<CompactMeasures>(&coded).unwrap(), compact);
         }
+    }
+
+    #[test]
+    fn a_sum_that_is_shown_is_exact() {
+        let mut most = Measures::default();
+        most.add(&Measures::of(EventKind::Purchase, 1 << 31, VALUE_MAX), SUMMED_MAX);
+        assert_eq!(i128::from(most.value), i128::from(SUMMED_MAX) * i128::from(VALUE_MAX));
+        assert_eq!(most.cell(6), Cell::Integer(most.value));
+        most.add(&Measures::of(EventKind::Return, 1 << 31, VALUE_MAX), 1);
+        assert!(most.value < 0, "it has wrapped");
+        let shown: Vec<_> = (0..7).map(|at| most.cell(at)).collect();
+        let counts = [0, 0, 0, SUMMED_MAX, 1].map(Cell::Integer);
+        assert_eq!(shown, [counts.as_slice(), &[Cell::Absent, Cell::Absent]].concat());
+        assert!(most.overflows(), "such a unit counts into no total, whatever its sum wrapped to");
     }
 
     #[test]

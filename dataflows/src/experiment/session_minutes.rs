@@ -60,8 +60,7 @@ impl View for SessionMinutes {
             })
             .minute(),
         ];
-        columns
-            .extend(measure_columns(|row: &SessionMinute, at| Cell::Integer(row.measures.columns()[usize::from(at)])));
+        columns.extend(measure_columns(|row: &SessionMinute, at| row.measures.cell(at)));
         Columns::new(4, columns)
     }
 

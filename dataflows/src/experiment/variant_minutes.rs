@@ -73,8 +73,7 @@ impl View for VariantMinutes {
             )
             .additive(),
         ];
-        columns
-            .extend(measure_columns(|row: &VariantMinute, at| Cell::Integer(row.measures.columns()[usize::from(at)])));
+        columns.extend(measure_columns(|row: &VariantMinute, at| row.measures.cell(at)));
         Columns::new(4, columns)
     }
 

@@ -55,7 +55,7 @@ fn values_of<'a>(column: &Column<VariantMinute>, rows: &'a [VariantMinute]) -> V
         Cell::Integer(value) | Cell::Time(value) => value,
         other => unreachable!("a column of integers has {other:?}"),
     };
-    if column.is_added {
+    if column.is_added || rows.iter().any(|row| column.cell(row) == Cell::Absent) {
         let known = |row: &'a VariantMinute| match column.cell(row) {
             Cell::Integer(value) | Cell::Time(value) => Some(value),
             _ => None,
@@ -148,7 +148,7 @@ fn find(bytes: Vec<u8>, question: &Question, found: &mut Found<'_>) -> Result<Re
 
 /// What is asked for, of each row: nothing where the row came out before the column did.
 fn values_in(table: &Table, question: &Question) -> Result<Vec<Option<i64>>, FileError> {
-    match question.metric.is_added() {
+    match question.metric.is_optional() {
         true => Ok(table.known_integers(&question.metric.name)?),
         false => Ok(table.integers(&question.metric.name)?.into_iter().map(Some).collect()),
     }
