@@ -19,6 +19,7 @@ use super::command_desk::Answered;
 use super::engine::{Cluster, Control, Engine, StartPoint, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
+use super::memory::limit::MemoryLimit;
 use super::outputs::served::Served;
 use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
@@ -173,13 +174,25 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let mut progress = Progress::new(std::io::stderr().is_terminal());
     let growth = Growth { brokers: &brokers, plan: &plan };
     let pace = Duration::from_millis(if options.once { 20 } else { 100 });
+    let (limit, mut used_bytes) = (MemoryLimit::new(local.memory_bytes_max), None);
     let grown = growth.wait(&engine, interrupted, pace, || {
         control.tell_commands();
         control.beat();
         progress.show(&totals(&published), started.elapsed());
+        used_bytes = limit.passed();
+        used_bytes.is_none()
     });
     let seen = totals(&published);
     progress.end(&seen, started.elapsed());
+    if let Some(used_bytes) = used_bytes {
+        let told = limit.told(used_bytes, &engine.held(), &plan);
+        logs.stop();
+        desk.close();
+        history.iter().for_each(History::give_up);
+        even_if_lost(engine.stop(), interrupted)?;
+        server.shutdown();
+        return Err(RunError::Memory(told));
+    }
     if engine.has_failed() || !engine.has_ended() {
         logs.stop();
         desk.close();
@@ -227,20 +240,23 @@ struct Growth<'a> {
 }
 
 impl Growth<'_> {
-    /// Returns once the engine has ended or failed, once the run is interrupted, or once there is something new: what it is.
+    /// Returns once the engine has ended or failed, once the run is interrupted, once `each_time` says that it can't go on, or once
+    /// there is something new: what it is.
     fn wait(
         self,
         engine: &Engine,
         interrupted: &AtomicBool,
         pace: Duration,
-        mut each_time: impl FnMut(),
+        mut each_time: impl FnMut() -> bool,
     ) -> Option<String> {
         while !engine.has_ended() && !engine.has_failed() && !interrupted.load(Ordering::Acquire) {
             let grown = self.look();
             if grown.is_some() {
                 return grown;
             }
-            each_time();
+            if !each_time() {
+                return None;
+            }
             std::thread::sleep(pace);
         }
         None

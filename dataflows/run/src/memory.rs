@@ -7,6 +7,8 @@
 //! (Handing the allocator an area of its own would be simpler, but it uses up first what it has, a gibibyte of untouched
 //! memory.) What is needed beyond it is taken as it is needed, as ever.
 
+pub(crate) mod limit;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};

@@ -41,6 +41,8 @@ pub struct Local {
     pub data_dir: String,
     /// The most that it may hold.
     pub data_bytes_max: u64,
+    /// The most memory of a process; none where the machine decides.
+    pub memory_bytes_max: Option<u64>,
     /// Where views are served.
     pub listen: SocketAddr,
     /// A tick is due this long after the last one.

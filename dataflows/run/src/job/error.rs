@@ -153,6 +153,9 @@ pub enum RunError {
     /// While it ran.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// It used more memory than it may.
+    #[error("{0}")]
+    Memory(String),
     /// Something small about the data folder.
     #[error("could not write to the data folder")]
     Disk(#[from] std::io::Error),

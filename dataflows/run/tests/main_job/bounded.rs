@@ -240,3 +240,35 @@ fn what_is_wrong_with_most_of_a_source_is_told() {
     let checked = place.aisle(&["check", "aisle.toml"]);
     refuses(&checked, 3, &["no mistakes", "source \"web\": ", "event times from 2025-01-12", "none of the 3 records"]);
 }
+
+/// A run that needs more memory than it may have ends with a sentence that says what grows, and goes on with more.
+#[test]
+fn memory_that_is_used_up_ends_the_run_with_what_grows_and_which_key_bounds_it() {
+    let place = Place::new();
+    // The newest comes first, so that nothing can be sealed before the end.
+    let line = |number: i64| {
+        let time_ms = BEGIN_MS + (400_000 - number) * 60_000;
+        format!(
+            r#"{{"tenant":"shop","id":"e{number}","session":"s{number}","unit":"u{number}","kind":"view","event_time_ms":{time_ms}}}"#
+        )
+    };
+    write(&place, "web", &[(0..400_000).map(line).collect()]);
+    let text = configuration(65_536, "");
+    let text = text.split("[[sources]]\nname = \"till\"").next().unwrap();
+    fs::write(place.path("aisle.toml"), format!("memory_bytes_max = 134217728\n{text}")).unwrap();
+    let ended = place.run_once(&[]);
+    refuses(
+        &ended,
+        1,
+        &["MiB of memory are used, more than the 128 MiB of `memory_bytes_max`", "the most of its state is"],
+    );
+    assert!(
+        told(&ended).contains("source \"web\" holds that back longest, by 23999940000 ms, the disorder of its files"),
+        "{}",
+        told(&ended)
+    );
+    fs::write(place.path("aisle.toml"), text).unwrap();
+    let again = place.run_once(&[]);
+    succeeds(&again);
+    assert!(told(&again).contains("resuming"), "{}", told(&again));
+}

@@ -22,11 +22,16 @@ pub(super) struct WrittenFile {
     data_dir: Given<String>,
     /// The most that the data folder may hold, in bytes, at least 1048576. Default: 4294967296, which is 4 GiB.
     data_bytes_max: Given<i64>,
+    /// The most memory that a process of the run may use, in bytes, at least 67108864, which is 64 MiB: it ends with a sentence before
+    /// the system ends it without one, and goes on when it is started again. Default: three quarters of what the machine, or the
+    /// control group of the process, has.
+    memory_bytes_max: Given<i64>,
     /// The address and port where views are served. Default: `"127.0.0.1:7171"`.
     listen: Given<String>,
 }
 
 const DATA_BYTES: RangeInclusive<i64> = 1 << 20..=i64::MAX;
+const MEMORY_BYTES: RangeInclusive<i64> = 64 << 20..=i64::MAX;
 
 /// Reads what is left of the file without its sections, whose names are known here, too.
 pub(super) fn read(root: DeTable<'_>, sections: &[&'static str], mistakes: &mut Mistakes<'_>) -> Table<WrittenFile> {
@@ -36,7 +41,7 @@ pub(super) fn read(root: DeTable<'_>, sections: &[&'static str], mistakes: &mut 
 
 /// The settings of these keys, into which each section puts its own.
 pub(super) fn settle(read: &Table<WrittenFile>, mistakes: &mut Mistakes<'_>) -> Settings {
-    let WrittenFile { data_dir, data_bytes_max, listen } = &read.written;
+    let WrittenFile { data_dir, data_bytes_max, memory_bytes_max, listen } = &read.written;
     if let Some(given) = data_dir
         && given.get_ref().is_empty()
     {
@@ -45,6 +50,9 @@ pub(super) fn settle(read: &Table<WrittenFile>, mistakes: &mut Mistakes<'_>) -> 
     let local = Local {
         data_dir: data_dir.as_ref().map_or("./aisle-data", |given| given.get_ref()).to_owned(),
         data_bytes_max: unsigned("data_bytes_max", data_bytes_max, DATA_BYTES, 4 << 30, mistakes),
+        memory_bytes_max: memory_bytes_max
+            .is_some()
+            .then(|| unsigned("memory_bytes_max", memory_bytes_max, MEMORY_BYTES, 0, mistakes)),
         listen: listen_address(listen, mistakes),
         tick_ms: 0,
         tick_bytes: 0,
