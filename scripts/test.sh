@@ -20,6 +20,17 @@ stage() { # title, command...
   echo "== $title: $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"
 }
 
+# What the tests start ends with them, also when they fail; what ran before goes on.
+started=()
+for component in kafka registry object-store; do
+  "scripts/$component.sh" status >/dev/null 2>&1 || started+=("$component")
+done
+end_components() {
+  local component
+  for component in "${started[@]}"; do "scripts/$component.sh" stop >/dev/null 2>&1 || true; done
+}
+trap end_components EXIT
+
 stage "layers" scripts/layers.sh
 stage "without Kafka and history" cargo check --quiet --package aisle --no-default-features
 stage "build" cargo build --workspace --all-targets

@@ -93,5 +93,9 @@ fn a_checkpoint_of_this_build_names_the_format_of_every_operator_with_state() {
     // And it is restored.
     let again = one.aisle(&["run", "aisle.toml", "--once"]);
     succeeds(&again);
-    assert!(!told(&again).contains("WARNING") && told(&again).contains("restored as of tick"), "{}", told(&again));
+    assert!(
+        !told(&again).contains("WARNING: the checkpoint") && told(&again).contains("restored as of tick"),
+        "{}",
+        told(&again)
+    );
 }

@@ -208,7 +208,8 @@ fn batches_of_facts_give_the_views_that_the_same_facts_give_as_lines() {
         .replace("kind = \"inventory\"\n", "kind = \"inventory\"\nformat = \"facts-batch\"\n");
     fs::write(topics.path("aisle.toml"), configuration).unwrap();
     succeeds(&files.run_once(&["--workers", "2"]));
-    succeeds(&topics.run_once(&["--workers", "2"]));
+    // The only event is none, which is told.
+    refuses(&topics.run_once(&["--workers", "2"]), 3, &["none of the 1 records of source \"events\" was taken"]);
     have_the_same_rows(&topics, &files, &["stock", "availability"]);
     let (expected, found) = (health(&files, "facts/0").unwrap(), health(&topics, "facts/0").unwrap());
     assert_eq!(count(&found, "on_time"), count(&expected, "on_time"));

@@ -74,3 +74,21 @@ fn a_restart_may_change_how_messages_get_there() {
     assert!(!without.contains("sinks"), "runs without sinks are recorded as they always were");
     assert_eq!(Plan::from_canonical(&before.canonical()).unwrap(), before);
 }
+
+/// A sink that names no views keeps those that it had when it began, at every restart after one came.
+#[test]
+fn a_view_that_is_added_goes_to_no_sink_that_was_there() {
+    let wanted = plan(&settings(&format!("{OWN}{SINK}")));
+    let mut before = wanted.clone();
+    let added = ViewId::all().next_back().unwrap();
+    before.recorded.views.remove(&added);
+    before.recorded.sinks[0].views.retain(|view| *view != added);
+    let after = before.continued(&wanted, 7);
+    assert_eq!((after.recorded.since(added), &after.recorded.sinks), (7, &before.recorded.sinks));
+    assert_eq!(compatible(&after, &wanted), Ok(Change::None));
+    assert_eq!(after.continued(&wanted, 9), after);
+    // One that comes later has it.
+    let other = SINK.replace("main", "all") + "topic = \"all.{view}\"\n";
+    let later = after.continued(&plan(&settings(&format!("{OWN}{SINK}{other}"))), 9);
+    assert!(later.recorded.sinks[1].views.contains(&added) && later.recorded.sinks[1].since == 9);
+}
