@@ -35,6 +35,7 @@ use operators::health::News;
 use operators::outcome::{Outcome, publish_outcomes};
 use operators::retain::{Retain, Until};
 use operators::route::{Postings, stamp};
+use operators::shard::PlaceKey;
 use operators::time::Tick;
 use operators::topology::PartitionId;
 
@@ -70,7 +71,7 @@ pub fn build(worker: &mut Worker, plan: &GraphPlan, ports: Ports) -> Graph {
     worker.dataflow_named::<Tick, _, _>("Aisle", |scope| {
         let Ports { mut feeds, inlet, publish, depot, restore } = ports;
         let bindings = inlet.bindings(scope);
-        let checkpoints = Checkpoints::new(scope.index(), depot, restore);
+        let checkpoints = Checkpoints::new(scope.index(), depot, restore).placed_by(plan.catalog.place_key());
         let face = shared_clock(&plan.topology, &checkpoints);
         let opened: Vec<_> =
             kinds::ENTRIES.iter().map(|kind| kind.release(&bindings, plan, &mut feeds, &face, &checkpoints)).collect();
@@ -126,6 +127,11 @@ pub struct Build<'a, 'scope> {
 }
 
 impl<'a, 'scope> Build<'a, 'scope> {
+    /// The key by which the state of folds is placed.
+    pub(crate) fn place_key(&self) -> PlaceKey {
+        self.plan.catalog.place_key()
+    }
+
     /// What every worker knows of the run.
     pub fn plan(&self) -> &'a GraphPlan {
         self.plan
@@ -196,7 +202,7 @@ impl<'a, 'scope> Build<'a, 'scope> {
         R: Data + Hash,
         U: Fn(&R) -> Until + 'static,
     {
-        let postings = repost_changes(changes, name, Rc::clone(&fold));
+        let postings = repost_changes(changes, name, Rc::clone(&fold), self.place_key());
         self.fold(postings, fold, rows(|_: &Retain<R, U>, row: &R, ()| Some(row.clone())))
     }
 

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use methods::assignment::{Assigner, Unit};
 use operators::record::Rejection;
+use operators::shard::PlaceKey;
 use operators::topology::GroupId;
 
+use crate::digest::HashKey;
 use crate::experiment::ExperimentEvents;
 use crate::inventory::InventoryFacts;
 use crate::kind::KindId;
@@ -90,6 +92,7 @@ pub struct Catalog {
     experiments_by_tenant: Vec<Vec<u16>>,
     /// By tenant and population: the layers with such experiments.
     layers_by_tenant: Vec<[Vec<Layer>; 2]>,
+    hash_key: Option<HashKey>,
 }
 
 /// A layer's experiments of one population.
@@ -141,7 +144,31 @@ impl Catalog {
             [Population::Assigned, Population::Exposed].map(|population| layers_of(numbers, population))
         });
         let layers_by_tenant = layers_by_tenant.collect();
-        Catalog { tenants, experiments, fact_sources, assigners, experiments_by_tenant, layers_by_tenant }
+        Catalog {
+            tenants,
+            experiments,
+            fact_sources,
+            assigners,
+            experiments_by_tenant,
+            layers_by_tenant,
+            hash_key: None,
+        }
+    }
+
+    /// The same in a run whose hashes of names and contents go by a key.
+    #[must_use]
+    pub fn hashed_by(self, hash_key: Option<HashKey>) -> Self {
+        Catalog { hash_key, ..self }
+    }
+
+    /// The key of the run's hashes of names and contents; none where they are the written ones.
+    pub(crate) fn hash_key(&self) -> Option<HashKey> {
+        self.hash_key
+    }
+
+    /// The key by which the state of folds is placed.
+    pub fn place_key(&self) -> PlaceKey {
+        self.hash_key.map_or(PlaceKey::WRITTEN, HashKey::of_places)
     }
 
     /// The tenant of that name. They are so few that looking at each is faster than a hash.

@@ -58,8 +58,9 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, events: StreamVec<'scope, Ti
     let overlap = build.is_wanted::<UnitOverlaps>().then(|| Arc::clone(&build.plan().overlap));
     let shows_membership = overlap.is_some();
     let units_fold = Rc::new(UnitsFold { assignments: Rc::clone(&assignments), keep_ms, shows_membership });
+    let place_key = build.place_key();
     let folds = (Rc::clone(&minutes_fold), Rc::clone(&starts_fold), Rc::clone(&units_fold));
-    let (to_minutes, to_starts, to_units) = route_to_three(events, "RouteEvents", folds);
+    let (to_minutes, to_starts, to_units) = route_to_three(events, "RouteEvents", folds, place_key);
 
     let spread = || {
         let assignments = Rc::clone(&assignments);
@@ -69,6 +70,7 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, events: StreamVec<'scope, Ti
         |_: &SessionMinutesFold, key, old, new, give| minute_of_session(key.minute, old, new, give),
         spread(),
         MinuteDelta::add,
+        place_key,
     );
     let minute_rows = || rows(|fold: &SessionMinutesFold, key, value| Some(fold.row(key, value)));
     let shown = build.is_wanted::<SessionMinutes>().then(minute_rows);
@@ -80,14 +82,20 @@ pub fn build<'scope>(build: &mut Build<'_, 'scope>, events: StreamVec<'scope, Ti
         |_: &SessionStartsFold, _, old, new, give| minute_of_start(old, new, give),
         spread(),
         MinuteDelta::add,
+        place_key,
     );
     let of_starts = build.fold(to_starts, starts_fold, of_starts);
-    let of_units =
-        combined(|_: &UnitsFold, _, old, new, give| minute_of_unit(old, new, give), spread(), MinuteDelta::add);
+    let of_units = combined(
+        |_: &UnitsFold, _, old, new, give| minute_of_unit(old, new, give),
+        spread(),
+        MinuteDelta::add,
+        place_key,
+    );
     let totals = combined(
         |_: &UnitsFold, _, old, new, give| total_of_unit(old, new, give),
         move |list: &VariantList, give: &mut dyn FnMut(VariantKey)| spread_totals(&assignments, *list, give),
         Block::add,
+        place_key,
     );
     let overlaps = overlap.map(unit_overlap::view::outlet);
     let (of_units, (totals, overlaps)) = build.fold(to_units, units_fold, (of_units, (totals, overlaps)));

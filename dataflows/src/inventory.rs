@@ -41,7 +41,7 @@ use stock_by_sku::StockBySku;
 /// What becomes of accepted facts.
 pub fn build<'scope>(build: &mut Build<'_, 'scope>, facts: StreamVec<'scope, Tick, Released<Fact>>) {
     let fold = Rc::new(LedgerFold { catalog: Arc::clone(&build.plan().catalog), policy: build.plan().policy });
-    let postings = route(facts, "RouteFacts", Rc::clone(&fold));
+    let postings = route(facts, "RouteFacts", Rc::clone(&fold), build.place_key());
     let stock = rows(|fold: &LedgerFold, key, value| match value {
         LedgerValue::Stock(balance) => Some(fold.stock(key, balance)),
         LedgerValue::Availability(_) => None,

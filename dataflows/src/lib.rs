@@ -8,7 +8,7 @@ pub mod catalog;
 pub mod commands;
 pub mod configuration;
 pub mod dead_letters;
-mod digest;
+pub mod digest;
 pub mod experiment;
 pub mod history;
 pub mod inventory;

@@ -112,7 +112,7 @@ impl View for SourceHealth {
 /// Folds what owners report of their partitions, and publishes it.
 pub(crate) fn publish<'scope>(build: &mut Build<'_, 'scope>, news: Changes<'scope, (PartitionId, News)>) {
     let fold = Rc::new(HealthFold { topology: Arc::clone(&build.plan().topology) });
-    let postings = repost(news, "RouteHealth", Rc::clone(&fold));
+    let postings = repost(news, "RouteHealth", Rc::clone(&fold), build.place_key());
     let health = build.fold(postings, fold, rows(|_: &HealthFold, _, health| Some(health.clone())));
     let topology = Arc::clone(&build.plan().topology);
     let named = stamped(health, "SourceHealthRows", move |health: Health| {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use timely::scheduling::Activator;
 
-use crate::shard::worker_of;
+use crate::shard::{PlaceKey, worker_of};
 use crate::time::Tick;
 use crate::topology::{PartitionId, Topology};
 
@@ -149,6 +149,7 @@ struct Shared {
     worker: usize,
     depot: Option<Arc<dyn Depot>>,
     restored_upper: Tick,
+    place_key: Cell<PlaceKey>,
     restore: RefCell<BTreeMap<String, Vec<Parcel>>>,
     seats: RefCell<Vec<Activator>>,
     formats: RefCell<StateFormats>,
@@ -178,11 +179,24 @@ impl Checkpoints {
             worker,
             depot,
             restored_upper: upper,
+            place_key: Cell::default(),
             restore: RefCell::new(by_operator),
             seats: RefCell::default(),
             formats: RefCell::default(),
             under_way: RefCell::default(),
         }))
+    }
+
+    /// The same for a run with a key by which state is placed.
+    #[must_use]
+    pub fn placed_by(self, place_key: PlaceKey) -> Self {
+        self.0.place_key.set(place_key);
+        self
+    }
+
+    /// The key by which state is placed.
+    pub fn place_key(&self) -> PlaceKey {
+        self.0.place_key.get()
     }
 
     /// The first tick that is not in what was restored; 0 at a beginning.

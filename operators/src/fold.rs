@@ -52,6 +52,7 @@
 //! use operators::clock::Mark;
 //! use operators::fold::{Fold, Folded, Table, rows};
 //! use operators::route::route;
+//! use operators::shard::PlaceKey;
 //! use operators::time::Tick;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //! use timely::dataflow::operators::vec::{Delay, ToStream};
@@ -88,7 +89,7 @@
 //!     let mark = |tick| Mark { tick, now_ms: 0, watermarks: [0].into(), reached: [0].into(), checkpoint: false };
 //!     let marks = [0, 1, 2].map(mark).to_stream(scope).delay(|mark, _| mark.tick);
 //!     let fold = Rc::new(Balances);
-//!     let postings = route(payments, "RoutePayments", Rc::clone(&fold));
+//!     let postings = route(payments, "RoutePayments", Rc::clone(&fold), PlaceKey::WRITTEN);
 //!     let outlet = rows(|_: &Balances, account, balance| Some(format!("{account} has {balance}")));
 //!     let (changes, _) = postings.fold_into(fold, marks, &Checkpoints::default(), outlet);
 //!     changes.capture()

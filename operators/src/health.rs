@@ -34,6 +34,7 @@
 //! use operators::fold::{Folded, rows};
 //! use operators::health::{Health, HealthFold, News};
 //! use operators::route::route;
+//! use operators::shard::PlaceKey;
 //! use operators::topology::{GroupId, Lanes, Partition, PartitionId, ReleaseId, Topology};
 //! use operators::watermark::Counts;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
@@ -62,7 +63,7 @@
 //!     };
 //!     let marks = [(0, 500), (1, 500), (2, 700)].map(mark).to_stream(scope).delay(|mark, _| mark.tick);
 //!     let fold = Rc::new(HealthFold { topology: Arc::new(topology) });
-//!     let postings = route(news, "RouteHealth", Rc::clone(&fold));
+//!     let postings = route(news, "RouteHealth", Rc::clone(&fold), PlaceKey::WRITTEN);
 //!     let outlet = rows(|_: &HealthFold, _, health: &Health| Some((health.next, health.counts.read, health.watermark_ms)));
 //!     postings.fold_into(fold, marks, &Checkpoints::default(), outlet).0.capture()
 //! });

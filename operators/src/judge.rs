@@ -3,9 +3,8 @@
 //! Late is a record whose event time is below the greater of its lane's greatest so far less lateness and the floor under
 //! the lane. Every decoded record that is not `future` raises its lane's greatest, whatever its verdict.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Header;
@@ -58,8 +57,8 @@ pub struct Judge {
     append_ms: Option<TimeMs>,
 }
 
-/// By group and lane, its place among the lanes.
-type Places = HashMap<(GroupId, u128), u32, std::hash::BuildHasherDefault<LaneHasher>>;
+/// By group and lane, its place among the lanes. A tree, since whoever writes input chooses the names of lanes.
+type Places = BTreeMap<(GroupId, u128), u32>;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Lane {
@@ -95,7 +94,7 @@ impl Judge {
         let mut judge = Judge {
             partition: id,
             lanes: Vec::new(),
-            places: HashMap::default(),
+            places: BTreeMap::new(),
             last: None,
             spoken: Vec::new(),
             recent: Recent::default(),

@@ -36,6 +36,7 @@
 //! use operators::fold::{Folded, rows};
 //! use operators::retain::{Retain, Until};
 //! use operators::route::route;
+//! use operators::shard::PlaceKey;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //! use timely::dataflow::operators::vec::{Delay, ToStream};
 //!
@@ -45,7 +46,7 @@
 //!     let mark = |(tick, now_ms)| Mark { tick, now_ms, watermarks: [].into(), reached: [].into(), checkpoint: false };
 //!     let marks = [(0, 100), (1, 109), (2, 110)].map(mark).to_stream(scope).delay(|mark, _| mark.tick);
 //!     let fold = Rc::new(Retain { name: "RetainMessages", until, rows: PhantomData });
-//!     let postings = route(messages, "RouteMessages", Rc::clone(&fold));
+//!     let postings = route(messages, "RouteMessages", Rc::clone(&fold), PlaceKey::WRITTEN);
 //!     let outlet = rows(|_: &Retain<_, _>, message: &String, ()| Some(message.clone()));
 //!     postings.fold_into(fold, marks, &Checkpoints::default(), outlet).0.capture()
 //! });

@@ -31,6 +31,7 @@
 //!
 //! use operators::fold::{Fold, Table};
 //! use operators::route::route;
+//! use operators::shard::PlaceKey;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //! use timely::dataflow::operators::vec::{Map, ToStream};
 //!
@@ -62,7 +63,7 @@
 //!
 //! let postings = timely::example(|scope| {
 //!     let movements = [("depot", "store", 5), ("store", "depot", 1)].to_stream(scope);
-//!     let postings = route(movements, "Route", Rc::new(Stock));
+//!     let postings = route(movements, "Route", Rc::new(Stock), PlaceKey::WRITTEN);
 //!     postings.map(|posting| (posting.key().clone(), *posting.event())).capture()
 //! });
 //! let of = |key: &str, pieces| (key.to_owned(), pieces);
@@ -78,16 +79,18 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 
 use crate::fold::{Data, Fold, Posting};
+use crate::shard::PlaceKey;
 use crate::time::Tick;
 
 /// The postings to a fold.
 pub type Postings<'scope, F> = StreamVec<'scope, Tick, Posting<<F as Fold>::Key, <F as Fold>::Event>>;
 
-/// Posts records to one fold; each belongs to the tick of its message.
+/// Posts records to one fold; each belongs to the tick of its message. State is placed by the run's key.
 pub fn route<'scope, F: Fold>(
     records: StreamVec<'scope, Tick, F::Input>,
     name: &str,
     fold: Rc<F>,
+    by: PlaceKey,
 ) -> Postings<'scope, F>
 where
     F::Input: Clone,
@@ -98,7 +101,7 @@ where
                 let tick = *capability.time();
                 let mut session = output.session(&capability);
                 for record in records.drain(..) {
-                    fold.keys(&record, &mut |key, event| session.give(Posting::new(key, event, tick)));
+                    fold.keys(&record, &mut |key, event| session.give(Posting::placed(by, key, event, tick)));
                 }
             });
         }
@@ -110,6 +113,7 @@ pub fn route_to_three<'scope, R, A, B, C>(
     records: StreamVec<'scope, Tick, R>,
     name: &str,
     (first, second, third): (Rc<A>, Rc<B>, Rc<C>),
+    by: PlaceKey,
 ) -> (Postings<'scope, A>, Postings<'scope, B>, Postings<'scope, C>)
 where
     R: Clone + 'static,
@@ -135,9 +139,9 @@ where
                 let mut second_session = outputs.1.session(&capabilities[1]);
                 let mut third_session = outputs.2.session(&capabilities[2]);
                 for record in records.drain(..) {
-                    first.keys(&record, &mut |key, event| first_session.give(Posting::new(key, event, tick)));
-                    second.keys(&record, &mut |key, event| second_session.give(Posting::new(key, event, tick)));
-                    third.keys(&record, &mut |key, event| third_session.give(Posting::new(key, event, tick)));
+                    first.keys(&record, &mut |key, event| first_session.give(Posting::placed(by, key, event, tick)));
+                    second.keys(&record, &mut |key, event| second_session.give(Posting::placed(by, key, event, tick)));
+                    third.keys(&record, &mut |key, event| third_session.give(Posting::placed(by, key, event, tick)));
                 }
             });
         }

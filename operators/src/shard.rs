@@ -2,10 +2,20 @@
 //!
 //! Keys are routed by shard and shards by `shard % peers`; a key is never routed by `hash % peers`, because then its
 //! state could not be restored under another number of workers without reading every key.
-//! The hash is written down here (a multiply-and-fold of each field, strings by xxh3, seed [`HASH_SEED`]) and may not
-//! change: checkpoints and the order of sink shards depend on it.
+//!
+//! There are two hashes, and neither may change: checkpoints and sink shards depend on them.
+//!
+//! * The **written** one ([`hash_of`]: a multiply-and-fold of each field, strings by xxh3, seed [`HASH_SEED`]) places rows among
+//!   sink shards, so that a key's partition does not depend on the run.
+//! * The one of a **key** ([`PlaceKey`]: SipHash-1-3) places the state of folds. Whoever writes input chooses names, and names of
+//!   one written hash can be made at will, 40,000 of them in a file of 5 MB: they would lie in one place, and each would be
+//!   looked for among all the others. Of a key that nobody is told, none can be made. A run without a key has the written hash.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 /// The number of virtual shards.
 pub const SHARDS: u64 = 1_024;
@@ -18,6 +28,66 @@ pub fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
     let mut hasher = PlaceHasher(HASH_SEED);
     key.hash(&mut hasher);
     hasher.finish()
+}
+
+/// The key of the hash that places the state of folds, recorded for a run and told to nobody.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceKey(Option<(u64, u64)>);
+
+impl PlaceKey {
+    /// No key: the written hash.
+    pub const WRITTEN: PlaceKey = PlaceKey(None);
+
+    /// A key of these bits.
+    pub fn secret(bits: u128) -> Self {
+        PlaceKey(Some(((bits >> 64) as u64, bits as u64)))
+    }
+
+    /// The 64-bit hash of a key. A place, never an identity.
+    #[inline]
+    pub fn hash_of<K: Hash + ?Sized>(self, key: &K) -> u64 {
+        match self.0 {
+            None => hash_of(key),
+            Some((high, low)) => {
+                let mut hasher = KeyedHasher(SipHasher13::new_with_keys(high, low));
+                key.hash(&mut hasher);
+                hasher.finish()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PlaceKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "PlaceKey(secret)" } else { "PlaceKey(written)" })
+    }
+}
+
+/// SipHash of what is written, integers as little-endian values on every platform.
+struct KeyedHasher(SipHasher13);
+
+impl Hasher for KeyedHasher {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+    fn write_u16(&mut self, value: u16) {
+        self.0.write(&value.to_le_bytes());
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.0.write(&value.to_le_bytes());
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0.write(&value.to_le_bytes());
+    }
+    fn write_u128(&mut self, value: u128) {
+        self.0.write(&value.to_le_bytes());
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
 }
 
 /// The virtual shard of a key.
@@ -105,6 +175,31 @@ mod tests {
         assert_eq!([shard_of("a"), shard_of("household-1"), shard_of(&7u64), shard_of(&(1u16, -5i64))], FROZEN);
     }
     const FROZEN: [u64; 4] = [586, 899, 98, 18];
+
+    /// So are the hashes of a key: checkpoints of a run have state where they say.
+    #[test]
+    fn the_hash_of_a_key_is_frozen() {
+        let key = PlaceKey::secret(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let hashes = [key.hash_of("a"), key.hash_of(&7u64), key.hash_of(&(1u16, -5i64, true))];
+        assert_eq!(hashes.map(|hash| format!("{hash:016x}")), FROZEN_OF_KEY);
+        assert_ne!(key.hash_of("a"), PlaceKey::secret(1).hash_of("a"));
+        assert_eq!(PlaceKey::WRITTEN.hash_of("a"), hash_of("a"));
+        assert_eq!(format!("{key:?} {:?}", PlaceKey::WRITTEN), "PlaceKey(secret) PlaceKey(written)");
+    }
+    /// Written down without any search: the words in their middle cancel what differs before them.
+    #[test]
+    fn names_of_one_written_hash_have_as_many_hashes_of_a_key() {
+        let names = |count: usize| {
+            (0..count).map(|number| format!("{}{number:07}\u{d4}mMdm\u{5}\n\u{3}{}", "p".repeat(64), "s".repeat(48)))
+        };
+        let written: std::collections::BTreeSet<u64> = names(1_000).map(|name| hash_of(&name)).collect();
+        assert_eq!(written.len(), 1);
+        let key = PlaceKey::secret(7);
+        let keyed: std::collections::BTreeSet<u64> = names(1_000).map(|name| key.hash_of(&name)).collect();
+        assert_eq!(keyed.len(), 1_000);
+    }
+
+    const FROZEN_OF_KEY: [&str; 3] = ["9aa389a81d05cf2d", "49473e410007921c", "44bf6ad5e10ba215"];
 
     #[test]
     fn sequential_keys_spread_over_all_shards() {

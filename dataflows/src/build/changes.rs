@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use operators::fold::{Data, Fold, Posting};
 use operators::route::Postings;
+use operators::shard::PlaceKey;
 use operators::time::Tick;
 
 use super::Changes;
@@ -44,25 +45,32 @@ pub(crate) fn repost<'scope, F: Fold>(
     changes: Changes<'scope, F::Input>,
     name: &str,
     fold: Rc<F>,
+    by: PlaceKey,
 ) -> Postings<'scope, F>
 where
     F::Input: Data,
 {
-    post_changes(changes, name, move |(row, _, _), post| fold.keys(row, post))
+    post_changes(changes, name, by, move |(row, _, _), post| fold.keys(row, post))
 }
 
 /// Posts changes to a fold that takes changes, at their own ticks.
-pub(crate) fn repost_changes<'scope, R, F>(changes: Changes<'scope, R>, name: &str, fold: Rc<F>) -> Postings<'scope, F>
+pub(crate) fn repost_changes<'scope, R, F>(
+    changes: Changes<'scope, R>,
+    name: &str,
+    fold: Rc<F>,
+    by: PlaceKey,
+) -> Postings<'scope, F>
 where
     R: Data,
     F: Fold<Input = (R, Tick, isize)>,
 {
-    post_changes(changes, name, move |change, post| fold.keys(change, post))
+    post_changes(changes, name, by, move |change, post| fold.keys(change, post))
 }
 
 fn post_changes<'scope, R: Data, K: Data + Hash, E: Data>(
     changes: Changes<'scope, R>,
     name: &str,
+    by: PlaceKey,
     keys: impl Fn(&(R, Tick, isize), &mut dyn FnMut(K, E)) + 'static,
 ) -> StreamVec<'scope, Tick, Posting<K, E>> {
     changes.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, name, move |_, _| {
@@ -71,7 +79,7 @@ fn post_changes<'scope, R: Data, K: Data + Hash, E: Data>(
                 let mut session = output.session(&capability);
                 for change in changes.drain(..) {
                     let tick = change.1;
-                    keys(&change, &mut |key, event| session.give(Posting::new(key, event, tick)));
+                    keys(&change, &mut |key, event| session.give(Posting::placed(by, key, event, tick)));
                 }
             });
         }

@@ -16,6 +16,7 @@ use operators::topology::{Parameters, Partition, PartitionId, Topology};
 use super::sections::SourceSettings;
 use super::settings::{Recorded, Settings};
 use crate::catalog::{Catalog, group_of};
+use crate::digest::HashKey;
 use crate::kind::KindId;
 use crate::names::Name;
 
@@ -135,6 +136,13 @@ impl Plan {
             }
         }
         Plan::new(wanted.recorded.added_to(&self.recorded, since), inputs, added, self.parameters.start_ms)
+    }
+
+    /// This plan of a run that is about to begin, with the key of its hashes.
+    #[must_use]
+    pub fn hashed_by(mut self, key: HashKey) -> Plan {
+        self.recorded.hash_key = Some(key);
+        self
     }
 
     /// This plan, in which records of every partition may enter again: each has one for that behind all others. Every run

@@ -12,7 +12,7 @@ use operators::record::{Decode, DecodeMessage, Header, Identity, Part, Rejection
 
 use crate::catalog::Catalog;
 use crate::configuration::CsvSettings;
-use crate::digest::{self, Digest, EVENT_SEED};
+use crate::digest::{Digest, EVENT_SEED};
 use crate::experiment::event::{Event, EventKind};
 use crate::limits::{self, ATTRIBUTES_MAX, QUANTITY_MAX};
 use crate::names::{Name, TenantId};
@@ -67,7 +67,7 @@ pub struct EventDecoder {
 impl EventDecoder {
     /// A decoder for a source that has records of these tenants only, or of any.
     pub fn new(catalog: Arc<Catalog>, tenants: Option<Vec<TenantId>>) -> Self {
-        EventDecoder { catalog, tenants, digest: Digest::default() }
+        EventDecoder { digest: Digest::keyed(catalog.hash_key()), catalog, tenants }
     }
 }
 
@@ -99,8 +99,9 @@ impl EventDecoder {
             _ => None,
         };
 
+        let sum = attributes.sum(&self.digest);
         self.digest.begin().text(&session).text(&unit).text(&kind_name).integer(event_time_ms);
-        self.digest.integer(value).integer(quantity).text(&item).integer(attributes.sum.cast_signed());
+        self.digest.integer(value).integer(quantity).text(&item).integer(sum.cast_signed());
         let content = self.digest.content();
         let id_hash = self.digest.begin().text(self.catalog.tenant_name(tenant)).text(&id).identity(EVENT_SEED);
         let header = Header {
@@ -182,10 +183,7 @@ fn kind_of(name: &str) -> Result<EventKind, Rejection> {
 /// The attributes, of which only the hash and an exposure's experiment go any further.
 #[derive(Default)]
 struct Attributes<'de> {
-    names: SmallVec<[Cow<'de, str>; 8]>,
-    /// Sum of the attributes' hashes, which is the same in any order.
-    sum: u64,
-    experiment: Option<Scalar<'de>>,
+    entries: SmallVec<[(Cow<'de, str>, Scalar<'de>); 8]>,
 }
 
 impl<'de> Entries<'de> for Attributes<'de> {
@@ -194,34 +192,35 @@ impl<'de> Entries<'de> for Attributes<'de> {
             return Err(Rejection::new("empty_string", "an attribute has no name"));
         }
         limits::string_bytes("an attribute's name", name.len())?;
-        if self.names.contains(&name) {
+        if self.entries.iter().any(|(known, _)| *known == name) {
             return Err(Rejection::new("duplicate_field", format!("attribute `{name}` occurs twice")));
         }
-        if self.names.len() == ATTRIBUTES_MAX {
+        if self.entries.len() == ATTRIBUTES_MAX {
             let detail = format!("an event has at most {ATTRIBUTES_MAX} attributes");
             return Err(Rejection::new("too_many_attributes", detail));
         }
-        let hash = match &value {
-            Scalar::Text(text) => {
-                limits::string_bytes(&name, text.len())?;
-                digest::attribute(&name, 0, text.as_bytes())
-            }
-            Scalar::Integer(integer) => digest::attribute(&name, 1, &integer.to_le_bytes()),
-            Scalar::Flag(flag) => digest::attribute(&name, 2, &[u8::from(*flag)]),
-        };
-        self.sum = self.sum.wrapping_add(hash);
-        if name == EXPERIMENT_ATTRIBUTE {
-            self.experiment = Some(value);
+        if let Scalar::Text(text) = &value {
+            limits::string_bytes(&name, text.len())?;
         }
-        self.names.push(name);
+        self.entries.push((name, value));
         Ok(())
     }
 }
 
 impl Attributes<'_> {
+    /// Sum of the attributes' hashes, which is the same in any order.
+    fn sum(&self, digest: &Digest) -> u64 {
+        let hashes = self.entries.iter().map(|(name, value)| match value {
+            Scalar::Text(text) => digest.attribute(name, 0, text.as_bytes()),
+            Scalar::Integer(integer) => digest.attribute(name, 1, &integer.to_le_bytes()),
+            Scalar::Flag(flag) => digest.attribute(name, 2, &[u8::from(*flag)]),
+        });
+        hashes.fold(0, u64::wrapping_add)
+    }
+
     /// The experiment of an exposure.
     fn experiment(&self) -> Result<&str, Rejection> {
-        match &self.experiment {
+        match self.entries.iter().find(|(name, _)| name == EXPERIMENT_ATTRIBUTE).map(|(_, value)| value) {
             Some(Scalar::Text(name)) if name.is_empty() => {
                 Err(Rejection::new("empty_string", "`attributes.experiment` is empty"))
             }

@@ -298,7 +298,12 @@ pub fn feed_health<'scope>(
 ) -> (StreamVec<'scope, Tick, ((FeedKey, FeedHealth), Tick, isize)>, FoldHandle<FeedHealthFold>) {
     let fold = Rc::new(fold);
     let shown = rows(|_: &FeedHealthFold, key: &FeedKey, health: &FeedHealth| Some((key.clone(), health.clone())));
-    route(reports, "RouteFeedHealth", Rc::clone(&fold)).fold_into(fold, marks, checkpoints, shown)
+    route(reports, "RouteFeedHealth", Rc::clone(&fold), checkpoints.place_key()).fold_into(
+        fold,
+        marks,
+        checkpoints,
+        shown,
+    )
 }
 
 #[cfg(test)]

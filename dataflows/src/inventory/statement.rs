@@ -152,7 +152,8 @@ impl Rules {
         tenants: Option<Vec<TenantId>>,
         fact_sources: Option<Vec<String>>,
     ) -> Self {
-        Rules { catalog, tenants, fact_sources, digest: Digest::default(), last: Last::default() }
+        let digest = Digest::keyed(catalog.hash_key());
+        Rules { catalog, tenants, fact_sources, digest, last: Last::default() }
     }
 
     /// The fact that a statement makes, or why it makes none.

@@ -12,6 +12,7 @@ use operators::clock::Mark;
 use operators::fold::{Fold, Folded, Now, Table, rows};
 use operators::index::Index;
 use operators::route::route;
+use operators::shard::PlaceKey;
 use operators::time::Tick;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -171,7 +172,7 @@ fn run(since: Option<Tick>, ticks: Range<Tick>, restore: Option<Restore>) -> (By
             let row = |_: &Counts, sku: &u64, (pieces, promised): &(i64, Option<i64>)| {
                 Some(PromisesRow { sku: format!("sku-{sku}").into(), pieces: *pieces, promised: *promised })
             };
-            let postings = route(facts, "RouteCounts", Rc::clone(&fold));
+            let postings = route(facts, "RouteCounts", Rc::clone(&fold), PlaceKey::WRITTEN);
             let shown = Rc::clone(&shown);
             postings.fold_into(fold, marks, &checkpoints, rows(row)).0.inspect(move |(row, tick, diff)| {
                 shown.borrow_mut().entry(*tick).or_default().push((row.clone(), *diff as i64));

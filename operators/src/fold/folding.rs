@@ -12,7 +12,7 @@ use super::{Fold, Now};
 use crate::checkpoint::{Part, decode};
 use crate::clock::Mark;
 use crate::fetch::fetch_slice;
-use crate::shard::{SHARDS, hash_of};
+use crate::shard::{PlaceKey, SHARDS};
 use crate::time::{Tick, TimeMs};
 
 /// What is retired, at most, in one tick: forgetting emits nothing, so it need not stop anything.
@@ -38,10 +38,12 @@ pub(super) struct Folding<F: Fold> {
     before: Vec<F::Value>,
     after: Vec<F::Value>,
     pub(super) saving: Option<Saving>,
+    /// By which restored keys are placed.
+    place_key: PlaceKey,
 }
 
 impl<F: Fold> Folding<F> {
-    pub(super) fn new(fold: Rc<F>) -> Self {
+    pub(super) fn new(fold: Rc<F>, place_key: PlaceKey) -> Self {
         Folding {
             fold,
             table: F::Table::default(),
@@ -55,6 +57,7 @@ impl<F: Fold> Folding<F> {
             before: Vec::new(),
             after: Vec::new(),
             saving: None,
+            place_key,
         }
     }
 
@@ -240,7 +243,7 @@ impl<F: Fold> Folding<F> {
             let (key, state): (F::Key, F::State) = decode(&mut bytes);
             let wake = PackedWake::new(self.fold.wake(&key, &state));
             let retire_at = PackedWake::new(self.fold.retire_at(&key, &state).map(coarse));
-            let position = self.table.locate(hash_of(&key), &key, || state);
+            let position = self.table.locate(self.place_key.hash_of(&key), &key, || state);
             let (_, _, notes) = self.table.entry(position).expect("it was located just now");
             // Any past tick: it only marks the entry as not new.
             notes.set_touched(1);

@@ -17,13 +17,13 @@ use super::outlet::{Outlet, Port};
 use super::states::States;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Mark;
-use crate::shard::{SHARDS, hash_of, shard_of_hash};
+use crate::shard::{PlaceKey, SHARDS, shard_of_hash};
 use crate::time::Tick;
 
 /// An event on its way to its key. It carries its own tick: a message may hold several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Posting<K, E> {
-    /// The written hash of the key, which both the exchange and the table need.
+    /// The hash of the key, which both the exchange and the table need.
     pub(super) hash: u64,
     /// The tick to which the event belongs.
     pub(super) tick: Tick,
@@ -34,9 +34,14 @@ pub struct Posting<K, E> {
 }
 
 impl<K: Hash, E> Posting<K, E> {
-    /// An event of a key at a tick.
+    /// An event of a key at a tick, in a run without a [`PlaceKey`].
     pub fn new(key: K, event: E, tick: Tick) -> Self {
-        Posting { hash: hash_of(&key), tick, key, event }
+        Posting::placed(PlaceKey::WRITTEN, key, event, tick)
+    }
+
+    /// The same in a run with that key, which has to be the one of the fold's [`Checkpoints`].
+    pub fn placed(by: PlaceKey, key: K, event: E, tick: Tick) -> Self {
+        Posting { hash: by.hash_of(&key), tick, key, event }
     }
 }
 
@@ -123,7 +128,7 @@ impl<'scope, F: Fold> Folded<'scope, F> for StreamVec<'scope, Tick, Posting<F::K
         outlet: O,
     ) -> (O::Streams, FoldHandle<F>) {
         let scope = self.scope();
-        let mut folding = Folding::new(Rc::clone(&fold));
+        let mut folding = Folding::new(Rc::clone(&fold), checkpoints.place_key());
         checkpoints.take(fold.name()).for_each(|part| folding.restore(&part));
         folding.upper = checkpoints.restored_upper();
         let folding = Rc::new(RefCell::new(folding));

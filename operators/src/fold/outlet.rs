@@ -15,6 +15,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::{Data, Fold, Posting};
 use crate::judge::LaneHasher;
+use crate::shard::PlaceKey;
 use crate::time::Tick;
 
 /// Something that takes the changes of a fold, before its operator is built.
@@ -123,17 +124,24 @@ impl<D: Data, M> RowsPort<D, M> {
 }
 
 /// Differences for another fold, added up by what several of its keys have in common.
-pub struct Combined<G, K, E, M, S, A>(M, S, A, PhantomData<(G, K, E)>);
+pub struct Combined<G, K, E, M, S, A>(M, S, A, PlaceKey, PhantomData<(G, K, E)>);
 
 /// Turns changes into differences by group, adds those of one tick up, and spreads the sums over the keys that a group
 /// stands for: a change costs one addition, however many keys it concerns.
-pub fn combined<F: Fold, G, K, E, M, S, A>(differences: M, spread: S, add: A) -> Combined<G, K, E, M, S, A>
+///
+/// The keys of the other fold are placed by the run's key.
+pub fn combined<F: Fold, G, K, E, M, S, A>(
+    differences: M,
+    spread: S,
+    add: A,
+    by: PlaceKey,
+) -> Combined<G, K, E, M, S, A>
 where
     M: FnMut(&F, &F::Key, Option<&F::Value>, Option<&F::Value>, &mut dyn FnMut(G, E)),
     S: FnMut(&G, &mut dyn FnMut(K)),
     A: Fn(&mut E, &E),
 {
-    Combined(differences, spread, add, PhantomData)
+    Combined(differences, spread, add, by, PhantomData)
 }
 
 pub(super) type Sums<K, E> = HashMap<K, E, BuildHasherDefault<LaneHasher>>;
@@ -143,6 +151,7 @@ pub struct CombinedPort<G, K: 'static, E: 'static, M, S, A> {
     differences: M,
     spread: S,
     add: A,
+    place_key: PlaceKey,
     index: usize,
     output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Posting<K, E>>>>,
     by_group: Sums<G, E>,
@@ -160,12 +169,12 @@ where
     type Port = CombinedPort<G, K, E, M, S, A>;
 
     fn open(self, builder: &mut OperatorBuilder<'scope, Tick>) -> (Self::Port, Self::Streams) {
-        let Combined(differences, spread, add, _) = self;
+        let Combined(differences, spread, add, place_key, _) = self;
         let index = builder.shape().outputs();
         let (output, stream) = builder.new_output();
         let output = OutputBuilder::from(output);
         let (by_group, by_key) = (Sums::default(), Sums::default());
-        (CombinedPort { differences, spread, add, index, output, by_group, by_key }, stream)
+        (CombinedPort { differences, spread, add, place_key, index, output, by_group, by_key }, stream)
     }
 }
 
@@ -188,7 +197,7 @@ where
         let mut activated = self.output.activate();
         let mut session = activated.session(&capabilities[self.index]);
         for (key, event) in self.by_key.drain() {
-            session.give(Posting::new(key, event, tick));
+            session.give(Posting::placed(self.place_key, key, event, tick));
         }
     }
 }

@@ -12,7 +12,7 @@ use timely::dataflow::operators::{Concat, Inspect, Probe};
 use super::*;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Mark;
-use crate::shard::{SHARDS, shard_of_hash};
+use crate::shard::{PlaceKey, SHARDS, shard_of_hash};
 use crate::simulation::Random;
 use crate::testing::{Notebook, Shelf, dealt, mark, marks, run};
 use crate::topology::Topology;
@@ -290,7 +290,7 @@ fn an_outlet_adds_up_what_changed_for_another_fold() {
                     give(key % 2, new.copied().unwrap_or(0) - old.copied().unwrap_or(0));
                 };
             let spread = |parity: &u8, give: &mut dyn FnMut(u8)| [*parity, 10].into_iter().for_each(give);
-            let outlet = combined(difference, spread, |sum: &mut i64, more: &i64| *sum += more);
+            let outlet = combined(difference, spread, |sum: &mut i64, more: &i64| *sum += more, PlaceKey::WRITTEN);
             let fold = Rc::new(Sums::<OurTable>(PhantomData));
             let (sums, _) = postings.fold_into(fold, marks(scope, &times), &Checkpoints::default(), outlet);
             sums.inspect(move |posting| notebook.note((posting.key, posting.event, posting.tick))).probe().0

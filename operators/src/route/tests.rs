@@ -65,7 +65,7 @@ fn posted(name: &'static str, of: fn(&str) -> Vec<char>) -> Vec<Posted> {
 fn each_record_is_posted_to_each_of_its_keys_at_the_tick_of_its_message() {
     let mut seen = run(2, 1, |scope, notebook| {
         let words = dealt(scope, &words(), |(tick, _)| *tick);
-        let postings = route(words, "Route", Rc::new(Letters("all", all)));
+        let postings = route(words, "Route", Rc::new(Letters("all", all)), PlaceKey::WRITTEN);
         let noted = postings.inspect_time(move |time, posting| {
             assert_eq!(*time, posting.tick());
             notebook.note(("all", posting.tick(), *posting.key(), posting.event().clone()));
@@ -82,7 +82,8 @@ fn three_folds_are_posted_to_as_each_of_them_says() {
         let words = dealt(scope, &words(), |(tick, _)| *tick);
         let folds = [Letters("first", first), Letters("none", none), Letters("all", all)].map(Rc::new);
         let [of_first, of_none, of_all] = folds;
-        let (to_first, to_none, to_all) = route_to_three(words, "Route", (of_first, of_none, of_all));
+        let (to_first, to_none, to_all) =
+            route_to_three(words, "Route", (of_first, of_none, of_all), PlaceKey::WRITTEN);
         let note = |name: &'static str| {
             let notebook = notebook.clone();
             move |posting: &Posting<char, String>| {

@@ -21,6 +21,7 @@ use crate::outputs::{Output, kafka_sinks};
 use crate::recovery::{self, Chosen};
 use crate::terminal::say;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
+use dataflows::digest::HashKey;
 use dataflows::view::ViewId;
 
 /// What a run has in hand when it begins.
@@ -137,10 +138,17 @@ fn open_folder(
     Ok((folder, logs))
 }
 
+/// A key that nobody can guess: whoever knows it can make records that are taken for others.
+fn hash_key() -> Result<HashKey, RunError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| RunError::Disk(std::io::Error::other(error.to_string())))?;
+    Ok(HashKey::new(u128::from_le_bytes(bits)))
+}
+
 /// The plan of a run, and which run it is: what its log recorded decides, but for what may change.
 fn settle(folder: &DataFolder, log: &mut impl Log, wanted: Plan) -> Result<(Plan, u64), RunError> {
     let Some((first, newest)) = recorded_plans(log)? else {
-        let plan = wanted.with_re_entry();
+        let plan = wanted.with_re_entry().hashed_by(hash_key()?);
         let run = recovery::run_of(&plan);
         return Ok((plan, run));
     };

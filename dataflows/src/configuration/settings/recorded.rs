@@ -11,6 +11,7 @@ use crate::configuration::sections::{
     ExperimentSettings, FactClass, FactSourceSettings, HistorySettings, InventorySettings, KafkaSinkSettings,
     PopulationSetting, SessionSettings, SourceSettings, UnitOverlapSettings, ViewSettings,
 };
+use crate::digest::HashKey;
 use crate::experiment::unit_overlap::view::UnitOverlaps;
 use crate::names::{Name, TenantId};
 use crate::view::ViewId;
@@ -21,6 +22,9 @@ use crate::view::ViewId;
 pub struct Recorded {
     /// By [`TenantId`]: those of `[[tenants]]`, then those that sources name.
     pub tenants: Vec<Name>,
+    /// The key of the hashes of names and contents, drawn when the run began; none of runs from before there were keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<HashKey>,
     /// In the order of the configuration.
     pub sources: Vec<SourceSettings>,
     /// In the order of the configuration.
@@ -77,7 +81,7 @@ impl Recorded {
             };
             (name.clone(), spec)
         });
-        Catalog::new(tenants, experiments.collect(), fact_sources.collect())
+        Catalog::new(tenants, experiments.collect(), fact_sources.collect()).hashed_by(self.hash_key)
     }
 
     /// The number of a tenant.
@@ -95,6 +99,7 @@ impl Recorded {
     /// sinks that it did not have hold from `since` on; its sinks go on with the views that they had.
     pub(in crate::configuration) fn added_to(&self, before: &Recorded, since: Tick) -> Recorded {
         let mut joined = self.clone();
+        joined.hash_key = before.hash_key;
         joined.views.retain(|view, settings| settings.enabled || before.views.contains_key(view));
         for source in &mut joined.sources {
             let Some(known) = before.sources.iter().find(|known| known.name == source.name) else { continue };
@@ -125,7 +130,10 @@ impl Recorded {
             let known = before.sinks.iter().find(|known| known.name == sink.name);
             sink.since = known.map_or(since, |known| known.since);
             if let Some(known) = known {
-                sink.views.retain(|view| known.views.contains(view) || before.views.contains_key(view));
+                // What came after the sink is not among what it was asked for.
+                let was_there =
+                    |view: &ViewId| before.views.get(view).is_some_and(|settings| settings.since <= known.since);
+                sink.views.retain(|view| known.views.contains(view) || was_there(view));
             }
         }
         joined

@@ -117,7 +117,7 @@ pub(crate) fn publish<'scope>(build: &mut Build<'_, 'scope>, reports: StreamVec<
         return;
     }
     let fold = std::rc::Rc::new(FeedHealthFold::new(SILENT_AFTER_MS));
-    let postings = route(reports, "RouteFeedHealth", std::rc::Rc::clone(&fold));
+    let postings = route(reports, "RouteFeedHealth", std::rc::Rc::clone(&fold), build.place_key());
     let catalog = Arc::clone(&build.plan().catalog);
     let named = rows(move |_: &FeedHealthFold, key: &FeedKey, health: &FeedHealth| {
         Some(FeedRow {
