@@ -7,6 +7,7 @@ mod csv;
 mod dead_letters;
 #[cfg(feature = "history")]
 mod history;
+mod http_limits;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod place;

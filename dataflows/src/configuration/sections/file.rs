@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use super::checkpoints::CheckpointSettings;
 use super::history::ArchiveSettings;
+use super::http::HttpSettings;
 use crate::configuration::mistake::Mistakes;
 use crate::configuration::settings::{Local, Recorded, Settings};
 use crate::configuration::table::{Given, Table, fields_of, read_table};
@@ -46,6 +47,7 @@ pub(super) fn settle(read: &Table<WrittenFile>, mistakes: &mut Mistakes<'_>) -> 
         data_dir: data_dir.as_ref().map_or("./aisle-data", |given| given.get_ref()).to_owned(),
         data_bytes_max: unsigned("data_bytes_max", data_bytes_max, DATA_BYTES, 4 << 30, mistakes),
         listen: listen_address(listen, mistakes),
+        http: HttpSettings::default(),
         tick_ms: 0,
         tick_bytes: 0,
         in_flight: 0,
