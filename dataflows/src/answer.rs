@@ -36,7 +36,7 @@ use instant::time_as_json;
 use subscribe::RunId;
 
 pub use instant::{format_instant, parse_instant};
-pub use listing::{LIMIT_DEFAULT, LIMIT_MAX};
+pub use listing::{LIMIT_DEFAULT, LIMIT_MAX, LISTING_BYTES_MAX, PAGE_BYTES, Pages, Piece};
 
 /// A question: a path, and what follows the `?`, decoded.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,7 @@ pub struct Request {
 /// An answer: a status as in HTTP, and one JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// 200, 202, 400, 403, 404, 405, 409, 410, 413, 415, 500 or 503.
+    /// 200, 202, 400, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500 or 503.
     pub status: u16,
     /// The object's text.
     pub body: String,
@@ -202,10 +202,24 @@ impl Views {
     }
 }
 
-/// Answers a `GET`.
+/// An answer, as it is made.
+pub enum Answer {
+    /// All of it.
+    Whole(String),
+    /// A listing, of which nothing is read yet.
+    Pages(Box<Pages>),
+}
+
+/// Answers a `GET`, or begins to.
+pub fn begin(views: &Views, request: &Request) -> Result<Answer, Failure> {
+    endpoints::answer(views, request)
+}
+
+/// Answers a `GET` in one go: for whoever holds the views meanwhile, and has the memory.
 pub fn answer(views: &Views, request: &Request) -> Response {
-    match endpoints::answer(views, request) {
-        Ok(body) => Response { status: 200, body },
+    match begin(views, request) {
+        Ok(Answer::Whole(body)) => Response { status: 200, body },
+        Ok(Answer::Pages(pages)) => Response { status: 200, body: pages.whole(views) },
         Err(failure) => failure.into_response(),
     }
 }

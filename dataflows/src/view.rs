@@ -15,6 +15,7 @@ mod codec;
 mod column;
 mod columns;
 mod id;
+mod position;
 pub mod sealing;
 pub mod shelf;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use codec::{Codecs, ColumnFacts, KeyedText, RowText, ViewCodec};
 pub use column::{Adds, Cell, CellType, Class, Column, Role, Unit};
 pub use columns::Columns;
 pub use id::{Listed, ViewId};
+pub use position::Position;
 
 /// How long rows stay in a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

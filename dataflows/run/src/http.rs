@@ -4,7 +4,10 @@
 //! nobody who reads, however slowly, is waited for beyond the one page or listing that is being read.
 
 mod admission;
+mod answers;
+mod connections;
 mod follower;
+mod questions;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,33 +16,46 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::{QueryRejection, StringRejection};
-use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, request};
 use axum::middleware;
 use axum::response::IntoResponse;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::CorsLayer;
 
 use operators::index::ApplyError;
 use operators::time::{Tick, TimeMs};
 
-use super::command_desk::{self, ASKED_BYTES_MAX, CommandDesk};
+use super::command_desk::{self, CommandDesk};
 use dataflows::answer::subscribe::{Hub, HubBounds};
 use dataflows::answer::{Failure, Request, Response, Views, answer};
 use dataflows::commands::Kind;
+use dataflows::configuration::HttpSettings;
 use dataflows::view::{ChangeList, ViewId};
 
 use admission::{admit, check_command, host_of};
+use answers::{answer_rows, respond, respond_held, too_much_is_held};
+use connections::{Closing, serve_connections};
 use follower::{Follower, stream_events};
+use questions::{parameters, read_body};
 
-/// How many parameters a question may have.
-const PARAMETERS_MAX: usize = 32;
+/// How many threads read rows at once; whoever asks beyond that waits for a turn.
+const READERS_MAX: usize = 4;
 
-/// How long a parameter's value may be, in bytes.
-const PARAMETER_BYTES_MAX: usize = 16 << 10;
+/// How many questions about history are looked up at once, each of which may hold many rows; others wait for a turn.
+const HISTORY_READERS_MAX: usize = 4;
 
-/// How long requests that are under way at shutdown may still take.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+/// How many commands may wait at once, each of which has a thread; others are told to come back.
+const COMMANDS_MAX: usize = 64;
+
+/// Answers that are smaller are not worth to be compressed, in bytes.
+const COMPRESSED_BYTES_MIN: u16 = 1_024;
+
+/// For how long a browser may remember what pages of which sites may ask.
+const PREFLIGHT_MAX: Duration = Duration::from_secs(600);
 
 /// What the engine publishes and readers read.
 pub struct Published {
@@ -153,7 +169,7 @@ pub struct Server {
 }
 
 /// Starts to answer on `listen`, such as `127.0.0.1:8080`.
-pub fn serve(listen: &str, published: Arc<Published>) -> Result<Server, ServeError> {
+pub fn serve(listen: &str, published: Arc<Published>, settings: HttpSettings) -> Result<Server, ServeError> {
     let unavailable = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => ServeError::Taken { address: listen.to_owned() },
         _ => ServeError::Unavailable { address: listen.to_owned(), source },
@@ -168,7 +184,16 @@ pub fn serve(listen: &str, published: Arc<Published>) -> Result<Server, ServeErr
         .build()
         .map_err(|source| ServeError::Threads { source })?;
     let (stop, stopping) = watch::channel(false);
-    let shared = Shared { published, stopping, listen_host: host_of(listen).into() };
+    let shared = Shared {
+        published,
+        stopping,
+        listen_host: host_of(listen).into(),
+        held: Arc::new(Semaphore::new(settings.held_bytes_max as usize)),
+        settings: Arc::new(settings),
+        readers: Arc::new(Semaphore::new(READERS_MAX)),
+        history_readers: Arc::new(Semaphore::new(HISTORY_READERS_MAX)),
+        commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
+    };
     let run = move || {
         if let Err(error) = runtime.block_on(answer_until(shared, listener)) {
             tracing::error!(%address, %error, "the HTTP server ended");
@@ -208,27 +233,38 @@ struct Shared {
     stopping: watch::Receiver<bool>,
     /// The host of the address that it was told to listen on.
     listen_host: Arc<str>,
+    settings: Arc<HttpSettings>,
+    /// Counts the bytes of bodies and whole answers.
+    held: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+    history_readers: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
 }
 
 async fn answer_until(shared: Shared, listener: TcpListener) -> io::Result<()> {
-    let (mut stopping, mut also_stopping) = (shared.stopping.clone(), shared.stopping.clone());
+    let (stopping, settings) = (shared.stopping.clone(), Arc::clone(&shared.settings));
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let router = Router::new()
+    let is_compressed = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
+    let mut router = Router::new()
         .fallback(handle)
-        .layer(DefaultBodyLimit::max(ASKED_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(shared.clone(), admit))
-        .with_state(shared);
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stopped(&mut stopping).await;
-    });
-    let cut_off = async {
-        stopped(&mut also_stopping).await;
-        tokio::time::sleep(SHUTDOWN_MAX).await;
-    };
-    tokio::select! {
-        ended = server.into_future() => ended,
-        () = cut_off => Ok(()),
+        .with_state(shared.clone())
+        .layer(CompressionLayer::new().compress_when(is_compressed));
+    if !settings.origins.is_empty() {
+        router = router.layer(cors(&settings.origins));
     }
+    let router = router.layer(middleware::from_fn_with_state(shared, admit));
+    serve_connections(listener, router, settings, stopping).await;
+    Ok(())
+}
+
+/// What pages of these sites may ask: they may read.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers([HeaderName::from_static("last-event-id")])
+        .max_age(PREFLIGHT_MAX)
 }
 
 /// Returns once the server is to stop, which it also is when nobody can tell it so any more.
@@ -237,108 +273,80 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
-/// Everything arrives here, so that what there is and what there is not is said in one place, [`dataflows::answer`].
+/// Everything arrives here, so that what there is and what there is not is said in one place, [`dataflows::answer`]. The body
+/// is read only of a command.
 async fn handle(
     State(shared): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-    body: Result<String, StringRejection>,
+    Extension(closing): Extension<Closing>,
+    request: request::Request<Body>,
 ) -> axum::response::Response {
-    if Kind::at(uri.path()).is_some() && shared.published.commands.get().is_some() {
-        return take_command(shared.published, &method, uri.path(), &headers, query, body).await;
-    }
-    let query = match checked(&method, query) {
-        Ok(query) => query,
-        Err(failure) => return respond(failure.into_response()),
+    let (head, body) = request.into_parts();
+    let answered = match Kind::at(head.uri.path()) {
+        Some(_) if shared.published.commands.get().is_some() => take_command(&shared, &head, body).await,
+        _ => read(shared, &head, closing).await,
     };
-    let path = uri.path();
+    answered.unwrap_or_else(|failure| respond(failure.into_response()))
+}
+
+/// Answers a question.
+async fn read(shared: Shared, head: &request::Parts, closing: Closing) -> Result<axum::response::Response, Failure> {
+    if head.method != Method::GET && head.method != Method::HEAD {
+        return Err(Failure::method_not_allowed());
+    }
+    let (path, query) = (head.uri.path(), parameters(query_of(&head.uri))?);
     if let Some(view) = path.strip_prefix("/v1/views/").and_then(|rest| rest.strip_suffix("/changes")) {
-        let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-        return match Follower::begin(shared, view, query, last_event_id) {
-            Ok(follower) => stream_events(follower),
-            Err(failure) => respond(failure.into_response()),
-        };
+        let last_event_id =
+            head.headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+        return Follower::begin(shared, view, query, last_event_id).map(stream_events);
     }
-    let published = shared.published;
-    let request = Request { path: path.to_owned(), query, at_ms: published.clock.map(|clock| clock()) };
-    if request.path.trim_end_matches('/') == "/v1/history" && published.history.get().is_some() {
-        let asked = tokio::task::spawn_blocking(move || published.history.get().map(|ask| ask(&request.query)));
-        return match asked.await {
-            Ok(Some(response)) => respond(response),
-            _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        };
+    let request = Request { path: path.to_owned(), query, at_ms: shared.published.clock.map(|clock| clock()) };
+    if path.trim_end_matches('/') == "/v1/history" && shared.published.history.get().is_some() {
+        return read_history(&shared, request).await;
     }
-    if !path.starts_with("/v1/views/") {
-        return respond(answer(&published.read(), &request));
+    if path.starts_with("/v1/views/") {
+        return Ok(answer_rows(shared, request, closing).await);
     }
-    // A listing may look at every row of a view; the threads that serve everyone else are not held up by it.
-    let listing = tokio::task::spawn_blocking(move || answer(&published.read(), &request));
-    match listing.await {
-        Ok(response) => respond(response),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    Ok(respond(answer(&shared.published.read(), &request)))
+}
+
+async fn read_history(shared: &Shared, request: Request) -> Result<axum::response::Response, Failure> {
+    let _turn = shared.history_readers.acquire().await.expect("nobody closes it");
+    let published = Arc::clone(&shared.published);
+    let asked = tokio::task::spawn_blocking(move || published.history.get().map(|ask| ask(&request.query)));
+    let Ok(Some(response)) = asked.await else { return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()) };
+    let bytes = u32::try_from(response.body.len()).map_err(|_| Failure::too_large("ask for less time"))?;
+    let held = Arc::clone(&shared.held).try_acquire_many_owned(bytes).map_err(|_| too_much_is_held())?;
+    Ok(respond_held(response, held))
 }
 
 /// Takes a command: a path that says which kind, and a body that says what is asked.
-async fn take_command(
-    published: Arc<Published>,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-    body: Result<String, StringRejection>,
-) -> axum::response::Response {
-    if method != Method::POST {
-        return respond(Failure::command_needed().into_response());
+async fn take_command(shared: &Shared, head: &request::Parts, body: Body) -> Result<axum::response::Response, Failure> {
+    if head.method != Method::POST {
+        return Err(Failure::command_needed());
     }
-    if let Err(failure) = check_command(headers) {
-        return respond(failure.into_response());
-    }
-    let query = match checked(&Method::GET, query) {
-        Ok(query) => query,
-        Err(failure) => return respond(failure.into_response()),
-    };
-    let request = Request { path: path.to_owned(), query, at_ms: None };
-    let asked = match body {
-        Ok(asked) => asked,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("at most {ASKED_BYTES_MAX} bytes are taken at once; send fewer lines at a time");
-            return respond(Failure::too_large(message).into_response());
-        }
-        Err(rejection) => return respond(Failure::bad_request(rejection.body_text()).into_response()),
-    };
+    check_command(&head.headers)?;
+    let query = parameters(query_of(&head.uri))?;
+    let request = Request { path: head.uri.path().to_owned(), query, at_ms: None };
+    let turn = Arc::clone(&shared.commands).try_acquire_owned().map_err(|_| {
+        Failure::busy(format!(
+            "{COMMANDS_MAX} other commands are being taken, which is the most; ask again in a moment"
+        ))
+    })?;
+    let (asked, held) = read_body(body, &shared.settings, &shared.held).await?;
     // It waits for the disk and for a tick.
+    let published = Arc::clone(&shared.published);
     let taking = tokio::task::spawn_blocking(move || {
-        published.commands.get().map(|desk| command_desk::answer(desk, &published, &request, &asked))
+        let answer = published.commands.get().map(|desk| command_desk::answer(desk, &published, &request, &asked));
+        drop(turn);
+        answer
     });
     match taking.await {
-        Ok(Some(response)) => respond(response),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        // An answer is about as large as what was asked.
+        Ok(Some(response)) => Ok(respond_held(response, held)),
+        _ => Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
     }
 }
 
-fn checked(
-    method: &Method,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<Vec<(String, String)>, Failure> {
-    if method != Method::GET && method != Method::HEAD {
-        return Err(Failure::method_not_allowed());
-    }
-    let Query(query) = query.map_err(|error| Failure::bad_request(error.body_text()))?;
-    if query.len() > PARAMETERS_MAX {
-        return Err(Failure::bad_request(format!("at most {PARAMETERS_MAX} parameters are allowed")));
-    }
-    match query.iter().find(|(_, value)| value.len() > PARAMETER_BYTES_MAX) {
-        None => Ok(query),
-        Some((name, _)) => {
-            Err(Failure::bad_request(format!("the value of {name:?} is longer than {PARAMETER_BYTES_MAX} bytes")))
-        }
-    }
-}
-
-fn respond(response: Response) -> axum::response::Response {
-    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
+fn query_of(uri: &Uri) -> &str {
+    uri.query().unwrap_or_default()
 }

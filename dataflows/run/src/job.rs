@@ -139,7 +139,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     history.iter().for_each(|history| history.serve(&published));
     let local = &settings.local;
     let listen = options.listen.clone().unwrap_or_else(|| local.listen.to_string());
-    let server = serve(&listen, Arc::clone(&published))?;
+    let server = serve(&listen, Arc::clone(&published), local.http.clone())?;
     say(&format!("serving on http://{}", server.address()));
     remember(&folder, ADDRESS, &format!("http://{}", server.address()))?;
     published.set_commands(Arc::clone(&desk));

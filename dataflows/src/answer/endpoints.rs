@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Request, Views, listing};
+use super::{Answer, Failure, Request, Views, listing};
+use crate::answer::listing::Pages;
 use crate::inventory::availability;
 
 /// A question that the views answer.
@@ -17,34 +18,41 @@ pub struct Endpoint {
     /// The names of its parameters, beside the filters of a view's columns.
     pub parameters: &'static [&'static str],
     /// Answers it. The second argument is what `{view}` stands for; empty where there is no such part.
-    pub answer: fn(&Views, &str, &Request) -> Result<String, Failure>,
+    pub answer: fn(&Views, &str, &Request) -> Result<Answer, Failure>,
 }
 
 /// All of them.
 pub static ENDPOINTS: &[Endpoint] = &[
-    Endpoint { path: "/healthz", says: "whether the run publishes, and its tick", parameters: &[], answer: health },
+    Endpoint {
+        path: "/healthz",
+        says: "whether the run publishes, and its tick",
+        parameters: &[],
+        answer: |views, _, _| health(views).map(Answer::Whole),
+    },
     Endpoint {
         path: "/v1/views",
         says: "all views with their columns and what of them can be read",
         parameters: &[],
-        answer: |views, _, _| listing::list(views),
+        answer: |views, _, _| listing::list(views).map(Answer::Whole),
     },
     Endpoint {
         path: "/v1/views/{view}",
         says: "the rows of a view",
         parameters: &listing::PARAMETERS,
-        answer: |views, name, request| listing::read(views, views.view_named(name)?, &request.query),
+        answer: |views, name, request| {
+            Pages::begin(views, views.view_named(name)?, &request.query).map(|pages| Answer::Pages(Box::new(pages)))
+        },
     },
     Endpoint {
         path: "/v1/availability",
         says: "whether a SKU can be promised at some nodes",
         parameters: &availability::PARAMETERS,
-        answer: |views, _, request| availability::look_up(views, request),
+        answer: |views, _, request| availability::look_up(views, request).map(Answer::Whole),
     },
 ];
 
 /// Answers a request.
-pub(super) fn answer(views: &Views, request: &Request) -> Result<String, Failure> {
+pub(super) fn answer(views: &Views, request: &Request) -> Result<Answer, Failure> {
     let path = request.path.strip_suffix('/').unwrap_or(&request.path);
     if path == "/v1/history" {
         // Where history is kept, it is asked before the views are.
@@ -66,7 +74,7 @@ fn part_of<'a>(endpoint: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
-fn health(views: &Views, _: &str, _: &Request) -> Result<String, Failure> {
+fn health(views: &Views) -> Result<String, Failure> {
     let mut body = Map::new();
     body.insert("status".to_owned(), json!("ok"));
     body.extend(views.head(views.newest()?));

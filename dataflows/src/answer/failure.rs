@@ -73,6 +73,33 @@ impl Failure {
         Failure { status: 413, code: "too_large", message: message.into() }
     }
 
+    /// What was sent did not come in time.
+    pub fn too_slow(message: impl Into<String>) -> Failure {
+        Failure { status: 408, code: "too_slow", message: message.into() }
+    }
+
+    /// One address has as many connections as it may have.
+    pub fn too_many_of_peer(connections_max: usize) -> Failure {
+        let message = format!(
+            "{connections_max} connections from this address are open, which is the most (`peer_connections_max`); \
+             close some of them"
+        );
+        Failure { status: 429, code: "too_many_connections", message }
+    }
+
+    /// There are as many connections as there may be.
+    pub fn too_many_connections(connections_max: usize) -> Failure {
+        let message = format!(
+            "{connections_max} connections are open, which is the most (`connections_max`); try again in a moment"
+        );
+        Failure { status: 503, code: "too_many_connections", message }
+    }
+
+    /// As much is asked at once as there may be.
+    pub fn busy(message: impl Into<String>) -> Failure {
+        Failure { status: 503, code: "busy", message: message.into() }
+    }
+
     /// A command could not be made durable.
     pub fn not_taken(message: impl Into<String>) -> Failure {
         Failure { status: 503, code: "not_taken", message: message.into() }

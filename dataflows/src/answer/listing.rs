@@ -1,13 +1,17 @@
 //! The list of views, and the rows of one as of a tick or a time.
 
-use serde_json::{Map, Value, json};
+mod cursor;
+mod pages;
+
+use serde_json::{Value, json};
 
 use operators::time::{MINUS_INFINITY, Tick, TimeMs};
 
 use crate::answer::instant::{format_instant, parse_instant};
 use crate::answer::{Failure, Mark, Views};
-use crate::view::shelf::Bounds;
 use crate::view::{ColumnFacts, LeftOut, ViewId};
+
+pub use pages::{PAGE_BYTES, Pages, Piece};
 
 /// How many rows a listing has unless `limit` says otherwise.
 pub const LIMIT_DEFAULT: usize = 10_000;
@@ -19,7 +23,7 @@ pub const LIMIT_MAX: usize = 100_000;
 const LEFT_OUT_NAMED_MAX: usize = 1_000;
 
 /// A listing ends behind this many bytes of rows, whatever its limit: dead letters have large ones.
-const LISTING_BYTES_MAX: usize = 16 << 20;
+pub const LISTING_BYTES_MAX: usize = 16 << 20;
 
 /// `GET /v1/views`
 pub(super) fn list(views: &Views) -> Result<String, Failure> {
@@ -63,32 +67,7 @@ pub(super) fn column_as_json(column: &ColumnFacts) -> Value {
 }
 
 /// The parameters of a listing, beside the filters of the view's columns.
-pub(super) const PARAMETERS: [&str; 3] = ["as_of", "as_of_ms", "limit"];
-
-/// `GET /v1/views/{view}?as_of=&as_of_ms=&limit=&FIELD=`
-pub(super) fn read(views: &Views, view: ViewId, query: &[(String, String)]) -> Result<String, Failure> {
-    let mut query = Query::new(query)?;
-    let mark = mark_asked_for(views, view, &mut query)?;
-    let limit = match query.take("limit") {
-        None => LIMIT_DEFAULT,
-        Some(text) => text.parse().ok().filter(|limit| *limit <= LIMIT_MAX).ok_or_else(|| {
-            Failure::bad_request(format!("`limit` is {text:?}, it has to be a number up to {LIMIT_MAX}"))
-        })?,
-    };
-    let filters = query.into_filters(view, &views.shelf_of(view).filters())?;
-    let bounds = Bounds { rows_max: limit, bytes_max: LISTING_BYTES_MAX };
-    let listing = views.shelf_of(view).list(mark.tick, &filters, bounds)?;
-    let mut head = views.head(mark);
-    head.insert("view".to_owned(), json!(view.name()));
-    head.insert("count".to_owned(), json!(listing.count));
-    head.insert("truncated".to_owned(), json!(listing.truncated));
-    let tenant = filters.iter().find(|(name, _)| *name == "tenant").map(|(_, tenant)| *tenant);
-    let left_out = left_out(views.codec_of(view).left_out(), tenant);
-    if !left_out.is_empty() {
-        head.insert("left_out".to_owned(), left_out.into());
-    }
-    Ok(with_rows(head, &listing.rows))
-}
+pub(super) const PARAMETERS: [&str; 4] = ["as_of", "as_of_ms", "limit", "cursor"];
 
 /// What a view has not computed because of a limit, of one tenant or of all. All of it is counted, some of it is named.
 fn left_out(of_tenants: &[LeftOut], tenant: Option<&str>) -> Vec<Value> {
@@ -159,13 +138,6 @@ fn parse_as_of(text: &str) -> Option<AsOf> {
     parse_instant(&text).map(AsOf::Time)
 }
 
-/// The object of `head` with one more field, `rows`, whose elements are text already.
-fn with_rows(head: Map<String, Value>, rows: &str) -> String {
-    let mut body = Value::Object(head).to_string();
-    body.truncate(body.len() - 1);
-    body + ",\"rows\":[" + rows + "]}"
-}
-
 /// What follows the `?`, each parameter to be taken once.
 pub(crate) struct Query<'a>(Vec<(&'a str, &'a str)>);
 
@@ -199,8 +171,9 @@ impl<'a> Query<'a> {
         match self.0.iter().find(|(name, _)| !columns.iter().any(|column| column == name)) {
             None => Ok(self.0),
             Some((name, _)) => Err(Failure::bad_request(format!(
-                "there is no parameter {name:?}; {} has as_of, as_of_ms, limit, and as filters {}",
+                "there is no parameter {name:?}; {} has {}, and as filters {}",
                 view.name(),
+                PARAMETERS.join(", "),
                 columns.join(", ")
             ))),
         }

@@ -41,8 +41,8 @@ pub type Frame = Arc<str>;
 /// A page holds about this many frames.
 const PAGE_FRAMES_MAX: usize = 1_000;
 
-/// A page holds about this many bytes.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+/// A page holds about this many bytes: as many wait for a subscriber that does not read.
+const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// What a page of a snapshot may have.
 const PAGE: Bounds = Bounds { rows_max: PAGE_FRAMES_MAX, bytes_max: PAGE_BYTES_MAX };

@@ -10,6 +10,7 @@ mod experiments;
 mod fact_sources;
 mod file;
 mod history;
+mod http;
 mod inventory;
 mod kafka;
 mod logs;
@@ -29,6 +30,7 @@ pub use checkpoints::CheckpointSettings;
 pub use experiments::{ExperimentSettings, PopulationSetting, VariantSettings};
 pub use fact_sources::{FactClass, FactSourceSettings};
 pub use history::{ArchiveSettings, HistorySettings};
+pub use http::HttpSettings;
 pub use inventory::InventorySettings;
 pub use kafka::{KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, SaslMechanism};
 pub use logs::LogsSettings;
@@ -118,6 +120,8 @@ sections! {
     checkpoints: WrittenCheckpoints(built);
     /// Where sealed minutes are kept for longer than any view keeps them.
     history: WrittenHistory(built, sources);
+    /// What clients of the HTTP server may take, and whose pages may read.
+    http: WrittenHttp();
     /// What is kept and written of each view, by its name: the README lists them.
     views: WrittenView(sources);
     /// Which pairs of experiments `unit_overlap` tests.

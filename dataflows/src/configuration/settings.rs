@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::sections::{
-    ArchiveSettings, CheckpointSettings, Delivery, History, KafkaSettings, LogsSettings, RegistrySettings, SourceInput,
+    ArchiveSettings, CheckpointSettings, Delivery, History, HttpSettings, KafkaSettings, LogsSettings,
+    RegistrySettings, SourceInput,
 };
 use crate::catalog::Catalog;
 use crate::view::ViewId;
@@ -45,6 +46,8 @@ pub struct Local {
     pub memory_bytes_max: Option<u64>,
     /// Where views are served.
     pub listen: SocketAddr,
+    /// What clients may take there.
+    pub http: HttpSettings,
     /// A tick is due this long after the last one.
     pub tick_ms: i64,
     /// The most input of a tick.

@@ -57,7 +57,7 @@ pub enum CellType {
     Word,
     /// [`Cell::Text`] that nobody looks up by equality: prose, or bytes in base64.
     Prose,
-    /// [`Cell::Integer`].
+    /// [`Cell::Integer`], in whose order rows are.
     Integer,
     /// [`Cell::Wide`].
     Wide,
@@ -65,7 +65,7 @@ pub enum CellType {
     Real,
     /// [`Cell::Flag`].
     Flag,
-    /// [`Cell::Time`].
+    /// [`Cell::Time`], in whose order rows are.
     Time,
 }
 

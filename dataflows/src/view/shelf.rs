@@ -13,7 +13,7 @@ use operators::index::{ApplyError, AsOf, HistoryBounds, Index, ReadError};
 use operators::time::Tick;
 
 use super::changes::into_rows_of;
-use super::{ChangeList, Columns, Listed, ViewId};
+use super::{ChangeList, Columns, Listed, Position, ViewId};
 
 /// How a view's rows are kept, and read as of any tick of its history.
 pub trait Store<R>: Send + Sync + 'static {
@@ -99,12 +99,24 @@ impl<V: Listed> Shelf<V> {
         let Some(Ok(as_of)) = self.store.published().map(|tick| self.store.at(tick)) else { return Vec::new() };
         as_of.iter().flat_map(|(row, copies)| std::iter::repeat_n(row, usize::try_from(copies).unwrap_or(0))).collect()
     }
+
+    /// The position before a row's copy of that number. Costs a look at each row that is alike in the first columns of the key.
+    fn position(&self, as_of: &AsOf<'_, V::Row>, row: &V::Row, copy: u64) -> Position {
+        let cells = self.columns.position_cells(row);
+        let alike = as_of.matching(|other| self.columns.compare_position(other, &cells));
+        let before = alike.take_while(|(other, _)| *other < row).map(|(_, copies)| u64::try_from(copies).unwrap_or(0));
+        let passed = before.sum::<u64>() + copy;
+        Position { cells, passed }
+    }
 }
 
 /// A row's share of a tree of rows, beside itself.
 const TREE_BYTES: usize = 16;
 
-/// How far a listing or a snapshot came: behind which row it goes on.
+/// A page of a listing ends once so many different rows were looked at, so that nobody waits long for whoever reads it.
+const LOOKED_AT_MAX: usize = 65_536;
+
+/// How far a snapshot came: behind which row it goes on.
 pub struct Cursor(Box<dyn Any + Send + Sync>);
 
 impl std::fmt::Debug for Cursor {
@@ -113,15 +125,17 @@ impl std::fmt::Debug for Cursor {
     }
 }
 
-/// What a listing has.
+/// A page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The rows as JSON, with commas between them.
     pub rows: String,
     /// How many.
     pub count: usize,
-    /// Whether there would have been more.
-    pub truncated: bool,
+    /// Where it goes on; none where no row is left.
+    pub next: Option<Position>,
+    /// Whether a row that is asked for is known to come next.
+    pub is_full: bool,
     /// How many different rows were looked at.
     pub looked_at: usize,
 }
@@ -158,9 +172,15 @@ pub trait AnyShelf: Any + Send + Sync {
     fn check(&self, tick: Tick) -> Result<(), ReadError>;
     /// The names of the columns by which listings are filtered.
     fn filters(&self) -> Vec<String>;
-    /// The rows as of a tick whose columns have these texts, by columns that [`AnyShelf::filters`] names.
+    /// The rows as of a tick, from a position on, whose columns have these texts, by columns that [`AnyShelf::filters`] names.
     /// Costs a look at each row that has the texts of the first columns of the key, as far as these are given.
-    fn list(&self, tick: Tick, filters: &[(&str, &str)], bounds: Bounds) -> Result<Listing, ReadError>;
+    fn list(
+        &self,
+        tick: Tick,
+        filters: &[(&str, &str)],
+        from: Option<&Position>,
+        bounds: Bounds,
+    ) -> Result<Listing, ReadError>;
     /// The next rows of a snapshot as of a tick, and where it goes on; there is no more where that is none.
     fn snapshot(
         &self,
@@ -208,22 +228,42 @@ impl<V: Listed> AnyShelf for Shelf<V> {
         self.columns.filters().map(str::to_owned).collect()
     }
 
-    fn list(&self, tick: Tick, filters: &[(&str, &str)], bounds: Bounds) -> Result<Listing, ReadError> {
+    fn list(
+        &self,
+        tick: Tick,
+        filters: &[(&str, &str)],
+        from: Option<&Position>,
+        bounds: Bounds,
+    ) -> Result<Listing, ReadError> {
         let column = |name: &str| self.columns.filter(name).expect("whoever asks has looked for the column");
         let wanted: Vec<(usize, &str)> = filters.iter().map(|(name, text)| (column(name), *text)).collect();
         let prefix = self.columns.prefix(&wanted);
         let as_of = self.store.at(tick)?;
-        let order_of = |row: &V::Row| -> Ordering { self.columns.compare(row, &prefix) };
-        let mut listing = Listing::default();
-        for (row, copies) in as_of.matching(&order_of) {
+        let beside =
+            |row: &V::Row| from.map_or(Ordering::Equal, |from| self.columns.compare_position(row, &from.cells));
+        let begins = |row: &V::Row| self.columns.compare(row, &prefix).is_ge() && beside(row).is_ge();
+        let rows = as_of.from(|row| if begins(row) { Ordering::Equal } else { Ordering::Less });
+        let (mut listing, mut passed) = (Listing::default(), from.map_or(0, |from| from.passed));
+        for (row, copies) in rows.take_while(|(row, _)| self.columns.compare(row, &prefix).is_eq()) {
+            let copies = u64::try_from(copies).unwrap_or(0);
+            let before = if passed > 0 && beside(row).is_eq() { passed.min(copies) } else { 0 };
+            passed -= before;
+            if before == copies {
+                continue;
+            }
+            if listing.looked_at >= LOOKED_AT_MAX {
+                listing.next = Some(self.position(&as_of, row, before));
+                return Ok(listing);
+            }
             listing.looked_at += 1;
             if !self.columns.has(row, &wanted) {
                 continue;
             }
             // A multiset: what is there twice is listed twice.
-            for _ in 0..copies {
+            for copy in before..copies {
                 if listing.count >= bounds.rows_max || listing.rows.len() >= bounds.bytes_max {
-                    listing.truncated = true;
+                    listing.next = Some(self.position(&as_of, row, copy));
+                    listing.is_full = true;
                     return Ok(listing);
                 }
                 listing.rows.push_str(if listing.count > 0 { "," } else { "" });

@@ -113,7 +113,7 @@ fn post(url: &str, giving: &Giving, asked: &str, output: &mut impl Write) -> Res
             ),
         ),
         _ => {
-            let message = answer["message"].as_str().unwrap_or(&body).to_owned();
+            let message = answer["error"]["message"].as_str().unwrap_or(&body).to_owned();
             Err(DeadLettersError::Refused { url, status, message })
         }
     }

@@ -2,17 +2,19 @@
 //! send requests to it, and a name that is made to lead here (DNS rebinding) lets the page read the answers as its own.
 //!
 //! * `Host` has to be an IP address, `localhost`, or the host that `--listen` names: no page has such an origin by rebinding.
-//! * `Origin`, which a browser sends with what a page of another site asks for, has to be this server's own.
+//! * `Origin`, which a browser sends with what a page of another site asks for, has to be this server's own, or one of those
+//!   that the configuration lets read.
 //! * A command has to say that it is JSON: a page can't say so of a form that it sends without asking first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{Shared, respond};
+use super::Shared;
+use super::answers::respond;
 use dataflows::answer::Failure;
 
 /// What a command may be sent as. Lines of JSON are both.
@@ -20,7 +22,10 @@ const COMMAND_TYPES: [&str; 2] = ["application/json", "application/x-ndjson"];
 
 /// Answers only who may be answered, before anything of a body is read.
 pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    match check(&shared.listen_host, request.uri(), request.headers()) {
+    // A page of a site that may read asks first, with OPTIONS, what it may do.
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let readers = if reads { &shared.settings.origins[..] } else { &[] };
+    match check(&shared.listen_host, readers, request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(failure) => respond(failure.into_response()),
     }
@@ -34,7 +39,7 @@ pub(super) fn host_of(address: &str) -> &str {
     }
 }
 
-fn check(listen_host: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+fn check(listen_host: &str, readers: &[String], uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let named = headers.get_all(header::HOST).iter().map(text);
     let hosts: Vec<&str> = named.chain(uri.authority().map(|authority| authority.as_str())).collect();
     if let Some(host) = hosts.iter().find(|host| !is_own(host_of(host), listen_host)) {
@@ -44,11 +49,16 @@ fn check(listen_host: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Failur
         )));
     }
     let is_same = |origin: &str| {
+        if readers.iter().any(|reader| reader.eq_ignore_ascii_case(origin)) {
+            return true;
+        }
         let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         from.is_some_and(|from| hosts.iter().any(|host| host.eq_ignore_ascii_case(from)))
     };
     match headers.get_all(header::ORIGIN).iter().map(text).find(|origin| !is_same(origin)) {
-        Some(origin) => Err(Failure::forbidden(format!("a page of {origin:?} may not ask this server"))),
+        Some(origin) => Err(Failure::forbidden(format!(
+            "a page of {origin:?} may not ask this server; `origins` of `[http]` lets pages of a site read"
+        ))),
         None => Ok(()),
     }
 }
@@ -87,7 +97,8 @@ mod tests {
     }
 
     fn status(listen_host: &str, uri: &str, all: &[(header::HeaderName, &str)]) -> u16 {
-        check(listen_host, &uri.parse().unwrap(), &headers(all)).map_or_else(|failure| failure.status, |()| 200)
+        check(listen_host, &["https://desk.example".to_owned()], &uri.parse().unwrap(), &headers(all))
+            .map_or_else(|failure| failure.status, |()| 200)
     }
 
     #[test]
@@ -112,7 +123,7 @@ mod tests {
         for (name, value) in two {
             both.append(name, HeaderValue::from_static(value));
         }
-        assert_eq!(check("", &Uri::from_static("/healthz"), &both).unwrap_err().status, 403);
+        assert_eq!(check("", &[], &Uri::from_static("/healthz"), &both).unwrap_err().status, 403);
     }
 
     #[test]
@@ -120,9 +131,16 @@ mod tests {
         let of_origin =
             |origin: &str| status("", "/v1/views", &[(header::HOST, "127.0.0.1:7171"), (header::ORIGIN, origin)]);
         assert_eq!(of_origin("http://127.0.0.1:7171"), 200);
-        for origin in
-            ["null", "http://127.0.0.1:8080", "http://localhost:7171", "https://shop.example", "", "127.0.0.1:7171"]
-        {
+        assert_eq!(of_origin("https://desk.example"), 200, "one that may read");
+        for origin in [
+            "null",
+            "http://127.0.0.1:8080",
+            "http://localhost:7171",
+            "https://shop.example",
+            "http://desk.example",
+            "",
+            "127.0.0.1:7171",
+        ] {
             assert_eq!(of_origin(origin), 403, "{origin}");
         }
     }

@@ -8,6 +8,7 @@ mod csv;
 mod dead_letters;
 #[cfg(feature = "history")]
 mod history;
+mod http_limits;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[allow(dead_code, reason = "shared with tests that need more of it")]

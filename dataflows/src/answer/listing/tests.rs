@@ -3,10 +3,15 @@
 use operators::index::HistoryBounds;
 
 use super::*;
+use crate::answer::subscribe::RunId;
 use crate::answer::testing::{WIDE, all_views, ask, changes, one_row, stock, views};
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::experiment::variant_minutes::{VariantMinute, VariantMinutes};
 use crate::experiment::variant_totals::VariantTotals;
-use crate::inventory::stock::Stock;
-use crate::view::shelf::Listing;
+use crate::inventory::fact::StockState;
+use crate::inventory::stock::{Stock, StockRow};
+use crate::view::shelf::{Bounds, Listing};
+use crate::view::{Listed, View};
 
 fn tick_and_count(query: &[(&str, &str)]) -> (u64, u64) {
     let (status, body) = ask(&views(), "/v1/views/stock", query);
@@ -99,8 +104,9 @@ fn a_prefix_of_the_key_looks_at_its_rows_only() {
     views.apply_tick(0, 0, vec![changes::<Stock>(rows)], vec![]).unwrap();
     views.apply_tick(1, 0, vec![changes::<Stock>(vec![(stock(7), -1), (stock(900), 1)])], vec![]).unwrap();
     let bounds = Bounds { rows_max: 1_000, bytes_max: 1 << 20 };
-    let list =
-        |tick, filters: &[(&str, &str)]| views.shelf_of(ViewId::of::<Stock>()).list(tick, filters, bounds).unwrap();
+    let list = |tick, filters: &[(&str, &str)]| {
+        views.shelf_of(ViewId::of::<Stock>()).list(tick, filters, None, bounds).unwrap()
+    };
     let counts = |listing: Listing| (listing.count, listing.looked_at);
     assert_eq!(counts(list(1, &[("tenant", "north"), ("sku", "sku-9")])), (1, 1));
     assert_eq!(counts(list(1, &[("tenant", "north"), ("sku", "sku-7")])), (0, 0));
@@ -110,4 +116,114 @@ fn a_prefix_of_the_key_looks_at_its_rows_only() {
     assert_eq!(counts(list(1, &[("sku", "sku-9")])), (1, 200), "without the tenant there is no prefix");
     assert_eq!(counts(list(1, &[("tenant", "north"), ("node", "n2")])), (0, 200));
     assert_eq!(counts(list(1, &[("tenant", "south")])), (0, 0));
+}
+
+/// Rows of a view that are alike in much: names, states, numbers below 0, times; some of them twice.
+fn rows_of_all_kinds(views: &mut Views) {
+    let stock = (0..40).map(|number: u64| {
+        let state = [StockState::Sellable, StockState::Damaged][number as usize % 2];
+        (StockRow { state, book: Some(number as i64 / 4), ..stock(number / 4) }, 1 + number as i64 % 3)
+    });
+    let letters = (0..20).map(|number| (DeadLetter { offset: number / 2, line: number, ..DeadLetters::example() }, 1));
+    let minutes =
+        (-10..10).map(|number| (VariantMinute { minute_ms: number * 60_000, ..VariantMinutes::example() }, 2));
+    let changes = vec![
+        changes::<Stock>(stock.collect()),
+        changes::<DeadLetters>(letters.collect()),
+        changes::<VariantMinutes>(minutes.collect()),
+    ];
+    views.apply_tick(0, 0, changes, vec![]).unwrap();
+}
+
+/// Another tick, which takes a row of each view and brings another.
+fn rows_change<V: Listed>(views: &mut Views, other: V::Row) {
+    let tick = views.published().unwrap().tick + 1;
+    let taken = views.rows::<V>()[0].clone();
+    views.apply_tick(tick, 0, vec![changes::<V>(vec![(taken, -1), (other, 1)])], vec![]).unwrap();
+}
+
+fn all_pages<V: Listed>(limit: &str, filter: Option<(&str, &str)>) {
+    let mut views = all_views(WIDE);
+    rows_of_all_kinds(&mut views);
+    let path = format!("/v1/views/{}", V::NAME);
+    let whole = ask(&views, &path, &filter.into_iter().collect::<Vec<_>>()).1;
+    let (mut rows, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let cursors = cursor.as_deref().map(|cursor| ("cursor", cursor));
+        let query: Vec<_> = [("limit", limit)].into_iter().chain(cursors).chain(filter).collect();
+        let (status, body) = ask(&views, &path, &query);
+        assert_eq!((status, &body["tick"]), (200, &json!(0)), "{body}");
+        rows.extend(body["rows"].as_array().unwrap().iter().cloned());
+        assert_eq!(body["truncated"], !body["next"].is_null());
+        match body["next"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+        assert!(rows.len() <= whole["count"].as_u64().unwrap() as usize, "it goes round");
+        rows_change::<V>(&mut views, V::example());
+    }
+    assert_eq!(json!(rows), whole["rows"], "{} by {limit}", V::NAME);
+}
+
+#[test]
+fn the_pages_of_a_cursor_are_the_listing_of_one_tick() {
+    for limit in ["1", "2", "3", "7", "50"] {
+        all_pages::<Stock>(limit, None);
+        all_pages::<Stock>(limit, Some(("state", "damaged")));
+        all_pages::<Stock>(limit, Some(("sku", "sku-3")));
+        all_pages::<DeadLetters>(limit, None);
+        all_pages::<VariantMinutes>(limit, None);
+    }
+}
+
+#[test]
+fn a_cursor_is_of_its_run_view_and_tick() {
+    let mut views = all_views(HistoryBounds { ticks_max: 1, ..WIDE });
+    rows_of_all_kinds(&mut views);
+    let next = |views: &Views| ask(views, "/v1/views/stock", &[("limit", "1")]).1["next"].as_str().unwrap().to_owned();
+    let cursor = next(&views);
+    let refused = |views: &Views, path: &str, query: &[(&str, &str)]| {
+        let (status, body) = ask(views, path, query);
+        (status, body["error"]["message"].as_str().unwrap().to_owned())
+    };
+    let asked = [("cursor", cursor.as_str())];
+    assert!(refused(&views, "/v1/views/availability", &asked).1.contains("of the view \"stock\""));
+    for wrong in
+        [&[("cursor", "stock")][..], &[("cursor", "")], &[asked[0], ("as_of", "0")], &[asked[0], ("as_of_ms", "0")]]
+    {
+        assert_eq!(refused(&views, "/v1/views/stock", wrong).0, 400, "{wrong:?}");
+    }
+    views.set_run(RunId(7));
+    let (status, message) = refused(&views, "/v1/views/stock", &asked);
+    assert!(status == 410 && message.contains("another run"), "{status} {message}");
+    let cursor = next(&views);
+    (0..2).for_each(|_| rows_change::<Stock>(&mut views, Stock::example()));
+    let (status, message) = refused(&views, "/v1/views/stock", &[("cursor", cursor.as_str())]);
+    assert!(status == 410 && message.contains("oldest readable tick is 1"), "{status} {message}");
+}
+
+/// Between two pages nothing is held; what was read of a tick that leaves history is not taken for all of it.
+#[test]
+fn a_listing_whose_tick_leaves_history_says_so() {
+    let mut views = all_views(HistoryBounds { ticks_max: 1, bytes_max: 1 << 30 });
+    let letter = |offset| DeadLetter { offset, raw: "A".repeat(64 << 10), ..DeadLetters::example() };
+    let letters = (0..40).map(|offset| (letter(offset), 1)).collect();
+    views.apply_tick(0, 0, vec![changes::<DeadLetters>(letters)], vec![]).unwrap();
+    let begin = |views: &Views| Pages::begin(views, ViewId::of::<DeadLetters>(), &[]).unwrap();
+    let (mut undisturbed, mut overtaken) = (begin(&views), begin(&views));
+    let mut whole = String::new();
+    while let Piece::More(page) = undisturbed.next(&views) {
+        assert!(page.len() < PAGE_BYTES + (66 << 10) && page.capacity() == page.len(), "a page is bounded");
+        whole += &page;
+    }
+    let Piece::More(mut body) = overtaken.next(&views) else { panic!("there are more pages") };
+    rows_change::<DeadLetters>(&mut views, letter(100));
+    let Piece::More(page) = overtaken.next(&views) else { panic!("its tick is in history") };
+    body += &page;
+    assert!(whole.starts_with(&body), "both are of tick 0");
+    rows_change::<DeadLetters>(&mut views, letter(101));
+    let Piece::Broken(end) = overtaken.next(&views) else { panic!("its tick is gone") };
+    let body: Value = serde_json::from_str(&(body + &end)).unwrap();
+    assert_eq!((&body["error"]["code"], body.get("count")), (&json!("gone"), None));
+    assert!(body["error"]["message"].as_str().unwrap().contains("tick 0 left history"), "{body}");
 }

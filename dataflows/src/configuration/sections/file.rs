@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use super::checkpoints::CheckpointSettings;
 use super::history::ArchiveSettings;
+use super::http::HttpSettings;
 use crate::configuration::mistake::Mistakes;
 use crate::configuration::settings::{Local, Recorded, Settings};
 use crate::configuration::table::{Given, Table, fields_of, read_table};
@@ -54,6 +55,7 @@ pub(super) fn settle(read: &Table<WrittenFile>, mistakes: &mut Mistakes<'_>) -> 
             .is_some()
             .then(|| unsigned("memory_bytes_max", memory_bytes_max, MEMORY_BYTES, 0, mistakes)),
         listen: listen_address(listen, mistakes),
+        http: HttpSettings::default(),
         tick_ms: 0,
         tick_bytes: 0,
         in_flight: 0,

@@ -261,3 +261,16 @@ fn a_glob_without_files_is_a_mistake_at_its_line() {
     let both = check(&with("*.ndjson", "none").replace("\"inventory\"", "\"x\""), "aisle.toml", Built::ALL, expand);
     assert_eq!(both.unwrap_err().iter().map(|mistake| mistake.position.line).collect::<Vec<_>>(), [3, 4]);
 }
+
+#[test]
+fn mistakes_of_the_http_section_are_named() {
+    let text =
+        and("[http]\nconnections_max = 0\nhead_ms = 99\norigins = [\"https://desk.example\", \"*\", \"http://a/b\"]\n");
+    let expected = [
+        (12, "`connections_max` is 0"),
+        (13, "`head_ms` is 99"),
+        (14, "\"*\" is not an origin"),
+        (14, "\"http://a/b\" is not an origin"),
+    ];
+    assert_mistakes(&text, &expected);
+}

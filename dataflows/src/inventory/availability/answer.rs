@@ -21,18 +21,20 @@ use crate::view::View;
 pub const NODES_MAX: usize = 100;
 
 /// The parameters of the question.
-pub(crate) const PARAMETERS: [&str; 5] = ["sku", "nodes", "tenant", "as_of", "as_of_ms"];
+pub(crate) const PARAMETERS: [&str; 6] = ["sku", "nodes", "node", "tenant", "as_of", "as_of_ms"];
 
-/// `GET /v1/availability?sku=&nodes=a,b,c&tenant=&as_of=`
+/// `GET /v1/availability?sku=&nodes=a,b,c&node=d&tenant=&as_of=`. A name in which there is a comma can only be a `node`, of
+/// which there may be several.
 pub(crate) fn look_up(views: &Views, request: &Request) -> Result<String, Failure> {
-    let mut query = Query::new(&request.query)?;
+    let (named, others): (Vec<_>, Vec<_>) = request.query.iter().cloned().partition(|(name, _)| name == "node");
+    let mut query = Query::new(&others)?;
     let view = views.view_named(Availability::NAME)?;
     let is_as_of = request.query.iter().any(|(name, _)| name.starts_with("as_of"));
     let mark = mark_asked_for(views, view, &mut query)?;
     let (sku, nodes, tenant) = (query.take("sku"), query.take("nodes"), query.take("tenant"));
-    query.finish("sku, nodes, tenant, as_of, as_of_ms")?;
+    query.finish(&PARAMETERS.join(", "))?;
     let sku = sku.filter(|sku| !sku.is_empty()).ok_or_else(|| Failure::missing("sku"))?;
-    let nodes = parse_nodes(nodes.ok_or_else(|| Failure::missing("nodes"))?)?;
+    let nodes = parse_nodes(nodes, named.iter().map(|(_, node)| node.as_str()))?;
     let rows = views.shelf::<Availability>().store().at(mark.tick)?;
     let tenant = match tenant {
         Some(tenant) => Name::new(tenant),
@@ -51,14 +53,19 @@ pub(crate) fn look_up(views: &Views, request: &Request) -> Result<String, Failur
     Ok(Value::Object(body).to_string())
 }
 
-fn parse_nodes(list: &str) -> Result<Vec<&str>, Failure> {
-    let nodes: Vec<&str> = list.split(',').collect();
+fn parse_nodes<'a>(list: Option<&'a str>, named: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, Failure> {
+    let nodes: Vec<&str> = list.into_iter().flat_map(|list| list.split(',')).chain(named).collect();
+    if nodes.is_empty() {
+        return Err(Failure::missing("nodes"));
+    }
     if nodes.iter().any(|node| node.is_empty()) {
-        return Err(Failure::bad_request("`nodes` has to be names with a comma between them, none of them empty"));
+        return Err(Failure::bad_request(
+            "`nodes` has to be names with a comma between them, and each `node` a name, none of them empty",
+        ));
     }
     if nodes.len() > NODES_MAX {
         return Err(Failure::bad_request(format!(
-            "`nodes` has {} names, at most {NODES_MAX} are allowed; ask again for the rest",
+            "{} nodes are asked for, at most {NODES_MAX} are allowed; ask again for the rest",
             nodes.len()
         )));
     }
@@ -155,6 +162,20 @@ mod tests {
     }
 
     #[test]
+    fn any_name_of_a_node_can_be_asked_for() {
+        let mut views = all_views(WIDE);
+        let nodes = ["a,b", "a/b", "100%", "%2C", "a b+c", "Köln\u{0}", ","];
+        let rows = nodes.map(|node| (available("north", "milk", node, 5, None), 1)).to_vec();
+        views.apply_tick(0, 1_000, vec![changes::<Availability>(rows)], vec![]).unwrap();
+        let asked: Vec<(&str, &str)> = nodes.iter().map(|node| ("node", *node)).collect();
+        let (status, body) =
+            ask(&views, "/v1/availability", &[&[("sku", "milk"), ("nodes", "100%,n2")], &asked[..]].concat());
+        assert_eq!(status, 200, "{body}");
+        let found: Vec<String> = summary(&body).into_iter().filter(|node| node.1).map(|node| node.0).collect();
+        assert_eq!(found, [&["100%"], &nodes[..]].concat());
+    }
+
+    #[test]
     fn an_answer_that_outlived_itself_is_no() {
         let question = [("sku", "milk"), ("nodes", "n1,n10")];
         let (_, body) = ask_at(&views(), "/v1/availability", &question, Some(12_000));
@@ -177,6 +198,8 @@ mod tests {
             &[("sku", ""), ("nodes", "n1")],
             &[("nodes", "n1")],
             &[("sku", "milk"), ("nodes", "n1,,n2")],
+            &[("sku", "milk"), ("node", "")],
+            &[("sku", "milk"), ("nodes", &too_many[2..]), ("node", "n1")],
             &[("sku", "milk"), ("nodes", "n1"), ("colour", "red")],
         ] {
             let (status, body) = ask(&views(), "/v1/availability", query);

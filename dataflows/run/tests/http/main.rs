@@ -1,15 +1,19 @@
 //! The server as its users meet it: over a socket.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 
+mod limits;
+mod listings;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aisle::http::{Published, ServeError, Server, serve};
 use aisle::subscribe::{SubscribeError, subscribe};
 use dataflows::answer::Views;
 use dataflows::answer::subscribe::HubBounds;
-use dataflows::configuration::Recorded;
+use dataflows::configuration::{HttpSettings, Recorded};
 use dataflows::dead_letters::{DeadLetter, DeadLetters};
 use dataflows::inventory::availability::{Availability, AvailabilityRow, Reason};
 use dataflows::inventory::fact::StockState;
@@ -18,6 +22,9 @@ use dataflows::names::Name;
 use dataflows::view::{Codecs, Listed, ViewId};
 use operators::index::HistoryBounds;
 use serde_json::{Value, json};
+
+/// How long an answer is waited for before the test fails rather than hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const HISTORY: HistoryBounds = HistoryBounds { ticks_max: 4, bytes_max: 1 << 30 };
 
@@ -71,6 +78,10 @@ fn tick<V: Listed>(published: &Published, tick: u64, rows: Vec<V::Row>) {
 
 /// A server with ticks 0 to 6, of which history keeps 2 and later.
 fn server(bounds: HubBounds) -> (Arc<Published>, Server) {
+    server_with(bounds, HttpSettings::default())
+}
+
+fn server_with(bounds: HubBounds, settings: HttpSettings) -> (Arc<Published>, Server) {
     let published = Arc::new(Published::new(
         Views::new(Codecs::new(&Recorded::default()), &ViewId::all().collect::<Vec<_>>(), HISTORY),
         bounds,
@@ -80,7 +91,7 @@ fn server(bounds: HubBounds) -> (Arc<Published>, Server) {
         tick::<Stock>(&published, number, vec![stock(number)]);
     }
     tick::<Availability>(&published, 6, vec![available("n1", 6_500), available("n2", 6_499)]);
-    let server = serve("127.0.0.1:0", Arc::clone(&published)).expect("any port that is free");
+    let server = serve("127.0.0.1:0", Arc::clone(&published), settings).expect("any port that is free");
     (published, server)
 }
 
@@ -190,6 +201,7 @@ fn a_subscriber_sees_snapshot_changes_and_progress_and_can_come_back() {
 /// A request with these headers and no others: the answer's status, and the connection, from which the rest can be read.
 fn ask(server: &Server, path: &str, headers: &str) -> (u16, BufReader<TcpStream>) {
     let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes()).unwrap();
     let mut stream = BufReader::new(stream);
     let mut status = String::new();
@@ -234,6 +246,40 @@ fn pages_of_other_sites_and_rebound_names_are_not_answered() {
             assert_eq!(ask(&server, path, &headers).0, status, "{path} {headers}");
         }
     }
+}
+
+/// Pages of sites that the configuration names may read and nothing else.
+#[test]
+fn pages_of_sites_that_may_read_are_answered() {
+    let settings = HttpSettings { origins: vec!["https://desk.example".to_owned()], ..HttpSettings::default() };
+    let (_published, server) = server_with(HubBounds::default(), settings);
+    let asked = |method: &str, origin: &str, more: &str| {
+        let host = server.address();
+        let mut stream = TcpStream::connect(host).unwrap();
+        let head = format!(
+            "{method} /v1/views HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nOrigin: {origin}\r\n{more}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        (answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap(), answer.to_lowercase())
+    };
+    let (status, answer) = asked("GET", "https://desk.example", "");
+    assert!(status == 200 && answer.contains("access-control-allow-origin: https://desk.example\r\n"), "{answer}");
+    let preflight = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n";
+    let (status, answer) = asked("OPTIONS", "https://desk.example", preflight);
+    assert!(status == 200 && answer.contains("access-control-allow-methods: get,head\r\n"), "{answer}");
+    assert!(!answer.contains("content-type\r\n"), "no command may be sent: {answer}");
+    for (method, origin) in [("GET", "https://shop.example"), ("POST", "https://desk.example")] {
+        let (status, answer) = asked(method, origin, "");
+        assert_eq!(
+            (status, answer.contains("access-control-allow-origin")),
+            (403, false),
+            "{method} {origin} {answer}"
+        );
+    }
+    let own = format!("http://{}", server.address());
+    assert!(!asked("GET", &own, "").1.contains("access-control-allow-origin"), "its own pages need none");
 }
 
 #[test]
@@ -281,7 +327,7 @@ fn the_command_prints_a_line_for_each_frame() {
 fn what_cannot_be_reached_or_taken_says_what_to_do() {
     let (published, server) = server(HubBounds::default());
     let address = server.address().to_string();
-    let Err(error) = serve(&address, published) else { panic!("one address, two servers") };
+    let Err(error) = serve(&address, published, HttpSettings::default()) else { panic!("one address, two servers") };
     assert!(matches!(&error, ServeError::Taken { .. }) && error.to_string().contains("--listen"), "{error}");
     let url = format!("http://{address}");
     let error = subscribe(&url, "stock", Some("stock:0000000000000000:0"), &mut Vec::new()).unwrap_err();
