@@ -23,6 +23,8 @@ mod writer;
 
 use crate::objects::{Location, Objects, ObjectsError};
 
+use manifest::number;
+
 pub use manifest::Manifest;
 pub use restore::{Found, Unusable};
 pub use writer::{Checkpointer, CheckpointerOptions};
@@ -43,7 +45,33 @@ pub enum StoreError {
         /// Ours.
         ours: u64,
     },
+    /// No writer can be elected.
+    #[error(
+        "nobody can become the writer of {shown}: after {attempts} attempts there is still a greater epoch than ours ({epoch}); \
+         look what is in its folder `writers`, and take away what this engine did not write"
+    )]
+    NoWriter {
+        /// The store.
+        shown: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What was tried last.
+        epoch: u64,
+    },
+    /// An object is not what was written.
+    #[error("{shown}/{object} is not as it was written: {what}")]
+    Damaged {
+        /// The store.
+        shown: String,
+        /// The object.
+        object: String,
+        /// What does not hold.
+        what: String,
+    },
 }
+
+/// How often a process tries to become the writer. As many may try at once and each of them succeed.
+const ELECTIONS_MAX: u32 = 1_000;
 
 /// The checkpoints of one run.
 pub struct Store {
@@ -93,17 +121,19 @@ impl Store {
 
     /// Becomes the store's writer: the greatest epoch there is. Of several that try at once each gets one of its own.
     fn elect(&self) -> Result<u64, StoreError> {
-        loop {
+        let mut epoch = 0;
+        for _ in 0..ELECTIONS_MAX {
             let known = self.epochs()?;
-            let epoch = known.last().map_or(1, |last| last + 1);
+            epoch = known.last().map_or(1, |last| last.saturating_add(1));
             // Whoever looked long ago may make one anew that was deleted meanwhile: then there are greater ones.
-            if self.create(&format!("writers/{epoch:010}"), Vec::new())? && self.epochs()?.last() == Some(&epoch) {
+            if self.create(&writer(epoch), Vec::new())? && self.epochs()?.last() == Some(&epoch) {
                 for old in known.iter().rev().skip(2) {
-                    self.delete(&format!("writers/{old:010}"))?;
+                    self.delete(&writer(*old))?;
                 }
                 return Ok(epoch);
             }
         }
+        Err(StoreError::NoWriter { shown: self.shown().to_owned(), attempts: ELECTIONS_MAX, epoch })
     }
 
     /// Refuses where somebody became the writer after us.
@@ -114,7 +144,17 @@ impl Store {
         }
     }
 
+    /// The epochs of the writers that there are or were, ascending. Names that nobody of us gives are passed over.
     fn epochs(&self) -> Result<Vec<u64>, StoreError> {
-        Ok(self.list("writers")?.iter().filter_map(|name| name.parse().ok()).collect())
+        let names = self.list("writers")?;
+        let mut epochs: Vec<u64> =
+            names.iter().filter_map(|name| number(name, |epoch| format!("{epoch:010}"))).collect();
+        epochs.sort_unstable();
+        Ok(epochs)
     }
+}
+
+/// The object by which somebody became the writer of an epoch.
+fn writer(epoch: u64) -> String {
+    format!("writers/{epoch:010}")
 }

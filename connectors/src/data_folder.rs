@@ -1,13 +1,19 @@
 //! The folder that a run keeps its logs in: made, locked and, with `--fresh`, moved aside.
 //!
 //! One process at a time owns it. The lock is the kernel's, so that it goes with the process however that ends; the pid
-//! in the lock file is for people only.
+//! in the lock file is for people only. A lock file that is removed or replaced locks nobody out any more, so whoever owns
+//! the folder looks now and then whether it is still there ([`DataFolder::check`]).
+//!
+//! The folder holds the records themselves: it is made for its owner alone, and so are its files. One that is there keeps
+//! its permissions.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::local_disk::{LocalDisk, sync_folder};
+use crate::local_disk::{LocalDisk, PRIVATE_FILE, PRIVATE_FOLDER, Room, sync_folder};
 
 const LOCK: &str = "LOCK";
 
@@ -16,7 +22,8 @@ const LOCK: &str = "LOCK";
 pub struct DataFolder {
     path: PathBuf,
     /// Holds the lock.
-    _lock: File,
+    lock: File,
+    room: Option<Arc<Room>>,
 }
 
 /// Why a data folder could not be had, and what to do.
@@ -41,6 +48,35 @@ pub enum DataFolderError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Its lock file is a link: what it leads to is not ours to write to.
+    #[error(
+        "{} is not a file of its own but a link or a folder; remove it if no process has the data folder, and start again",
+        .path.display()
+    )]
+    NoLockFile {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// It can't be read any more.
+    #[error(
+        "the data folder {} is gone or can't be read any more; what was written last may be lost: bring it back, or restore \
+         it from a copy, and start again", .path.display()
+    )]
+    Gone {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It isn't ours alone any more.
+    #[error(
+        "somebody removed or replaced {} while this process had the data folder, so that another one may be writing to it; \
+         see to it that there is no other, and start again: what was written is resumed", .path.display()
+    )]
+    Unlocked {
+        /// The lock file.
+        path: PathBuf,
     },
     /// It cannot be moved aside.
     #[error("could not move the data folder {} aside; move it away by hand, or name another folder", .path.display())]
@@ -75,7 +111,55 @@ impl DataFolder {
 
     /// A disk in this folder.
     pub fn disk(&self) -> LocalDisk {
-        LocalDisk::new(&self.path)
+        match &self.room {
+            None => LocalDisk::new(&self.path),
+            Some(room) => LocalDisk::new(&self.path).within(Arc::clone(room)),
+        }
+    }
+
+    /// From now on the folder holds at most so many bytes: its disks write nothing that would be more.
+    pub fn limit(&mut self, bytes_max: u64) -> io::Result<()> {
+        self.room = Some(Arc::new(Room::new(self.size_bytes()?, bytes_max)));
+        Ok(())
+    }
+
+    /// Measures the folder: what others than its disks write to it counts from now on. Says how much it holds, and how much it
+    /// may, where that is too much.
+    pub fn measure(&self) -> io::Result<Option<(u64, u64)>> {
+        self.room.as_ref().map_or(Ok(None), |room| room.measure(|| self.size_bytes()))
+    }
+
+    /// An error where the folder has gone, or its lock file: then it isn't this process's alone any more. Costs two looks at
+    /// the file system.
+    pub fn check(&self) -> Result<(), DataFolderError> {
+        let gone = |source| DataFolderError::Gone { path: self.path.clone(), source };
+        let lock_path = self.path.join(LOCK);
+        let held = self.lock.metadata().map_err(gone)?;
+        match fs::symlink_metadata(&lock_path) {
+            Ok(found) if is_same(&found, &held) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::read_dir(&self.path).map_err(gone)?;
+                Err(DataFolderError::Unlocked { path: lock_path })
+            }
+            Ok(_) => Err(DataFolderError::Unlocked { path: lock_path }),
+            Err(source) => Err(gone(source)),
+        }
+    }
+
+    /// The permissions of the folder, where others than its owner may look into it.
+    pub fn open_to_others(&self) -> io::Result<Option<u32>> {
+        let mode = fs::metadata(&self.path)?.mode() & 0o777;
+        Ok((mode & 0o077 != 0).then_some(mode))
+    }
+
+    /// Puts a file in the place of the one of that name, if there is any: a crash leaves the one or the other, whole.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let beside = self.path.join(format!("{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.path.join(name))?;
+        sync_folder(&self.path)
     }
 
     /// How much its files hold, subfolders included. A file that goes away meanwhile counts as nothing.
@@ -98,12 +182,17 @@ impl DataFolder {
 
     fn lock(path: &Path) -> Result<Self, DataFolderError> {
         let unwritable = |source| DataFolderError::Unwritable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(unwritable)?;
+        DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path).map_err(unwritable)?;
         // Behind a link to another disk, the folder is moved aside over there and the link stays.
         let path = fs::canonicalize(path).map_err(unwritable)?;
         let lock_path = path.join(LOCK);
-        let mut lock =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path).map_err(unwritable)?;
+        let no_file = || DataFolderError::NoLockFile { path: lock_path.clone() };
+        // A link is not followed: what it leads to would be emptied.
+        if fs::symlink_metadata(&lock_path).is_ok_and(|found| !found.is_file()) {
+            return Err(no_file());
+        }
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(&lock_path);
+        let mut lock = opened.map_err(unwritable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -112,14 +201,16 @@ impl DataFolder {
             }
             Err(TryLockError::Error(source)) => return Err(unwritable(source)),
         }
-        write_pid(&mut lock).map_err(unwritable)?;
-        // Between opening and locking, another process may have moved the folder aside and made a new one.
-        match pid_in(&lock_path) {
-            Some(pid) if pid == std::process::id() => {}
-            pid => return Err(DataFolderError::InUse { path, pid }),
+        let held = lock.metadata().map_err(unwritable)?;
+        match fs::symlink_metadata(&lock_path) {
+            Ok(found) if is_same(&found, &held) => {}
+            Ok(found) if !found.is_file() => return Err(no_file()),
+            // Between opening and locking, another process may have moved the folder aside and made a new one.
+            _ => return Err(DataFolderError::InUse { pid: pid_in(&lock_path), path }),
         }
+        write_pid(&mut lock).map_err(unwritable)?;
         path.parent().map_or(Ok(()), sync_folder).map_err(unwritable)?;
-        Ok(DataFolder { path, _lock: lock })
+        Ok(DataFolder { path, lock, room: None })
     }
 
     fn is_empty(&self) -> io::Result<bool> {
@@ -147,6 +238,11 @@ impl DataFolder {
     }
 }
 
+/// Whether both are the same file.
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 fn process(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
@@ -166,82 +262,4 @@ fn pid_in(lock_path: &Path) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use operators::disk::Disk;
-
-    use super::*;
-
-    #[test]
-    fn a_second_instance_is_told_who_has_the_folder() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("deep/data");
-        let (first, _) = DataFolder::open(&path, false).unwrap();
-        for fresh in [false, true] {
-            let error = DataFolder::open(&path, fresh).unwrap_err();
-            assert!(matches!(&error, DataFolderError::InUse { pid: Some(pid), .. } if *pid == std::process::id()));
-            let text = error.to_string();
-            assert!(
-                text.contains("deep/data") && text.contains(&format!("by process {}", std::process::id())),
-                "{text}"
-            );
-        }
-        drop(first);
-        DataFolder::open(&path, false).unwrap();
-    }
-
-    #[test]
-    fn fresh_moves_what_is_there_to_the_first_free_number() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("data");
-        let (folder, moved_to) = DataFolder::open(&path, true).unwrap();
-        assert_eq!(moved_to, None, "there was nothing to move");
-        folder.disk().append("remap.log", b"first run").unwrap();
-        drop(folder);
-
-        let (folder, moved_to) = DataFolder::open(&path, false).unwrap();
-        assert_eq!((folder.disk().read("remap.log").unwrap().is_some(), moved_to), (true, None));
-        drop(folder);
-
-        fs::create_dir(parent.path().join("data.1")).unwrap();
-        let (folder, moved_to) = DataFolder::open(&path, true).unwrap();
-        let aside = fs::canonicalize(parent.path()).unwrap().join("data.2");
-        assert_eq!(moved_to.as_ref(), Some(&aside));
-        assert_eq!(folder.disk().read("remap.log").unwrap(), None);
-        assert_eq!(fs::read(aside.join("remap.log")).unwrap(), b"first run");
-        assert!(matches!(DataFolder::open(&path, false), Err(DataFolderError::InUse { .. })), "the new one is locked");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn fresh_moves_the_folder_behind_a_link_and_leaves_the_link() {
-        let parent = tempfile::tempdir().unwrap();
-        fs::create_dir(parent.path().join("big")).unwrap();
-        fs::write(parent.path().join("big/file"), b"x").unwrap();
-        std::os::unix::fs::symlink(parent.path().join("big"), parent.path().join("data")).unwrap();
-        let (folder, _) = DataFolder::open(parent.path().join("data"), true).unwrap();
-        assert!(folder.path().ends_with("big"));
-        assert!(parent.path().join("big.1/file").exists() && parent.path().join("data/LOCK").exists());
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_written_to_is_refused() {
-        let parent = tempfile::tempdir().unwrap();
-        fs::write(parent.path().join("file"), b"").unwrap();
-        for path in ["file", "file/data"] {
-            let error = DataFolder::open(parent.path().join(path), false).unwrap_err();
-            assert!(matches!(error, DataFolderError::Unwritable { .. }), "{error:?}");
-            assert!(error.to_string().contains("make it writable for this user, or name another folder"));
-        }
-    }
-
-    #[test]
-    fn the_size_counts_files_in_subfolders() {
-        let parent = tempfile::tempdir().unwrap();
-        let (folder, _) = DataFolder::open(parent.path().join("data"), false).unwrap();
-        let with_lock_only_bytes = folder.size_bytes().unwrap();
-        let mut disk = folder.disk();
-        disk.append("remap.log", &[0; 1000]).unwrap();
-        disk.append("sinks/view/shard-0.ndjson", &[0; 234]).unwrap();
-        assert_eq!(folder.size_bytes().unwrap(), with_lock_only_bytes + 1234);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -164,13 +164,13 @@ impl FileSpec {
             Ok(file) => file,
             Err(kind) => return Ok(Err(kind)),
         };
-        let (size_bytes, sha256, first) = digest(&mut file)?;
+        let (size_bytes, sha256, first) = digest(&mut file, &AtomicBool::new(false))?;
         Ok(Ok((size_bytes, sha256, Compression::of(&first))))
     }
 
     /// Opens the file if it still is what was recorded; otherwise says what differs. Where its hash is compared, too, that reads
-    /// it once, whole: one to two seconds for each GB.
-    fn open(&self, hashed: bool) -> io::Result<Result<File, String>> {
+    /// it once, whole: one to two seconds for each GB. An error, once `stop` is set.
+    fn open(&self, hashed: bool, stop: &AtomicBool) -> io::Result<Result<File, String>> {
         let mut file = match open_regular(&self.path) {
             Ok(Ok(file)) => file,
             Ok(Err(kind)) => return Ok(Err(format!("it is a {kind}, not a file"))),
@@ -183,7 +183,7 @@ impl FileSpec {
         if !hashed {
             return Ok(Ok(file));
         }
-        let (_, sha256, _) = digest(&mut file)?;
+        let (_, sha256, _) = digest(&mut file, stop)?;
         if sha256 != self.sha256 {
             return Ok(Err(format!("its SHA-256 is {sha256}, not {}", self.sha256)));
         }
@@ -211,13 +211,14 @@ impl Compression {
     }
 }
 
-/// The size, the SHA-256 and the first bytes of what is left of a file.
-fn digest(file: &mut File) -> io::Result<(u64, String, Vec<u8>)> {
+/// The size, the SHA-256 and the first bytes of what is left of a file. An error, once `stop` is set.
+fn digest(file: &mut File, stop: &AtomicBool) -> io::Result<(u64, String, Vec<u8>)> {
     let mut hasher = Sha256::new();
     let mut size_bytes = 0;
     let mut first = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
+        stored::check(stop)?;
         let bytes = match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(bytes) => bytes,

@@ -13,4 +13,5 @@ mod producer;
 pub mod request;
 pub mod sink;
 pub mod source;
+mod start;
 mod topics;

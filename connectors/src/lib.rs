@@ -6,6 +6,7 @@ pub mod command_log;
 pub mod data_folder;
 pub mod fault;
 pub mod files;
+pub mod http_client;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod local_disk;

@@ -5,14 +5,25 @@
 //! only a restart, which reads what is really there, goes on.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use operators::disk::{Disk, Folder};
 
 use crate::fault;
+
+mod room;
+
+pub use room::Room;
+
+/// The permissions of a folder that is made: it is its owner's alone.
+pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
+
+/// The permissions of a file that is made.
+pub(crate) const PRIVATE_FILE: u32 = 0o600;
 
 /// Files in a folder; their names may contain `/`, the folders between are made.
 #[derive(Debug)]
@@ -21,6 +32,8 @@ pub struct LocalDisk {
     open: BTreeMap<String, OpenFile>,
     /// What its files are called at points of faults, where that is not their name.
     called: Option<&'static str>,
+    /// How much may be written, where that is limited.
+    room: Option<Arc<Room>>,
 }
 
 #[derive(Debug)]
@@ -37,13 +50,13 @@ struct OpenFile {
 impl LocalDisk {
     /// A disk in this folder, which is made when the first file is.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        LocalDisk { folder: folder.into(), open: BTreeMap::new(), called: None }
+        LocalDisk { folder: folder.into(), open: BTreeMap::new(), called: None, room: None }
     }
 
     /// A disk in this folder, which is made now: its name, and that of the folder that it is in, are durable.
     pub fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
-        fs::create_dir_all(&folder)?;
+        make_folders(&folder)?;
         folder.ancestors().skip(1).take(2).filter(|above| above.is_dir()).try_for_each(sync_folder)?;
         Ok(LocalDisk::new(folder))
     }
@@ -51,6 +64,11 @@ impl LocalDisk {
     /// The same, with one name for all of its files at points of faults: theirs say nothing.
     pub fn called(self, name: &'static str) -> Self {
         LocalDisk { called: Some(name), ..self }
+    }
+
+    /// The same, which writes no more than there is room for; several may share it.
+    pub fn within(self, room: Arc<Room>) -> Self {
+        LocalDisk { room: Some(room), ..self }
     }
 
     /// Where a file lies. A name that leads out of the folder is refused.
@@ -68,9 +86,9 @@ impl LocalDisk {
         if !self.open.contains_key(name) {
             let path = self.path_of(name)?;
             if create {
-                fs::create_dir_all(path.parent().expect("a file within the folder has a parent"))?;
+                make_folders(path.parent().expect("a file within the folder has a parent"))?;
             }
-            let file = OpenOptions::new().read(true).append(true).create(create).open(&path)?;
+            let file = OpenOptions::new().read(true).append(true).create(create).mode(PRIVATE_FILE).open(&path)?;
             let length = file.metadata()?.len();
             self.open.insert(name.to_owned(), OpenFile { file, length, name_is_durable: false, failed: false });
         }
@@ -93,7 +111,9 @@ impl Disk for LocalDisk {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let point = self.called.unwrap_or(name);
+        let room = self.room.clone();
         let file = self.opened(name, true)?;
+        room.as_ref().map_or(Ok(()), |room| room.take(bytes.len() as u64))?;
         fault::point_of("append", point);
         if fault::is_next("torn", point) {
             file.file.write_all(&bytes[..bytes.len() / 2])?;
@@ -106,18 +126,21 @@ impl Disk for LocalDisk {
             }
             Err(error) => {
                 file.failed = file.file.set_len(file.length).is_err();
+                room.iter().for_each(|room| room.give_back(bytes.len() as u64));
                 Err(error)
             }
         }
     }
 
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
+        let room = self.room.clone();
         let file = self.opened(name, false)?;
         if length > file.length {
             let why = format!("it has {} bytes and cannot be cut to {length}", file.length);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         file.file.set_len(length)?;
+        room.iter().for_each(|room| room.give_back(file.length - length));
         file.length = length;
         // The next append comes to lie at the cut: whether what lay behind it was there must not depend on a crash.
         file.file.sync_all().inspect_err(|_| file.failed = true)
@@ -176,10 +199,17 @@ impl Folder for LocalDisk {
         let path = self.path_of(name)?;
         self.open.remove(name);
         fault::point_of("remove", point);
+        let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         fs::remove_file(path)?;
+        self.room.iter().for_each(|room| room.give_back(length));
         fault::point_of("removed", point);
         Ok(())
     }
+}
+
+/// Makes a folder and those that it is in, where they are not there.
+pub(crate) fn make_folders(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(folder)
 }
 
 /// Makes the names on the way from `folder` to its file `name` durable, the folder's own included.

@@ -4,6 +4,8 @@
 //! exists. That is what exactly-once writing and the election of one writer are made of. Every call waits for its answer,
 //! in a runtime that is bound to the calling thread; none may be made, and no store dropped, within another runtime.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::runtime::Runtime;
+
+use crate::local_disk::{PRIVATE_FILE, make_folders};
 
 /// Where objects are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +134,8 @@ pub struct Objects {
     shown: String,
     /// The folder itself, where it is a local one.
     local: Option<PathBuf>,
+    /// Whether that is its owner's alone: then so are its objects.
+    is_private: bool,
 }
 
 impl Objects {
@@ -142,17 +148,18 @@ impl Objects {
             Location::Folder(folder) => {
                 let shown = folder.display().to_string();
                 let failed = |source| ObjectsError::Folder { shown: shown.clone(), source };
-                std::fs::create_dir_all(folder).map_err(failed)?;
+                let is_private = make_like_above(folder).map_err(failed)?;
                 let objects = LocalFileSystem::new_with_prefix(folder)
                     .map_err(|error| ObjectsError::refused("open", &shown, "", &error))?;
                 let objects = Arc::new(objects.with_fsync(true));
-                Ok(Objects { objects, prefix: Path::from(below), runtime, shown, local: Some(folder.join(below)) })
+                let (prefix, local) = (Path::from(below), Some(folder.join(below)));
+                Ok(Objects { objects, prefix, runtime, shown, local, is_private })
             }
             Location::S3 { bucket, prefix, endpoint } => {
                 let shown = format!("s3://{bucket}/{prefix}");
                 let objects = bucket_store(bucket, endpoint.as_deref(), &shown)?;
                 let prefix = Path::from(format!("{prefix}/{below}"));
-                Ok(Objects { objects, prefix, runtime, shown, local: None })
+                Ok(Objects { objects, prefix, runtime, shown, local: None, is_private: false })
             }
         }
     }
@@ -209,7 +216,14 @@ impl Objects {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let path = self.path(object);
         match self.runtime.block_on(self.objects.put_opts(&path, PutPayload::from(bytes), options)) {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                if let Some(folder) = self.local.as_ref().filter(|_| self.is_private) {
+                    let private = Permissions::from_mode(PRIVATE_FILE);
+                    // Nobody but the owner gets there anyway.
+                    let _ = std::fs::set_permissions(folder.join(object), private);
+                }
+                Ok(true)
+            }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(self.refused("write", object)(error)),
         }
@@ -220,6 +234,19 @@ impl Objects {
         let path = self.path(object);
         let got = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await });
         got.map(|bytes| bytes.to_vec()).map_err(self.refused("read", object))
+    }
+
+    /// All bytes of an object, or nothing where its size is not as it is wanted: then none of it is read.
+    pub fn get_if(&self, object: &str, is_wanted: impl Fn(u64) -> bool) -> Result<Option<Vec<u8>>, ObjectsError> {
+        let path = self.path(object);
+        let got = self.runtime.block_on(async {
+            let got = self.objects.get(&path).await?;
+            match is_wanted(got.meta.size) {
+                true => Ok(Some(got.bytes().await?)),
+                false => Ok(None),
+            }
+        });
+        got.map(|bytes| bytes.map(Vec::from)).map_err(self.refused("read", object))
     }
 
     /// The names below a folder, ascending.
@@ -251,6 +278,19 @@ impl Objects {
     }
 }
 
+/// Makes a folder where there is none, its owner's alone if the folder that it comes into is: a data folder's. Others may be
+/// meant to be read by others, as history is. Says whether it is its owner's alone.
+fn make_like_above(folder: &FilePath) -> std::io::Result<bool> {
+    let is_private = |folder: &FilePath| std::fs::metadata(folder).map(|metadata| metadata.mode() & 0o077 == 0);
+    if let Some(above) = folder.ancestors().find(|above| above.exists())
+        && is_private(above)?
+    {
+        make_folders(folder)?;
+    }
+    std::fs::create_dir_all(folder)?;
+    is_private(folder)
+}
+
 /// Whether a file is one that `object_store` writes before it gives it its name: that name, a hash sign and a number.
 /// No object of ours has a hash sign in its name.
 fn is_leftover(name: &str) -> bool {
@@ -264,6 +304,9 @@ fn is_leftover(name: &str) -> bool {
 const CLIENT_RETRIES: usize = 4;
 
 #[cfg(feature = "s3")]
+use object_store::{ClientConfigKey, aws::AmazonS3ConfigKey};
+
+#[cfg(feature = "s3")]
 fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
     let mut builder = object_store::aws::AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
@@ -271,6 +314,12 @@ fn bucket_store(bucket: &str, endpoint: Option<&str>, shown: &str) -> Result<Arc
         .with_conditional_put(object_store::aws::S3ConditionalPut::ETagMatch);
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+        if crate::http_client::is_loopback(endpoint) {
+            // A proxy that no host is asked through takes the place of the one that the environment may name.
+            builder = builder
+                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ProxyUrl), endpoint)
+                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ProxyExcludes), "*");
+        }
     }
     let opened = builder.build();
     Ok(Arc::new(opened.map_err(|error| ObjectsError::refused("open", shown, "", &error))?))
@@ -293,6 +342,23 @@ mod tests {
         assert_eq!(reason(&nested(page)), "AccessDenied: No.");
         assert_eq!(reason(&nested("first\nsecond")), "first");
         assert_eq!(reason(&nested(&"x".repeat(1_000))).len(), REASON_MAX);
+    }
+
+    #[test]
+    fn objects_are_as_private_as_the_folder_that_they_come_into() {
+        let parent = tempfile::tempdir().unwrap();
+        for (mode, folder_mode, file_mode) in [(0o700, 0o700, 0o600), (0o755, 0o755, 0o644)] {
+            std::fs::set_permissions(parent.path(), Permissions::from_mode(mode)).unwrap();
+            let folder = parent.path().join(format!("{mode:o}/history"));
+            let objects = Objects::open(&Location::Folder(folder.clone()), "run").unwrap();
+            assert!(objects.create("file", b"whole".to_vec()).unwrap());
+            let found = |path: &FilePath| std::fs::metadata(path).unwrap().mode() & 0o777;
+            // What others get is up to the user's mask.
+            assert_eq!(found(&folder) & !0o077, folder_mode & !0o077);
+            assert_eq!(found(&folder) & 0o077 == 0, mode == 0o700);
+            assert_eq!(found(&folder.join("run/file")) & 0o700, file_mode & 0o700);
+            assert!(mode != 0o700 || found(&folder.join("run/file")) == file_mode);
+        }
     }
 
     #[test]

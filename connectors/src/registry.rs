@@ -3,14 +3,19 @@
 //! An id's schema never changes, so an answer is for ever, also the answer that there is none: only the answer is not
 //! ours to ask for twice, since a run has to say the same when it is repeated. Who asks records it.
 
+mod pace;
+
 use std::io;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use operators::answers::Ask;
 use serde::Deserialize;
 
+use self::pace::{AT_ONCE, EVERY, Pace, Turn};
+use crate::http_client;
 use crate::secret::Secret;
 
 /// How long an answer is waited for.
@@ -67,6 +72,8 @@ pub struct Registry {
     agent: ureq::Agent,
     /// What the header `Authorization` says.
     authorization: Option<Secret>,
+    /// Of ids that it does not have.
+    pace: Arc<Mutex<Pace>>,
 }
 
 #[derive(Deserialize)]
@@ -82,8 +89,9 @@ struct Refused {
 impl Registry {
     /// The registry at a base address, to which `/schemas/ids/1` is added. Nothing is asked yet.
     pub fn new(base: &str) -> Self {
-        let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-        Registry { base: base.trim_end_matches('/').to_owned(), agent: agent.into(), authorization: None }
+        let agent = http_client::configuration(base).timeout_global(Some(TIMEOUT)).build();
+        let base = base.trim_end_matches('/').to_owned();
+        Registry { base, agent: agent.into(), authorization: None, pace: Arc::default() }
     }
 
     /// The same, asked as this user.
@@ -140,6 +148,30 @@ impl Ask for Registry {
     fn ask(&self, question: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let id = question.try_into().map(u32::from_be_bytes);
         let id = id.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(self.schema(id).map_err(io::Error::other)?.map(String::into_bytes))
+        let pace = || self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = pace().turn(Instant::now());
+        match turn {
+            Turn::After { wait, is_told } => {
+                if is_told {
+                    tracing::warn!(
+                        id,
+                        "more than {AT_ONCE} schema ids that the registry does not have: it is asked for one in {} ms, and \
+                         their partitions wait",
+                        EVERY.as_millis()
+                    );
+                }
+                std::thread::sleep(wait);
+            }
+            Turn::Later => {
+                let what =
+                    "too many schema ids are asked for that the registry does not have; this one is asked for later";
+                return Err(io::Error::other(what));
+            }
+        }
+        let found = self.schema(id).map_err(io::Error::other)?;
+        if found.is_some() {
+            pace().give_back();
+        }
+        Ok(found.map(String::into_bytes))
     }
 }

@@ -75,12 +75,17 @@ fn a_sink_writes_to_a_secured_cluster() {
     let options =
         SinkOptions { create_with_replicas: Some(1), ..SinkOptions::new("secured", topic.name.clone(), vec![topic]) };
     let outbox = tempfile::tempdir().unwrap();
-    let error = KafkaSink::open(&secured.connection(Mechanism::ScramSha512, "another"), options.clone(), outbox.path());
+    let error = KafkaSink::open(
+        &secured.connection(Mechanism::ScramSha512, "another"),
+        options.clone(),
+        outbox.path(),
+        &Default::default(),
+    );
     let error = error.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("credentials") && !error.contains("another"), "{error}");
 
     let connection = secured.connection(Mechanism::ScramSha512, secured.password());
-    let mut sink = KafkaSink::open(&connection, options.clone(), outbox.path()).unwrap();
+    let mut sink = KafkaSink::open(&connection, options.clone(), outbox.path(), &Default::default()).unwrap();
     for tick in 0..20 {
         let message = Message { topic: 0, seq: 0, of: 1, key: b"key".to_vec(), value: Some(vec![tick as u8]) };
         sink.write(tick, vec![vec![message]], &AtomicBool::new(false)).unwrap();

@@ -115,7 +115,8 @@ impl FileName {
             first_minute_ms: first.parse().ok()?,
             last_minute_ms: last.parse().ok()?,
         };
-        (parsed.to_string() == name).then_some(parsed)
+        let ascends = parsed.lower <= parsed.upper && parsed.first_minute_ms <= parsed.last_minute_ms;
+        (ascends && parsed.to_string() == name).then_some(parsed)
     }
 
     /// Whether a minute in `from_ms..upto_ms` may be in it.

@@ -54,10 +54,22 @@ pub struct Rejection {
     pub detail: String,
 }
 
+/// The longest detail of a rejection that is kept, in bytes: whatever an error quotes of a record or a schema, it is kept for
+/// each record that is refused.
+pub const DETAIL_BYTES_MAX: usize = 1024;
+
 impl Rejection {
-    /// A rejection with a fixed code.
+    /// A rejection with a fixed code. Of a detail that is longer than [`DETAIL_BYTES_MAX`] its beginning is kept.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Rejection { code: Cow::Borrowed(code), detail: detail.into() }
+        const CUT: &str = "…";
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            let end = (0..=DETAIL_BYTES_MAX - CUT.len()).rev().find(|end| detail.is_char_boundary(*end));
+            detail.truncate(end.unwrap_or(0));
+            detail.push_str(CUT);
+            detail.shrink_to_fit();
+        }
+        Rejection { code: Cow::Borrowed(code), detail }
     }
 }
 
@@ -181,5 +193,25 @@ impl<R> Batch<R> {
         let from = start.unwrap_or_else(|| offset.saturating_sub(self.text_offset)) as usize;
         let upto = from + (length as usize).min(RAW_BYTES_MAX);
         self.text.get(from..upto.min(self.text.len())).unwrap_or_default().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_detail_is_cut_where_a_character_ends() {
+        for text in ["x", "ä", "日"] {
+            for count in [1, 300, 511, 512, 1023, 1024, 1025, 900_000] {
+                let whole = text.repeat(count);
+                let detail = Rejection::new("code", whole.clone()).detail;
+                assert!(detail.len() <= DETAIL_BYTES_MAX, "{} bytes", detail.len());
+                match whole.len() <= DETAIL_BYTES_MAX {
+                    true => assert_eq!(detail, whole),
+                    false => assert!(detail.ends_with('…') && whole.starts_with(detail.trim_end_matches('…'))),
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! Where records come from: the contract of a reader. The bounded queue between a reader and release is in [`crate::feed`].
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::disk::LogError;
 use crate::record::{Batch, Record};
 
@@ -10,6 +13,9 @@ use crate::record::{Batch, Record};
 pub trait Source: Send {
     /// What its records decode to.
     type Record: Record;
+    /// Is told, before anything else, what is set once nobody wants to go on: a call that takes long has to look at it, and
+    /// ends then with [`SourceError::Stopped`]. Default: no call takes long.
+    fn stop_with(&mut self, _stop: Arc<AtomicBool>) {}
     /// Reads on from `offset`; called once before the first `poll` and after a restart.
     fn seek(&mut self, offset: u64) -> Result<(), SourceError>;
     /// The next records, at most about `bytes_max` of input (one record at least, if there is one).
@@ -102,6 +108,12 @@ pub enum SourceError {
     /// A log of ours that is read like a source.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Nobody wants to go on. The source is of no use any more.
+    #[error("reading {origin} was stopped")]
+    Stopped {
+        /// The file or topic.
+        origin: String,
+    },
     /// What is asked for is not there.
     #[error("{origin} ends at offset {end}, but offset {wanted} was asked for: it was cut, start again with --fresh")]
     Truncated {

@@ -87,7 +87,13 @@ impl<L: Log> Timekeeper<L> {
         let mut coder = Coder::new(topology);
         let mut replay = VecDeque::new();
         for entry in log.read()? {
-            replay.push_back(coder.decode(&entry)?);
+            let binding = coder.decode(&entry)?;
+            let partitions = topology.partitions.len();
+            if let Some(advance) = binding.advances.iter().find(|advance| advance.partition.0 as usize >= partitions) {
+                let what = format!("it names partition {}, but there are {partitions}", advance.partition.0);
+                return Err(CodingError::Malformed { tick: binding.tick, what }.into());
+            }
+            replay.push_back(binding);
         }
         let recorded = replay.iter().rev().find_map(|binding| binding.configuration.as_ref());
         let changed = recorded.is_none_or(|recorded| recorded.sha256 != configuration.sha256);

@@ -39,6 +39,9 @@ pub struct Manifest {
 
 pub(super) const FORMAT: u32 = 1;
 
+/// The longest manifest that is read: of some 400,000 segments.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
 impl Manifest {
     /// The operators of which it has states, with their formats: what it says, or else those of its `parts`, whose formats are
     /// the first.
@@ -49,7 +52,7 @@ impl Manifest {
 
     /// The size of all segments.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.segments.iter().fold(0, |bytes, segment| segment.bytes.saturating_add(bytes))
     }
 
     /// As written: one line of JSON, then its checksum in hexadecimal.
@@ -66,6 +69,7 @@ impl Manifest {
         }
         let manifest: Manifest = serde_json::from_str(json).map_err(|error| error.to_string())?;
         match manifest.format {
+            FORMAT if manifest.position.upper == 0 => Err("it is of no tick".to_owned()),
             FORMAT => Ok(manifest),
             other => Err(format!("its format is version {other}, this build reads {FORMAT}")),
         }
@@ -82,7 +86,12 @@ pub(super) fn object(upper: Tick) -> String {
     format!("manifests/{upper:020}")
 }
 
-/// The ticks of which there are manifests, ascending.
+/// The ticks of which there are manifests, ascending. Names that nobody of us gives are passed over.
 pub(super) fn uppers(store: &Store) -> Result<Vec<Tick>, StoreError> {
-    Ok(store.list("manifests")?.iter().filter_map(|name| name.parse().ok()).collect())
+    Ok(store.list("manifests")?.iter().filter_map(|name| number(name, |upper| format!("{upper:020}"))).collect())
+}
+
+/// The number that a name stands for, if the number would be given this very name.
+pub(super) fn number(name: &str, name_of: impl Fn(u64) -> String) -> Option<u64> {
+    name.parse().ok().filter(|number| name_of(*number) == name)
 }

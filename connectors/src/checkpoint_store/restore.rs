@@ -3,8 +3,9 @@
 use operators::checkpoint::{Parcel, PartOwner};
 use operators::time::Tick;
 
-use super::manifest::{Manifest, object, uppers};
-use super::{Store, StoreError, segment};
+use super::manifest::{MANIFEST_BYTES_MAX, Manifest, object, uppers};
+use super::segment::{self, SEGMENT_BYTES_MAX};
+use super::{Store, StoreError};
 use crate::fault;
 
 /// A checkpoint that can't be used, and why: to be told, loudly.
@@ -30,8 +31,16 @@ impl Store {
     pub fn newest(&self, most: Tick, check: impl Fn(&Manifest) -> Result<(), String>) -> Result<Found, StoreError> {
         let mut found = Found::default();
         for upper in uppers(self)?.into_iter().rev().filter(|upper| *upper <= most) {
-            let manifest = Manifest::from_bytes(&self.get(&object(upper))?);
-            match manifest.and_then(|manifest| check(&manifest).map(|()| manifest)) {
+            let bytes = self.objects.get_if(&object(upper), |bytes| bytes <= MANIFEST_BYTES_MAX)?;
+            let bytes = bytes.ok_or_else(|| "it is longer than any that is written".to_owned());
+            let manifest = bytes.and_then(|bytes| Manifest::from_bytes(&bytes)).and_then(|manifest| {
+                // Whoever tries the one before goes by the tick of this one.
+                match manifest.position.upper == upper {
+                    true => check(&manifest).map(|()| manifest),
+                    false => Err(format!("it is that of tick {}", manifest.position.upper)),
+                }
+            });
+            match manifest {
                 Ok(manifest) => {
                     found.manifest = Some(manifest);
                     break;
@@ -53,14 +62,16 @@ impl Store {
     ) -> Result<Result<Vec<Parcel>, String>, StoreError> {
         let (mut parcels, mut read) = (Vec::new(), 0);
         for record in &manifest.segments {
-            let bytes = match self.get(&record.object) {
-                Ok(bytes) => bytes,
-                Err(StoreError::Objects(error)) if error.is_not_found() => {
-                    return Ok(Err(format!("{} is missing", record.object)));
-                }
-                Err(error) => return Err(error),
+            if record.bytes > SEGMENT_BYTES_MAX {
+                return Ok(Err(format!("{} is longer than any that is written", record.object)));
+            }
+            let bytes = match self.objects.get_if(&record.object, |bytes| bytes == record.bytes) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Ok(Err(format!("{} is not as it was written", record.object))),
+                Err(error) if error.is_not_found() => return Ok(Err(format!("{} is missing", record.object))),
+                Err(error) => return Err(error.into()),
             };
-            if bytes.len() as u64 != record.bytes || crc32fast::hash(&bytes) != record.checksum {
+            if crc32fast::hash(&bytes) != record.checksum {
                 return Ok(Err(format!("{} is not as it was written", record.object)));
             }
             if let Err(what) = segment::parcels(bytes, &wanted, |parcel| parcels.push(parcel)) {

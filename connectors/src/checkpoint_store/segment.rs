@@ -17,6 +17,8 @@ const MAGIC: &[u8; 8] = b"aislepts";
 const FORMAT_VERSION: u32 = 1;
 /// The longest part, so that a damaged length asks for no memory.
 const PART_BYTES_MAX: usize = 1 << 30;
+/// The longest segment that is read: one is begun anew once it has 32 MiB, and the last part may be long.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 /// zstd's fastest ordinary level: a checkpoint is written while work goes on.
 const LEVEL: i32 = 1;
 
@@ -100,6 +102,11 @@ pub(super) fn parcels(
         }
         let length = usize::try_from(length).ok().filter(|length| *length <= PART_BYTES_MAX);
         let length = length.ok_or_else(|| damaged("is longer than any that is written"))?;
+        // A length that its bytes do not have would ask for memory that nothing needs.
+        let holds = zstd::zstd_safe::get_frame_content_size(body).ok().flatten();
+        if holds != Some(length as u64) {
+            return Err(damaged("does not hold as many bytes as its header says"));
+        }
         let from = bytes.len() - rest.len() - body_bytes;
         let segment = Arc::clone(&bytes);
         let unpack = move || {

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use operators::checkpoint::{Parcel, Part, PartOwner, Piece, StateFormats};
 use operators::time::Tick;
 use operators::timekeeper::Position;
 use operators::topology::PartitionId;
+use proptest::prelude::*;
 
-use super::{Checkpointer, CheckpointerOptions, Location, Manifest, Store, StoreError};
+use super::{Checkpointer, CheckpointerOptions, Location, Manifest, Store, StoreError, segment};
 
 fn options(workers: usize) -> CheckpointerOptions {
     CheckpointerOptions {
@@ -299,4 +301,100 @@ fn s3_keeps_what_was_written_and_elects_one_writer_at_a_time() {
     assert_eq!(read(&store(), &manifest).unwrap(), all);
     assert!(!Store::open(&location, 7).unwrap().has_others().unwrap());
     assert!(Store::open(&location, 8).unwrap().has_others().unwrap());
+}
+
+/// The manifest of tick 3, changed so that its checksum holds, under another name.
+fn forge(folder: &Path, name: &str, change: impl FnOnce(&mut Manifest)) {
+    let manifests = folder.join("0000000000000007/manifests");
+    let mut manifest = Manifest::from_bytes(&fs::read(manifests.join(format!("{:020}", 3))).unwrap()).unwrap();
+    change(&mut manifest);
+    fs::write(manifests.join(name), manifest.to_bytes()).unwrap();
+}
+
+/// Whoever tries one checkpoint after the other ends, whatever the manifests say that they are.
+#[test]
+fn forged_manifests_are_refused_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), [3]);
+    forge(folder.path(), &format!("{:020}", 5), |manifest| {
+        manifest.position.upper = 100;
+        manifest.segments[0].checksum ^= 1;
+    });
+    forge(folder.path(), &format!("{:020}", 6), |manifest| manifest.position.upper = 0);
+    forge(folder.path(), &format!("{:020}", u64::MAX), |manifest| {
+        manifest.position.upper = u64::MAX;
+        manifest.segments.iter_mut().for_each(|segment| segment.bytes = u64::MAX);
+    });
+    forge(folder.path(), &format!("{:020}", 7), |manifest| {
+        manifest.position.upper = 7;
+        manifest.segments[0].bytes = u64::MAX / 2;
+    });
+    for stray in ["0", "4", "notes", "00000000000000000003.bak"] {
+        forge(folder.path(), stray, |_| {});
+    }
+    fs::File::create(folder.path().join("0000000000000007/manifests").join(format!("{:020}", 8)))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    assert_eq!(newest_intact(folder.path()), (Some(3), 5));
+}
+
+/// Names that nobody gives keep nobody from becoming the writer.
+#[test]
+fn stray_names_among_the_writers_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), [3]);
+    let writers = folder.path().join("0000000000000007/writers");
+    for stray in ["5", "00000000004", "x", "99999999999999999999999"] {
+        fs::write(writers.join(stray), "").unwrap();
+    }
+    assert_eq!(open(folder.path()).elect().unwrap(), 2);
+    fs::write(writers.join(u64::MAX.to_string()), "").unwrap();
+    let error = open(folder.path()).elect().unwrap_err();
+    assert!(matches!(error, StoreError::NoWriter { attempts: 1_000, .. }), "{error}");
+}
+
+/// What is done to a byte at a place.
+type Mutation = (prop::sample::Index, u8, u8);
+
+fn mutated(bytes: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for (place, what, byte) in mutations {
+        let place = place.index(bytes.len());
+        match what % 5 {
+            0 => bytes[place] = *byte,
+            1 => bytes[place] ^= 1 << (byte % 8),
+            2 if place > 0 => bytes.truncate(place),
+            3 if bytes.len() > 1 => drop(bytes.remove(place)),
+            _ => bytes.insert(place, b"0123456789\"{}[],:\xff"[usize::from(*byte) % 18]),
+        }
+    }
+    bytes
+}
+
+proptest! {
+    /// Any bytes of a manifest or a segment are a checkpoint or words, soon, and without much memory.
+    #[test]
+    fn mutated_manifests_and_segments_are_read_or_refused(
+        of_manifest in prop::collection::vec(any::<Mutation>(), 1..4),
+        of_segment in prop::collection::vec(any::<Mutation>(), 1..4),
+    ) {
+        static WRITTEN: LazyLock<(Manifest, Vec<u8>)> = LazyLock::new(|| {
+            let folder = tempfile::tempdir().unwrap();
+            written(folder.path(), [3]);
+            let store = open(folder.path());
+            let manifest = store.newest(Tick::MAX, |_| Ok(())).unwrap().manifest.unwrap();
+            let segment = store.get(&manifest.segments[0].object).unwrap();
+            (manifest, segment)
+        });
+        let (manifest, segment) = &*WRITTEN;
+        // The checksum is made to hold, so that what lies behind it is reached.
+        let text = manifest.to_bytes();
+        let json = mutated(text.split(|byte| *byte == b'\n').next().unwrap(), &of_manifest);
+        let checksum = format!("\n{:08x}\n", crc32fast::hash(&json));
+        if let Ok(manifest) = Manifest::from_bytes(&[json, checksum.into_bytes()].concat()) {
+            manifest.bytes();
+        }
+        let _ = segment::parcels(mutated(segment, &of_segment), |_| true, drop);
+    }
 }

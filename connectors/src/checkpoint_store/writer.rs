@@ -253,7 +253,7 @@ impl Writer {
         let Some(current) = &mut self.current else { return Ok(()) };
         let records = current.by_worker.remove(&worker).map(|(_, records)| records).unwrap_or_default();
         let json = serde_json::to_vec(&records).expect("records are strings and integers");
-        let object = format!("{}/worker-{worker:04}.complete", current.folder);
+        let object = format!("{}/{}", current.folder, complete(worker));
         self.store.create(&object, json)?;
         fault::point("checkpoint.worker.complete");
         Ok(())
@@ -277,15 +277,16 @@ impl Writer {
             return Ok(());
         }
         let names = self.store.list(&current.folder)?;
-        let complete: Vec<&String> = names.iter().filter(|name| name.ends_with(".complete")).collect();
-        if complete.len() < self.options.workers {
+        let of_workers: Vec<String> = (0..self.options.workers).map(complete).collect();
+        if !of_workers.iter().all(|name| names.contains(name)) {
             return Ok(());
         }
         let mut segments = Vec::new();
-        for name in complete {
-            let records = self.store.get(&format!("{}/{name}", current.folder))?;
-            let records: Vec<SegmentRecord> =
-                serde_json::from_slice(&records).expect("it was written by this very run, under a name of its own");
+        for name in of_workers {
+            let object = format!("{}/{name}", current.folder);
+            let records: Vec<SegmentRecord> = serde_json::from_slice(&self.store.get(&object)?).map_err(|error| {
+                StoreError::Damaged { shown: self.store.shown().to_owned(), object, what: error.to_string() }
+            })?;
             segments.extend(records);
         }
         self.store.check_writer(epoch)?;
@@ -359,6 +360,11 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// The name of the object that says what a worker wrote.
+fn complete(worker: usize) -> String {
+    format!("worker-{worker:04}.complete")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

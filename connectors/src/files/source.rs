@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use operators::record::{Batch, Decode, Item, Rejection};
 use operators::source::{Polled, Source, SourceError};
 
 use super::lines::{decode_lines, too_long};
 use super::rows::{Row, decode_rows};
-use super::stored::Stored;
+use super::stored::{Stored, is_stopped};
 use super::text::{LongLine, Next, Text};
 use super::{Compression, FileSpec};
 
@@ -30,7 +31,8 @@ pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// * Batches never span files, and together they cover every offset: a stretch with nothing but blank lines is a batch
 ///   without items.
 ///
-/// Opening a file hashes all of it, which [`Source::poll`] waits for, as it does for the whole of a line that is too long.
+/// Opening a file hashes all of it, which [`Source::poll`] waits for, as it does for the whole of a line that is too long;
+/// both end once nobody wants to go on ([`Source::stop_with`]).
 /// Seeking decompresses everything that lies before the offset, except plain files that lie before it as a whole.
 ///
 /// After [`SourceError::Unreachable`] the next poll goes on where the last batch ended.
@@ -52,6 +54,8 @@ pub struct FileSource<D: Decode> {
     /// How many items the last batch had: about as many as the next will have.
     items_expected: usize,
     just_recorded: bool,
+    /// Ends every call once it is set.
+    stop: Arc<AtomicBool>,
 }
 
 struct PartFile {
@@ -103,17 +107,19 @@ impl<D: Decode> FileSource<D> {
             rows: Vec::new(),
             items_expected: 0,
             just_recorded: false,
+            stop: Arc::default(),
         }
     }
 
     /// Begins or goes on with the file that is to be read, at the present offset.
     fn open(&mut self) -> Result<Text, SourceError> {
         let file = &self.files[self.index];
-        let opened = file.spec.open(!self.just_recorded).map_err(|error| file.unreachable(error))?;
+        let opened =
+            file.spec.open(!self.just_recorded, &self.stop).map_err(|error| file.unreachable(error))?;
         let opened = opened.map_err(|difference| file.changed(difference))?;
         let (decoder, delimiter) = (&mut self.decoder, self.delimiter);
         let begin = || {
-            let mut text = Text::new(Stored::new(opened, file.spec.compression)?)?;
+            let mut text = Text::new(Stored::new(opened, file.spec.compression, &self.stop)?)?;
             if let Some(delimiter) = delimiter {
                 begin_rows(decoder, &mut text, delimiter)?;
             }
@@ -228,6 +234,10 @@ fn begin_rows<D: Decode>(decoder: &mut D, text: &mut Text, delimiter: u8) -> io:
 impl<D: Decode> Source for FileSource<D> {
     type Record = D::Record;
 
+    fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
+    }
+
     fn seek(&mut self, offset: u64) -> Result<(), SourceError> {
         (self.index, self.base, self.current, self.offset) = (0, 0, None, offset);
         while self.index < self.files.len() {
@@ -280,7 +290,10 @@ impl<D: Decode> Source for FileSource<D> {
 
 impl PartFile {
     fn unreachable(&self, source: io::Error) -> SourceError {
-        SourceError::Unreachable { origin: self.origin.to_string(), source }
+        match is_stopped(&source) {
+            true => SourceError::Stopped { origin: self.origin.to_string() },
+            false => SourceError::Unreachable { origin: self.origin.to_string(), source },
+        }
     }
 
     fn changed(&self, difference: String) -> SourceError {

@@ -7,6 +7,8 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -26,6 +28,8 @@ pub(super) struct Stored {
     position: u64,
     /// Whether the last stretch is being read byte by byte.
     careful: bool,
+    /// Ends reading once it is set.
+    stop: Arc<AtomicBool>,
 }
 
 /// What a read gave.
@@ -46,9 +50,10 @@ enum Decoder {
 }
 
 impl Stored {
-    pub(super) fn new(file: File, compression: Compression) -> io::Result<Self> {
+    /// The text of a file, until `stop` is set.
+    pub(super) fn new(file: File, compression: Compression, stop: &Arc<AtomicBool>) -> io::Result<Self> {
         let decoder = Decoder::new(file, compression, u64::MAX)?;
-        Ok(Stored { decoder, compression, position: 0, careful: false })
+        Ok(Stored { decoder, compression, position: 0, careful: false, stop: Arc::clone(stop) })
     }
 
     /// The file that is read.
@@ -63,6 +68,7 @@ impl Stored {
     /// Reads on. An error is the disk's; to go on behind one, the file has to be begun again.
     pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<Piece> {
         loop {
+            check(&self.stop)?;
             let upto = self.piece_bytes();
             let (error, buffer_position) = match self.decoder.read(&mut room[..upto]) {
                 Ok(0) => return Ok(Piece::End),
@@ -97,6 +103,7 @@ impl Stored {
         self.decoder = Decoder::new(file, self.compression, careful_from)?;
         self.careful = true;
         while self.position < position {
+            check(&self.stop)?;
             let left = usize::try_from(position - self.position).unwrap_or(usize::MAX);
             let upto = self.piece_bytes().min(left);
             match self.decoder.read(&mut room[..upto]) {
@@ -108,6 +115,24 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// What reading ends with once nobody wants to go on.
+#[derive(Debug, thiserror::Error)]
+#[error("reading was stopped")]
+struct Stopped;
+
+/// Whether an error says that nobody wants to go on.
+pub(super) fn is_stopped(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Stopped>())
+}
+
+/// An error once `stop` is set: for whoever reads piece after piece, which may take minutes.
+pub(super) fn check(stop: &AtomicBool) -> io::Result<()> {
+    match stop.load(Ordering::Acquire) {
+        true => Err(io::Error::other(Stopped)),
+        false => Ok(()),
     }
 }
 

@@ -23,6 +23,7 @@ use super::connection::Connection;
 use super::hanging;
 use super::producer::{Producer, new_identity, transactional};
 use super::request::RequestError;
+use super::start::{may_succeed, start};
 use super::topics::{Topics, Wanted};
 use crate::fault;
 
@@ -94,8 +95,12 @@ pub fn open(
     stop: Arc<AtomicBool>,
 ) -> Result<TopicLog, TopicLogError> {
     look_after_topic(connection, options)?;
-    let transactions = TopicTransactions::new(connection, &options.topic, stop)?;
-    Ok(TransactionalLog::open(transactions, new_identity())?)
+    let (what, is_wanted) = (format!("the writer of the log \"{}\"", options.topic), || !stop.load(Ordering::Acquire));
+    let may_start = |error: &TopicLogError| matches!(error, TopicLogError::Log(TransactionalLogError::Transactions(error)) if may_succeed(error));
+    start(&what, may_start, is_wanted, || {
+        let transactions = TopicTransactions::new(connection, &options.topic, Arc::clone(&stop))?;
+        Ok(TransactionalLog::open(transactions, new_identity())?)
+    })
 }
 
 /// The entries of a log that are committed now, for those who only read: nobody is fenced.

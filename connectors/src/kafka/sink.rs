@@ -31,6 +31,7 @@ use operators::time::Tick;
 
 use crate::kafka::connection::Connection;
 use crate::kafka::producer;
+use crate::kafka::start;
 use crate::kafka::topics::{Topics, Wanted};
 use crate::local_disk::LocalDisk;
 
@@ -155,19 +156,25 @@ pub struct KafkaSink {
 
 impl KafkaSink {
     /// Opens the sink with its outbox in `folder`: looks after its topics, fences whoever wrote before, and finds out where
-    /// to go on. What the outbox holds is sent from now on.
+    /// to go on. What the outbox holds is sent from now on. A cluster that is busy is asked again for minutes, unless that is
+    /// `interrupted`.
     pub fn open(
         connection: &Connection,
         options: SinkOptions,
         folder: impl Into<PathBuf>,
+        interrupted: &AtomicBool,
     ) -> Result<Self, KafkaSinkError> {
         look_after_topics(connection, &options)?;
         let (folder, stop) = (folder.into(), Arc::<AtomicBool>::default());
         let topics: Vec<String> = options.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut writers = Vec::new();
         for shard in 0..options.shards() {
-            let channel = KafkaChannel::new(connection, &options, shard, &stop)?;
-            writers.push(Writer::open(channel, &topics, options.since, producer::new_identity())?);
+            let what = format!("the writer \"{}\"", options.transactional_id(shard));
+            let is_wanted = || !interrupted.load(Ordering::Acquire);
+            writers.push(start::start(&what, KafkaSinkError::may_start, is_wanted, || {
+                let channel = KafkaChannel::new(connection, &options, shard, &stop)?;
+                Writer::open(channel, &topics, options.since, producer::new_identity())
+            })?);
         }
         let written: Vec<Progress> = writers.iter().map(|writer| writer.progress().clone()).collect();
         let failed = |source| KafkaSinkError::outbox(&options.name, source);

@@ -52,7 +52,7 @@ impl<'b> Place<'b> {
     }
 
     pub(crate) fn open(&self, options: SinkOptions) -> Result<KafkaSink, KafkaSinkError> {
-        KafkaSink::open(&self.broker.connection(), options, self.outbox())
+        KafkaSink::open(&self.broker.connection(), options, self.outbox(), &Default::default())
     }
 
     pub(crate) fn write(&self, sink: &mut KafkaSink, ticks: Range<Tick>) {

@@ -14,7 +14,7 @@ use super::dead_letters::{DeadLettersCommand, DeadLettersError};
 use super::engine::{EngineError, PublishError, Workers};
 use super::job::{Ended, RunError, RunOptions, folder_of, graph_plan, read_settings, run};
 use super::memory::ReserveError;
-use super::replay::{Compared, Replay, replay};
+use super::replay::{Replay, replay};
 use super::subscribe::{SubscribeError, subscribe};
 use super::terminal::{Log, print, say};
 use super::{graph_text, inputs, memory, signals};
@@ -231,7 +231,7 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
         What::Check { configuration } => check::check(&configuration),
         #[cfg(feature = "kafka")]
         What::Replay { folder, inputs, configuration, workers, sink: Some(sink), written } => {
-            let workers = workers.unwrap_or_else(cores);
+            let workers = threads_of(workers, 1)?;
             let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
             let again = Replay { folder: &folder, inputs, configuration, workers };
             let (text, is_same) = super::verify::against_replay(&again, interrupted, &sink, &written)?;
@@ -245,10 +245,10 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
         What::Replay { folder, inputs, configuration, workers, .. } => {
-            let workers = workers.unwrap_or_else(cores);
+            let workers = threads_of(workers, 1)?;
             let (inputs, configuration) = (inputs.as_deref(), configuration.as_deref());
             let compared = replay(&Replay { folder: &folder, inputs, configuration, workers }, interrupted)?;
-            Ok(tell_compared(&compared))
+            Ok(compared.tell())
         }
         What::DeadLetters { what } => {
             let output = &mut std::io::stdout().lock();
@@ -283,21 +283,21 @@ fn reserved(mib: u64, interrupted: &AtomicBool) -> Result<bool, Failure> {
     Ok(done)
 }
 
-fn tell_compared(compared: &Compared) -> ExitCode {
-    match compared {
-        Compared::Same { files, bytes, ticks } => {
-            print(&format!("{ticks} ticks replayed: {bytes} bytes in {files} files are the same\n"));
-            ExitCode::SUCCESS
-        }
-        Compared::Differs { file, byte, lines } => {
-            let [written, again] = lines.as_ref();
-            print(&format!("{file} differs at byte {byte}\n  written: {written}\n  replay:  {again}\n"));
-            ExitCode::from(3)
-        }
-        Compared::Interrupted => {
-            say("interrupted; nothing was compared");
-            ExitCode::from(1)
-        }
+/// The worker threads of this process: as many as were asked for, if the machine has the memory for them.
+fn threads_of(asked: Option<usize>, processes: usize) -> Result<usize, Failure> {
+    let threads = asked.unwrap_or_else(cores);
+    let refused = |what: String| Err(Failure::Usage(format!("--workers {threads}: {what}")));
+    if threads == 0 || threads > 1_024 {
+        return refused("there must be 1 to 1024 workers".to_owned());
+    }
+    let needed_mib = memory::workers_mib(threads, processes);
+    match memory::available_mib() {
+        Some(available_mib) if needed_mib > available_mib / 2 => refused(format!(
+            "so many workers take {needed_mib} MiB before there is any state, and {available_mib} MiB are free, of which they \
+             may take half; ask for fewer: more workers than cores ({}) are of no use",
+            cores()
+        )),
+        _ => Ok(threads),
     }
 }
 
@@ -324,10 +324,7 @@ impl RunArguments {
 
     fn options(self) -> Result<RunOptions, Failure> {
         let usage = |what: String| Err(Failure::Usage(what));
-        let threads = self.workers.unwrap_or_else(cores);
-        if threads == 0 || threads > 1_024 {
-            return usage(format!("--workers {threads}: there must be 1 to 1024 workers"));
-        }
+        let threads = threads_of(self.workers, self.processes)?;
         if self.speed.is_some_and(|speed| !(speed.is_finite() && speed > 0.0)) {
             return usage("--speed must be greater than 0".to_owned());
         }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::command_desk::CommandMemory;
 use super::job::{folder_of, read_settings};
 use super::logs::{Logs, is_data_folder};
+use super::terminal::{visible, visible_json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
@@ -111,7 +112,7 @@ fn list(which: &Which, json: bool, limit: usize, output: &mut impl Write) -> Res
     for letter in letters.iter().take(limit) {
         let is_entered = entered.is_done(&place_of(letter).entering());
         match json {
-            true => text.push_str(&as_json(letter, is_entered)),
+            true => text.push_str(&visible_json(&as_json(letter, is_entered))),
             false => text.push_str(&line_of(letter, is_entered)),
         }
         text.push('\n');
@@ -150,7 +151,7 @@ fn show(
             String::from_utf8_lossy(&raw(letter)),
         ));
     }
-    write(output, &text)
+    write(output, &visible(&text))
 }
 
 fn read_asked(path: &Path, input: &mut impl Read) -> Result<String, DeadLettersError> {
@@ -200,7 +201,7 @@ fn raw(letter: &DeadLetter) -> Vec<u8> {
 
 fn line_of(letter: &DeadLetter, is_entered: bool) -> String {
     let short = |text: &str| {
-        let mut short: String = text.chars().map(|each| if each.is_control() { ' ' } else { each }).collect();
+        let mut short = visible(text).replace(['\n', '\t'], " ");
         if let Some((at, _)) = short.char_indices().nth(SHOWN_CHARS_MAX) {
             short.truncate(at);
             short.push('…');
@@ -209,6 +210,7 @@ fn line_of(letter: &DeadLetter, is_entered: bool) -> String {
     };
     let DeadLetter { partition, offset, line, code, detail, .. } = letter;
     let again = if is_entered { "  (re-entered)" } else { "" };
+    let (partition, code) = (visible(partition), visible(code));
     format!(
         "{partition} {offset}:{line}  {code}: {}  {}{again}",
         short(detail),

@@ -268,8 +268,15 @@ impl History {
         self.shelf.news.notify_all();
     }
 
+    /// The first tick of the oldest file that there is, and the first tick that is in none.
+    pub fn written(&self) -> (Tick, Tick) {
+        let state = self.shelf.lock();
+        let (oldest, newest) = (state.files.first(), state.files.last());
+        (oldest.map_or(0, |stored| stored.name.lower), newest.map_or(0, |stored| stored.name.upper))
+    }
+
     /// Returns once every complete file is written, or nobody wants to wait for it any more.
-    pub fn finish(self, interrupted: &AtomicBool) -> Result<(), HistoryError> {
+    pub fn finish(&self, interrupted: &AtomicBool) -> Result<(), HistoryError> {
         let mut state = self.shelf.lock();
         while !state.waiting.is_empty() && state.failure.is_none() && !interrupted.load(Ordering::Acquire) {
             state = self.shelf.wait(state, Duration::from_millis(100));

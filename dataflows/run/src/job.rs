@@ -23,6 +23,7 @@ use super::memory::limit::MemoryLimit;
 use super::outputs::served::Served;
 use super::outputs::{Outputs, OutputsWatch};
 use super::progress::{Progress, totals};
+use super::run_end::RunEnd;
 use super::schema_lookup::{self, SchemaLookup};
 use super::secondary::{even_if_lost, in_common, linked, run_secondary};
 use super::terminal::say;
@@ -124,7 +125,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     if options.workers.process > 0 {
         return run_secondary(options, &settings, &brokers, cluster, interrupted);
     }
-    let open_run = OpenRun::open(options, &settings, &inputs_folder, wanted)?;
+    let open_run = OpenRun::open(options, &settings, &inputs_folder, wanted, interrupted)?;
     open_run.tell();
     let upper = open_run.upper();
     let OpenRun { folder, logs, plan, run, commands: desk, timekeeper, files, sinks, history, store, chosen } =
@@ -145,13 +146,14 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     published.set_commands(Arc::clone(&desk));
     let data_path = folder.path().to_owned();
     let follower = history.as_ref().map(|history| history.follower(&plan));
+    let folder = Arc::new(folder);
     let outputs = Outputs::default()
         .with(files)
         .with_all(sinks)
         .with_all(follower.into_iter().collect())
         .with(Served::new(Arc::clone(&published), plan.topology.groups.clone()))
         .with(Answered::new(Arc::clone(&desk)))
-        .within(folder, local.data_bytes_max);
+        .within(Arc::clone(&folder));
     let watch = outputs.watch();
     let from = StartPoint { run, upper, plan: plan.canonical() };
     let Some(links) = linked(cluster, from, &control, interrupted)? else {
@@ -199,6 +201,7 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
         history.iter().for_each(History::give_up);
         let ended = if grown.is_some() { engine.begin_anew(interrupted) } else { engine.stop() };
         even_if_lost(ended, interrupted)?;
+        RunEnd::write(&folder, &watch, history.as_ref(), &local.archive);
         let listen = Some(server.address().to_string());
         server.shutdown();
         let Some(grown) = grown.filter(|_| !interrupted.load(Ordering::Acquire)) else {
@@ -228,7 +231,8 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     logs.stop();
     desk.close();
     even_if_lost(engine.finish(interrupted), interrupted)?;
-    history.map_or(Ok(()), |history| history.finish(interrupted))?;
+    history.as_ref().map_or(Ok(()), |history| history.finish(interrupted))?;
+    RunEnd::write(&folder, &watch, history.as_ref(), &local.archive);
     server.shutdown();
     watch.failure().map_or(Ok(Outcome::Ended(ended)), Err)
 }

@@ -22,6 +22,7 @@ mod password;
 pub mod progress;
 mod recovery;
 pub mod replay;
+pub mod run_end;
 pub mod schema_lookup;
 mod secondary;
 mod signals;

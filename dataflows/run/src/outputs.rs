@@ -16,7 +16,8 @@ pub mod served;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use connectors::data_folder::DataFolder;
 use operators::time::{Tick, TimeMs};
@@ -85,33 +86,55 @@ pub trait WatchOutput: Send {
     fn is_drained(&self) -> bool;
     /// What ended it, if anything did.
     fn failure(&self) -> Option<RunError>;
+    /// Its name, and the first tick of which not everything has arrived.
+    fn sent(&self) -> (String, Tick);
 }
 
 /// How far the outputs of a run are.
 #[derive(Default)]
-pub struct OutputsWatch(Vec<Box<dyn WatchOutput>>);
+pub struct OutputsWatch {
+    outputs: Vec<Box<dyn WatchOutput>>,
+    folder: Option<Arc<DataFolder>>,
+    durable: Arc<AtomicU64>,
+}
 
 impl OutputsWatch {
     /// Whether everything that was taken has arrived.
     pub fn is_drained(&self) -> bool {
-        self.0.iter().all(|output| output.is_drained())
+        self.outputs.iter().all(|output| output.is_drained())
     }
 
-    /// What ended one of them, if anything did.
+    /// What ended one of them, if anything did, or what became of the data folder.
     pub fn failure(&self) -> Option<RunError> {
-        self.0.iter().find_map(|output| output.failure())
+        let of_output = self.outputs.iter().find_map(|output| output.failure());
+        of_output.or_else(|| self.folder.as_ref()?.check().err().map(RunError::from))
+    }
+
+    /// By the name of each output that sends: the first tick of which not everything has arrived.
+    pub fn sent(&self) -> Vec<(String, Tick)> {
+        self.outputs.iter().map(|output| output.sent()).collect()
+    }
+
+    /// Every output has the ticks below this, or keeps them where a crash leaves them.
+    pub fn durable(&self) -> Tick {
+        self.durable.load(Ordering::Acquire)
     }
 }
 
-/// Ticks between two looks at the size of the data folder.
-const SIZE_CHECK_TICKS: u64 = 256;
+/// How often the whole data folder is measured. What its disks write is counted before it is written; this finds what others
+/// add: checkpoints, files of history, outboxes, commands.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// All outputs of a run, in the order in which they are given a tick.
 #[derive(Default)]
 pub struct Outputs {
     outputs: Vec<Box<dyn Output>>,
-    folder: Option<(DataFolder, u64)>,
-    ticks: u64,
+    folder: Option<Arc<DataFolder>>,
+    measured: Option<Instant>,
+    /// The first tick that was not published.
+    published: Tick,
+    /// The first tick that is not durable.
+    durable: Arc<AtomicU64>,
 }
 
 impl Outputs {
@@ -129,10 +152,10 @@ impl Outputs {
         self
     }
 
-    /// Refuses to go on once a data folder holds more than so many bytes.
+    /// Refuses to go on once a data folder holds more than it may, or isn't this process's any more.
     #[must_use]
-    pub fn within(self, folder: DataFolder, bytes_max: u64) -> Self {
-        Outputs { folder: Some((folder, bytes_max)), ..self }
+    pub fn within(self, folder: Arc<DataFolder>) -> Self {
+        Outputs { folder: Some(folder), ..self }
     }
 
     /// The first tick that none of them knows of.
@@ -147,23 +170,28 @@ impl Outputs {
 
     /// For those who wait until everything is sent.
     pub fn watch(&self) -> OutputsWatch {
-        OutputsWatch(self.outputs.iter().filter_map(|output| output.watch()).collect())
+        OutputsWatch {
+            outputs: self.outputs.iter().filter_map(|output| output.watch()).collect(),
+            folder: self.folder.clone(),
+            durable: Arc::clone(&self.durable),
+        }
     }
 
-    fn check_size(&mut self) -> Result<(), PublishError> {
-        let Some((folder, bytes_max)) = self.folder.as_ref().filter(|_| self.ticks >= SIZE_CHECK_TICKS) else {
+    fn check_folder(&mut self) -> Result<(), PublishError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        folder.check()?;
+        if self.measured.is_some_and(|measured| measured.elapsed() < MEASURE_EVERY) {
             return Ok(());
-        };
-        self.ticks = 0;
-        // A folder that can't be measured now is measured the next time.
-        let size_bytes = folder.size_bytes().unwrap_or(0);
-        match size_bytes > *bytes_max {
-            false => Ok(()),
-            true => Err(PublishError::Full(format!(
+        }
+        self.measured = Some(Instant::now());
+        match folder.measure() {
+            Ok(Some((size_bytes, bytes_max))) => Err(PublishError::Full(format!(
                 "the data folder {} holds {size_bytes} bytes, more than data_bytes_max = {bytes_max}; \
                  raise the limit, switch sinks off (`sink = \"none\"`), or start again with --fresh",
                 folder.path().display(),
             ))),
+            // A folder that can't be measured now is measured the next time.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 }
@@ -174,14 +202,17 @@ impl Publish for Outputs {
     }
 
     fn publish(&mut self, mut tick: CompleteTick) -> Result<(), PublishError> {
-        self.ticks += 1;
         let at = tick.mark.tick;
-        self.outputs.iter_mut().filter(|output| output.wants(at)).try_for_each(|output| output.take(&mut tick))
+        self.outputs.iter_mut().filter(|output| output.wants(at)).try_for_each(|output| output.take(&mut tick))?;
+        self.published = at + 1;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
+        self.check_folder()?;
         self.outputs.iter_mut().try_for_each(|output| output.flush())?;
-        self.check_size()
+        self.durable.store(self.published, Ordering::Release);
+        Ok(())
     }
 
     fn needed_from(&self) -> Option<Tick> {
@@ -197,15 +228,24 @@ pub fn kafka_sinks(
     plan: &Plan,
     outboxes: &Path,
     folder: &Path,
+    interrupted: &AtomicBool,
 ) -> Result<Vec<Box<dyn Output>>, RunError> {
     let sinks = plan.recorded.sinks.iter().zip(&settings.local.deliveries);
-    let open = |(sink, delivery)| Ok(Box::new(kafka::KafkaOutput::open(sink, delivery, plan, outboxes, folder)?) as _);
+    let open = |(sink, delivery)| {
+        Ok(Box::new(kafka::KafkaOutput::open(sink, delivery, plan, (outboxes, folder), interrupted)?) as _)
+    };
     sinks.map(open).collect()
 }
 
 /// A build without Kafka has no such sinks; a configuration that asks for one is refused where it is read.
 #[cfg(not(feature = "kafka"))]
-pub fn kafka_sinks(_: &Settings, _: &Plan, _: &Path, _: &Path) -> Result<Vec<Box<dyn Output>>, RunError> {
+pub fn kafka_sinks(
+    _: &Settings,
+    _: &Plan,
+    _: &Path,
+    _: &Path,
+    _: &AtomicBool,
+) -> Result<Vec<Box<dyn Output>>, RunError> {
     Ok(Vec::new())
 }
 

@@ -1,19 +1,22 @@
 //! `aisle replay`: the same run again from its two logs, every output byte compared.
 //!
 //! The configuration is the one that was recorded; the file on disk is not looked at. Outputs go to a folder of their own
-//! beside the data, are compared file by file, and are removed. Files of history are compared where they are: in the data
-//! folder, or where a configuration that is given says; those that retention deleted are not.
+//! beside the data, are compared file by file, and are removed. Files of history are compared where they are: where a
+//! configuration that is given says, or the run itself when it ended, or in the data folder; those that retention deleted are
+//! not. What is missing of ticks that were written is a difference, too ([`Missing`]).
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use connectors::checkpoint_store::{Store, StoreError};
 use connectors::command_log::Commands;
 use connectors::data_folder::DataFolder;
 use connectors::local_disk::LocalDisk;
+use connectors::objects::Location;
 use operators::minter::MinterOptions;
+use operators::time::{Tick, TimeMs};
 use operators::timekeeper::Timekeeper;
 
 use super::brokers::Brokers;
@@ -25,12 +28,19 @@ use super::job::{BUILD, INPUTS, RunError, folder_of, graph_plan, read_settings, 
 use super::logs::{Logs, REMAP_LOG, is_data_folder};
 use super::outputs::Outputs;
 use super::outputs::change_files::ChangeFiles;
+use super::run_end::RunEnd;
 use super::schema_lookup::SchemaLookup;
-use super::terminal::say;
-use dataflows::configuration::{ArchiveSettings, Plan};
+use super::terminal::{print, say};
+use compare::{Comparison, FolderFacts};
+use dataflows::configuration::{ArchiveSettings, Plan, Settings};
+use missing::missing_of_empty_log;
 
+pub use missing::{Missing, Proof};
+
+mod compare;
 #[cfg(feature = "kafka")]
 pub mod messages;
+mod missing;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +53,11 @@ pub enum Compared {
         bytes: u64,
         /// Ticks.
         ticks: u64,
+        /// Up to which tick nothing may be missing.
+        proof: Proof,
     },
+    /// Something is missing; what there is, is the same.
+    Lacks(Vec<Missing>),
     /// The first difference.
     Differs {
         /// The file.
@@ -57,11 +71,34 @@ pub enum Compared {
     Interrupted,
 }
 
+impl Compared {
+    /// Tells what was found, and gives the exit code of that.
+    pub fn tell(&self) -> ExitCode {
+        match self {
+            Compared::Same { files, bytes, ticks, proof } => {
+                print(&format!("{ticks} ticks replayed: {bytes} bytes in {files} files are the same\n"));
+                print(&proof.doubt(*ticks).unwrap_or_default());
+                ExitCode::SUCCESS
+            }
+            Compared::Lacks(missing) => {
+                missing.iter().for_each(|Missing { file, what }| print(&format!("missing: {file}: {what}\n")));
+                ExitCode::from(3)
+            }
+            Compared::Differs { file, byte, lines } => {
+                let [written, again] = lines.as_ref();
+                print(&format!("{file} differs at byte {byte}\n  written: {written}\n  replay:  {again}\n"));
+                ExitCode::from(3)
+            }
+            Compared::Interrupted => {
+                say("interrupted; nothing was compared");
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
 /// Where history is in a data folder, unless the configuration says otherwise.
 const HISTORY: &str = "history";
-
-/// How long a line may be that is shown.
-const LINE_CHARS_MAX: usize = 400;
 
 /// What is replayed.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +119,10 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     let folder = replay.folder;
     let scratch = folder.join("replay");
     let given = replay.configuration.map(read_settings).transpose()?;
+    let end = RunEnd::read(folder);
     let here = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
-    let archive = given.map_or_else(|| here.clone(), |settings| settings.local.archive);
-    let (mut names, mut kept) = (Vec::new(), None);
+    let archive = archive_of(given.as_ref(), end.as_ref());
+    let (mut names, mut kept, mut found) = (Vec::new(), None, None);
     let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
             std::fs::remove_dir_all(&scratch)?;
@@ -92,9 +130,12 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
         let run = super::recovery::run_of(recorded.first);
+        let checkpoint = checkpoint_of(given.as_ref(), folder, run)?;
+        let proof = Proof::strongest(recorded.ticks, end.as_ref(), checkpoint);
+        found = Some(FolderFacts { run, now_ms: recorded.now_ms, checkpoint, proof });
         let history = match recorded.plan.recorded.history.kept {
             true if crate::BUILT.history => {
-                kept = Some(Kept::open(&archive, folder, run)?);
+                kept = Some(Kept::open(archive.as_ref().unwrap_or(&here), folder, run)?);
                 History::open(&here, &scratch, recorded.plan, run, recorded.ticks, true)?
             }
             true => {
@@ -107,19 +148,43 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         let outputs = Outputs::default().with(files).with_all(follower.into_iter().collect());
         Ok((Box::new(outputs), history))
     })?;
-    let compared = match replayed {
-        Replayed::Ended { ticks } => compare(folder, &scratch, &names, kept.as_ref(), ticks)?,
-        Replayed::Interrupted => Compared::Interrupted,
+    let compared = match (replayed, found) {
+        (Replayed::Interrupted, _) => Compared::Interrupted,
+        (Replayed::Nothing(missing), _) => Compared::Lacks(vec![missing]),
+        (Replayed::Ended { ticks: 0 }, _) | (_, None) => unreachable!("a log without ticks is told apart"),
+        (Replayed::Ended { ticks }, Some(facts)) => {
+            let comparison = Comparison { folder, scratch: &scratch, ticks, facts: &facts, end: end.as_ref() };
+            comparison.compare(&names, kept.as_ref(), archive.as_ref())?
+        }
     };
     std::fs::remove_dir_all(&scratch)
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-    if let Some(kept) = kept.filter(|kept| kept.names.is_empty()) {
-        say(&format!(
-            "its history was not compared, since none of it is in {}; where it is elsewhere, give the run's --configuration",
-            kept.shown
-        ));
-    }
     Ok(compared)
+}
+
+/// Where history is, and how long it is kept, by the configuration that is given or by what the run said when it ended.
+fn archive_of(given: Option<&Settings>, end: Option<&RunEnd>) -> Option<ArchiveSettings> {
+    let said = || Some(end?.history.as_ref()?.archive());
+    given.map(|settings| settings.local.archive.clone()).or_else(said)
+}
+
+/// The newest checkpoint of a run: every output had its ticks when it was taken. Nothing is made where there is none.
+fn checkpoint_of(given: Option<&Settings>, folder: &Path, run: u64) -> Result<Option<Tick>, RunError> {
+    let (to, endpoint) = match given {
+        Some(settings) => (settings.local.checkpoints.to.as_str(), settings.local.checkpoints.endpoint.clone()),
+        None => ("checkpoints", None),
+    };
+    if to == "none" {
+        return Ok(None);
+    }
+    let location = Location::parse(to, endpoint, folder).map_err(StoreError::from)?;
+    if let Location::Folder(folder) = &location
+        && !folder.exists()
+    {
+        return Ok(None);
+    }
+    let newest = Store::open(&location, run)?.newest(Tick::MAX, |_| Ok(()))?;
+    Ok(newest.manifest.map(|manifest| manifest.position.upper))
 }
 
 /// What a data folder recorded.
@@ -130,16 +195,23 @@ struct RunRecord<'a> {
     plan: &'a Plan,
     /// How many ticks there are.
     ticks: u64,
+    /// What time the last one was.
+    now_ms: TimeMs,
 }
 
 /// How a replay ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Replayed {
-    Ended { ticks: u64 },
+    Ended {
+        ticks: u64,
+    },
+    /// There is not even a tick in the remap log.
+    Nothing(Missing),
     Interrupted,
 }
 
-/// Replays a data folder into what `publish` makes of its recorded plan. An empty folder is replayed at once.
+/// Replays a data folder into what `publish` makes of its recorded plan. Where the remap log is empty there is nothing to
+/// replay.
 fn again(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
@@ -159,7 +231,9 @@ fn again(
     let logs = Logs::of_folder(folder, kafka.as_ref().map(|kafka| (kafka, kafka_folder.as_path())))?;
     let mut log = logs.copy_of_remap(&data.disk())?;
     // The newest plan has every partition, of which the earlier ticks name those that there were.
-    let Some((first, plan)) = recorded_plans(&mut log)? else { return Ok(Replayed::Ended { ticks: 0 }) };
+    let Some((first, plan)) = recorded_plans(&mut log)? else {
+        return Ok(Replayed::Nothing(missing_of_empty_log(folder)));
+    };
     let recorded = std::fs::read_to_string(folder.join(INPUTS)).map(PathBuf::from);
     let inputs_folder = match inputs_folder {
         Some(given) => given.to_owned(),
@@ -173,8 +247,9 @@ fn again(
     let ticks = timekeeper.durable();
     let end = timekeeper.position_at(ticks).expect("a log has a position at its end");
     check_bound(&plan, &end.next, commands_end, logs.commands_name())?;
+    let now_ms = end.now_ms;
     let schema_lookup = SchemaLookup::nobody(timekeeper.answers(), end);
-    let (output, history) = publish(&RunRecord { first: &first, plan: &plan, ticks })?;
+    let (output, history) = publish(&RunRecord { first: &first, plan: &plan, ticks, now_ms })?;
     let workers = Workers { threads: workers, addresses: Vec::new(), process: 0 };
     let brokers = Brokers::of_plan(&plan, kafka.as_ref(), &kafka_folder)?;
     let sources = inputs::sources(&plan, &inputs_folder, &brokers, &schema_lookup, &commands)?;
@@ -199,59 +274,6 @@ fn again(
         history.iter().for_each(History::give_up);
     }
     engine.stop()?;
-    history.map_or(Ok(()), |history| history.finish(interrupted))?;
+    history.as_ref().map_or(Ok(()), |history| history.finish(interrupted))?;
     Ok(if ended { Replayed::Ended { ticks } } else { Replayed::Interrupted })
-}
-
-fn compare(
-    folder: &Path,
-    scratch: &Path,
-    names: &[String],
-    kept: Option<&Kept>,
-    ticks: u64,
-) -> Result<Compared, RunError> {
-    type Pair = (String, Vec<u8>, Vec<u8>);
-    let changes = names.iter().map(|name| -> Result<Pair, RunError> {
-        Ok((name.clone(), read(&folder.join(name))?, read(&scratch.join(name))?))
-    });
-    let history = kept.into_iter().flat_map(|kept| kept.names.iter().map(move |name| (kept, name)));
-    let history = history.map(|(kept, name)| {
-        let path = kept.path(name);
-        Ok((format!("{}/{path}", kept.shown), kept.bytes(name)?, read(&scratch.join(HISTORY).join(path))?))
-    });
-    let (mut files, mut bytes) = (0, 0);
-    for compared in changes.chain(history) {
-        let (file, written, again) = compared?;
-        // A run that was stopped may not have written its last ticks yet: it will when it goes on. More is a difference.
-        let upto = written.len().min(again.len());
-        let differs = written[..upto].iter().zip(&again[..upto]).position(|(left, right)| left != right);
-        let byte = differs.or_else(|| (written.len() > again.len()).then_some(upto));
-        if let Some(byte) = byte {
-            let lines = Box::new([line_at(&written, byte), line_at(&again, byte)]);
-            return Ok(Compared::Differs { file, byte: byte as u64, lines });
-        }
-        files += 1;
-        bytes += written.len() as u64;
-    }
-    Ok(Compared::Same { files, bytes, ticks })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, RunError> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(file) => drop(BufReader::new(file).read_to_end(&mut bytes)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(bytes)
-}
-
-/// The line that has the byte; of what is no text, some bytes from there.
-fn line_at(bytes: &[u8], byte: usize) -> String {
-    let from = bytes[..byte.min(bytes.len())].iter().rposition(|each| *each == b'\n').map_or(0, |at| at + 1);
-    let upto = bytes[from..].iter().position(|each| *each == b'\n').map_or(bytes.len(), |at| from + at);
-    match std::str::from_utf8(&bytes[from..upto]) {
-        Ok(line) => line.chars().take(LINE_CHARS_MAX).collect(),
-        Err(_) => format!("{:02x?}", &bytes[byte.min(bytes.len())..][..16.min(bytes.len().saturating_sub(byte))]),
-    }
 }

@@ -1,10 +1,16 @@
 //! `aisle subscribe`: follows a view of a running engine and prints each frame as a line of JSON.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 
+use connectors::http_client;
 use serde_json::Value;
 
+use super::terminal::visible_json;
+
 use dataflows::view::ViewId;
+
+/// The longest line that is read, in bytes. A row is much shorter; what does not end is no engine's.
+const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// What was followed, once it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +79,7 @@ pub fn subscribe(
     let view = ViewId::of_name(view).ok_or_else(|| SubscribeError::UnknownView { name: view.to_owned() })?;
     let url = format!("{}/v1/views/{}/changes", url.trim_end_matches('/'), view.name());
     // A status that refuses comes with a sentence that says why, which is worth more than the status.
-    let mut request = ureq::get(&url).config().http_status_as_error(false).build();
+    let mut request = http_client::agent(&url).get(&url);
     if let Some(token) = token {
         request = request.query("token", token);
     }
@@ -94,9 +100,16 @@ fn print_frames(
 ) -> Result<Followed, SubscribeError> {
     let mut followed = Followed::default();
     let mut line = String::new();
+    let is_seen = io::stdout().is_terminal();
     loop {
         line.clear();
-        match events.read_line(&mut line) {
+        let read = events.by_ref().take(LINE_BYTES_MAX).read_line(&mut line).and_then(|bytes| {
+            match bytes as u64 == LINE_BYTES_MAX && !line.ends_with('\n') {
+                true => Err(io::Error::other(format!("a line of it has more than {LINE_BYTES_MAX} bytes"))),
+                false => Ok(bytes),
+            }
+        });
+        match read {
             Ok(0) => return Ok(followed),
             Ok(_) => {}
             Err(source) => return Err(SubscribeError::Interrupted { url: url.to_owned(), followed, source }),
@@ -104,7 +117,8 @@ fn print_frames(
         let Some(frame) = line.strip_prefix("data:").map(str::trim) else { continue };
         // Whoever reads is not to wait for more than has come.
         let is_last_for_now = events.buffer().len() <= 1;
-        let written = writeln!(output, "{frame}");
+        let shown = if is_seen { visible_json(frame) } else { frame.into() };
+        let written = writeln!(output, "{shown}");
         match written.and_then(|()| if is_last_for_now { output.flush() } else { Ok(()) }) {
             Ok(()) => {}
             Err(source) if source.kind() == ErrorKind::BrokenPipe => return Ok(followed),
@@ -189,6 +203,18 @@ mod tests {
         let events = io::Read::chain(EVENTS.as_bytes(), Broken(ErrorKind::ConnectionReset));
         let error = print_frames("here", BufReader::new(events), &mut Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "the connection to here broke; go on with --token stock:2");
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_waited_for() {
+        let endless = BufReader::new(io::repeat(b'x'));
+        let error = print_frames("here", endless, &mut Vec::new()).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("more than 16777216 bytes"), "{cause}");
+        let mut longest = b"data: ".to_vec();
+        longest.resize(LINE_BYTES_MAX as usize - 1, b'x');
+        longest.push(b'\n');
+        assert_eq!(print_frames("here", BufReader::new(&longest[..]), &mut Vec::new()).unwrap().frames, 1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::brokers::{BrokersError, connection};
 use super::job::{RunError, folder_of, read_settings};
 use super::replay::Replay;
 use super::replay::messages::messages_of;
+use super::run_end::{RUN_END, RunEnd};
 use dataflows::configuration::KafkaSinkSettings;
 
 /// How long a partition may take to be read.
@@ -154,7 +155,8 @@ fn told(topic: &str, found: &Found) -> String {
 }
 
 /// Replays a data folder and compares a sink's messages with what is in its topics; the text, and whether they are the
-/// same. A sink that was stopped may not have sent its last messages; more than the replay's are a difference.
+/// same. A sink that was stopped may not have sent its last messages, but those of which the run said that they were sent; more
+/// than the replay's are a difference.
 pub fn against_replay(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
@@ -162,9 +164,11 @@ pub fn against_replay(
     written: &WrittenWith,
 ) -> Result<(String, bool), RunError> {
     let (connection, engine, mode) = written.resolve(replay.configuration, sink)?;
-    let Some(derived) = messages_of(replay, interrupted, sink)? else {
-        return Ok(("interrupted; nothing was compared\n".to_owned(), false));
+    let derived = match messages_of(replay, interrupted, sink)? {
+        Ok(derived) => derived,
+        Err(why) => return Ok((format!("{why}\n"), false)),
     };
+    let sent_upto = RunEnd::read(replay.folder).and_then(|end| end.sent.get(sink).copied()).unwrap_or(0);
     let mut topics: Vec<&String> = derived.keys().map(|(topic, _)| topic).collect();
     topics.dedup();
     let (mut there, mut all) = (0, 0);
@@ -199,6 +203,15 @@ pub fn against_replay(
                 let (written, again) = (show(sent.get(at)), show(expected.get(at)));
                 let text =
                     format!("{topic}[{shard}] differs at message {at}\n  written: {written}\n  replay:  {again}\n");
+                return Ok((text, false));
+            }
+            let needed = messages.iter().filter(|(tick, _)| *tick < sent_upto).count();
+            if sent.len() < needed {
+                let there = sent.len();
+                let text = format!(
+                    "{topic}[{shard}] has {there} of the {needed} messages that it had at tick {sent_upto} ({RUN_END} says so): \
+                     they were deleted; write to new topics under another `engine` or sink name to have all of them again\n"
+                );
                 return Ok((text, false));
             }
             (there, all) = (there + sent.len(), all + expected.len());

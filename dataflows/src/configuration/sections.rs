@@ -38,6 +38,7 @@ pub use registry::RegistrySettings;
 pub use sessions::SessionSettings;
 pub use sinks::{Delivery, DeliveryMode, KafkaSinkSettings, MessageRows};
 pub use sources::{Format, SourceFiles, SourceInput, SourceSettings, SourceTopic, TopicStart};
+pub use time::IN_FLIGHT_MAX;
 pub use unit_overlap::{DeclaredPair, UnitOverlapSettings};
 pub use views::{History, SinkSetting, ViewSettings};
 

@@ -24,15 +24,18 @@ pub(super) struct Segment {
 impl Segment {
     /// A new one; its name is durable when this returns.
     pub(super) fn create(disk: &mut impl Folder, first: Tick) -> io::Result<Segment> {
-        let name = format!("{first:020}.segment");
+        let name = name_of(first);
         disk.append(&name, &header())?;
         disk.sync(&name)?;
         Ok(Segment { name, first, bytes: HEADER_BYTES, closed: false })
     }
 
-    /// The first ticks of the segments that there are, ascending.
+    /// The first ticks of the segments that there are, ascending. Names that nobody of us gives are passed over.
     pub(super) fn all(disk: &impl Folder) -> io::Result<Vec<(Tick, String)>> {
-        let first = |name: &String| name.strip_suffix(".segment")?.parse::<Tick>().ok();
+        let first = |name: &String| {
+            let first = name.strip_suffix(".segment")?.parse::<Tick>().ok()?;
+            (first < Tick::MAX && *name == name_of(first)).then_some(first)
+        };
         let mut found: Vec<_> =
             disk.names()?.into_iter().filter_map(|name| first(&name).map(|first| (first, name))).collect();
         found.sort_unstable();
@@ -49,7 +52,7 @@ impl Segment {
         let (mut ticks, mut pieces): (Vec<Ticks>, _) = (Vec::new(), Vec::new());
         let (mut at, mut next) = (HEADER_BYTES, first);
         while let Some((piece, upto)) = entry_at(&bytes, at) {
-            if piece.tick != next {
+            if piece.tick != next || next == Tick::MAX {
                 break;
             }
             pieces.extend((piece.of > 0).then_some(piece.known(first, at)));
@@ -123,6 +126,10 @@ impl Segment {
         let entry = disk.read_at(&self.name, offset, FRAME_BYTES + length as usize)?;
         entry_at(&entry, 0).map(|(piece, _)| piece).ok_or_else(damaged)
     }
+}
+
+fn name_of(first: Tick) -> String {
+    format!("{first:020}.segment")
 }
 
 impl Piece {

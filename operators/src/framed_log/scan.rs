@@ -9,6 +9,9 @@ use crate::disk::{Folder, LogError};
 /// How much of a file is read at once.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// How much of a file is in memory at most: the longest entry with its frame.
+const WINDOW_BYTES_MAX: usize = FRAME_BYTES + ENTRY_BYTES_MAX;
+
 /// A place between two entries of a file: an entry can be read and written there. The default is where the file begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -65,10 +68,15 @@ pub fn scan(
                     return Ok(Scanned { end, file_bytes, is_end: false });
                 }
             }
-            // What looks torn or damaged may only be longer than the window.
-            _ if !window.is_at_end() => window.grow(end.offset).map_err(unreadable)?,
-            Ok(None) => return Ok(Scanned { end, file_bytes, is_end: true }),
+            // What is damaged is so whatever follows. What looks torn may only be longer than the window.
             Err(damage) => return Err(damaged(damage)),
+            Ok(None) if window.can_grow(end.offset) => window.grow(end.offset).map_err(unreadable)?,
+            // In a window that holds the longest entry, what looks torn ends with zeros, as its file then has to.
+            Ok(None) if !window.is_followed_by_zeros().map_err(unreadable)? => {
+                let what = "it holds something behind an entry that was cut short".to_owned();
+                return Err(damaged(Damage { offset: usize::try_from(end.offset).unwrap_or(usize::MAX), what }));
+            }
+            Ok(None) => return Ok(Scanned { end, file_bytes, is_end: true }),
         }
     }
 }
@@ -110,13 +118,31 @@ impl<D: Folder> Window<'_, D> {
         self.bytes.get(skipped..).unwrap_or_default()
     }
 
-    fn is_at_end(&self) -> bool {
-        self.offset + self.bytes.len() as u64 >= self.file_bytes
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// Whether more of what follows `offset` can be shown.
+    fn can_grow(&self, offset: u64) -> bool {
+        self.end() < self.file_bytes && self.from(offset).len() < WINDOW_BYTES_MAX
+    }
+
+    /// Whether the file holds nothing but zeros behind the window.
+    fn is_followed_by_zeros(&self) -> io::Result<bool> {
+        let mut offset = self.end();
+        while offset < self.file_bytes {
+            let bytes = (WINDOW_BYTES as u64).min(self.file_bytes - offset);
+            if self.disk.read_at(self.name, offset, bytes as usize)?.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            offset += bytes;
+        }
+        Ok(true)
     }
 
     /// Shows more of what follows `offset` than before.
     fn grow(&mut self, offset: u64) -> io::Result<()> {
-        let wanted = WINDOW_BYTES.max(2 * self.from(offset).len()) as u64;
+        let wanted = WINDOW_BYTES.max(2 * self.from(offset).len()).min(WINDOW_BYTES_MAX) as u64;
         let bytes = wanted.min(self.file_bytes.saturating_sub(offset));
         self.bytes = self.disk.read_at(self.name, offset, bytes as usize)?;
         self.offset = offset;

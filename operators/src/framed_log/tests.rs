@@ -220,3 +220,73 @@ fn what_was_read_is_durable() {
     disk.crash(|_, _| 0);
     assert_eq!(read(&disk).unwrap(), [b"one"]);
 }
+
+/// A folder whose one file is what was written and then zeros, of any length; it counts how much is read at once.
+struct Sparse {
+    written: Vec<u8>,
+    length: u64,
+    last: u8,
+    most: std::cell::Cell<usize>,
+}
+
+// One thread has it.
+impl crate::disk::Disk for Sparse {
+    fn read(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        unreachable!("nobody reads all of it")
+    }
+    fn append(&mut self, _: &str, _: &[u8]) -> io::Result<()> {
+        unreachable!("it is only read")
+    }
+    fn truncate(&mut self, _: &str, _: u64) -> io::Result<()> {
+        unreachable!("it is only read")
+    }
+    fn sync(&mut self, _: &str) -> io::Result<()> {
+        unreachable!("it is only read")
+    }
+}
+
+impl crate::disk::Folder for Sparse {
+    fn read_at(&self, _: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        self.most.set(self.most.get().max(bytes));
+        let mut found = vec![0; bytes];
+        if let Some(written) = self.written.get(offset as usize..) {
+            let bytes = bytes.min(written.len());
+            found[..bytes].copy_from_slice(&written[..bytes]);
+        }
+        if offset + bytes as u64 == self.length {
+            found[bytes - 1] = self.last;
+        }
+        Ok(found)
+    }
+    fn size(&self, _: &str) -> io::Result<Option<u64>> {
+        Ok(Some(self.length))
+    }
+    fn names(&self) -> io::Result<Vec<String>> {
+        unreachable!("its name is known")
+    }
+    fn remove(&mut self, _: &str) -> io::Result<()> {
+        unreachable!("it is only read")
+    }
+}
+
+/// A file that somebody made very long is read in windows, whatever is at its end.
+#[test]
+fn a_tail_of_zeros_of_any_length_takes_no_memory() {
+    let written = file(&write(&[b"one".to_vec(), b"two".to_vec()]));
+    let bytes = written.len() as u64;
+    for last in [0, 1] {
+        let (written, length) = (written.clone(), 300 << 20);
+        let disk = Sparse { written, length, last, most: std::cell::Cell::new(0) };
+        let mut entries = 0;
+        let scanned = scan(&disk, "log", Position::default(), &mut |_, _| {
+            entries += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+        assert_eq!(entries, 2);
+        assert!(disk.most.get() <= FRAME_BYTES + ENTRY_BYTES_MAX, "{}", disk.most.get());
+        match last {
+            0 => assert_eq!(scanned.map(|scanned| (scanned.end.offset, scanned.is_torn())).ok(), Some((bytes, true))),
+            _ => assert!(matches!(scanned, Err(LogError::Damaged { offset, .. }) if offset == bytes)),
+        }
+    }
+}

@@ -9,6 +9,7 @@ use operators::minter::{Holding, MinterOptions};
 use operators::time::{Tick, TimeMs};
 use operators::timekeeper::{Timekeeper, read_bindings};
 use operators::topology::{LaneParameters, Lanes, PartitionId, Topology};
+use proptest::prelude::*;
 
 use super::story::{SECOND, START_MS, USUAL, closed, partition, topology};
 
@@ -250,4 +251,46 @@ fn an_answer_is_recorded_once_with_the_next_tick_and_known_from_the_beginning_of
     assert_eq!(resumed.poll(3, START_MS + 9 * SECOND).unwrap().unwrap().tick, 3);
     let minted = resumed.poll(4, START_MS + 10 * SECOND).unwrap().unwrap();
     assert_eq!((minted.tick, minted.answers), (4, Vec::new()));
+}
+
+proptest! {
+    /// Whatever the entries of a log hold, with checksums that are right, it is opened or refused: nothing is taken for a
+    /// partition that there is not, and nothing asks for memory that the bytes do not have.
+    #[test]
+    fn mutated_entries_are_bindings_or_an_error(
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 1..4),
+    ) {
+        let disk = MemoryDisk::new();
+        six_ticks(&disk);
+        let mut entries = FramedLog::new(disk, LOG).read().unwrap();
+        for (entry, place, what, byte) in mutations {
+            let entry = entry.get_mut(&mut entries);
+            let place = place.index(entry.len().max(1));
+            match what {
+                0 if place < entry.len() => entry[place] = byte,
+                1 => entry.truncate(place),
+                2 if place < entry.len() => drop(entry.remove(place)),
+                _ => entry.insert(place.min(entry.len()), byte),
+            }
+        }
+        let changed = MemoryDisk::new();
+        let mut log = FramedLog::new(changed.clone(), LOG);
+        entries.iter().for_each(|entry| log.append(entry).unwrap());
+        let opened = Timekeeper::open(log, &plan(), MinterOptions::default(), IN_FLIGHT, configuration("first"));
+        if let Ok(timekeeper) = opened {
+            let position = timekeeper.position_at(timekeeper.durable()).unwrap();
+            prop_assert!(position.next.len() <= plan().partitions.len());
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_names_a_partition_which_is_not_there_is_refused() {
+    let disk = MemoryDisk::new();
+    six_ticks(&disk);
+    let log = FramedLog::new(disk, LOG);
+    let one = topology(vec![partition(true, Lanes::Open)]);
+    let opened = Timekeeper::open(log, &one, MinterOptions::default(), IN_FLIGHT, configuration("first"));
+    let error = opened.err().unwrap();
+    assert!(error.to_string().contains("it names partition 1, but there are 1"), "{error}");
 }

@@ -1,3 +1,8 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::stored::{Stored, is_stopped};
+use super::super::text::Text;
 use super::*;
 
 fn texts(items: &[Seen]) -> Vec<(u64, u64, &str)> {
@@ -154,5 +159,34 @@ fn a_batch_holds_about_as_much_as_was_asked_for() {
             let bytes = least..=bytes_max.max(11) as u64;
             assert!(bytes.contains(&batch.bytes), "{} of {bytes_max}", batch.bytes);
         }
+    }
+}
+
+/// Zeros of any number without a line end: reading them ends once nobody wants to go on, wherever it is.
+#[test]
+fn a_line_without_end_is_given_up_when_reading_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("endless");
+    std::fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    for compression in [Compression::Plain, Compression::Gzip] {
+        if compression == Compression::Gzip {
+            std::fs::write(&path, gzip(&vec![0; 64 << 20])).unwrap();
+        }
+        let mut fresh = source(&[FileSpec::record(&path).unwrap()]);
+        stop.store(false, Ordering::Release);
+        fresh.stop_with(Arc::clone(&stop));
+        fresh.seek(0).unwrap();
+        stop.store(true, Ordering::Release);
+        let error = fresh.poll(1000).unwrap_err();
+        assert!(matches!(&error, SourceError::Stopped { origin } if origin.ends_with("endless")), "{error:?}");
+        // The long line itself, of a file that is open already.
+        stop.store(false, Ordering::Release);
+        let stored = Stored::new(std::fs::File::open(&path).unwrap(), compression, &stop).unwrap();
+        let mut text = Text::new(stored).unwrap();
+        stop.store(true, Ordering::Release);
+        let stopped = text.next(1000).map(|_| ()).unwrap_err();
+        assert!(is_stopped(&stopped), "{stopped:?}");
+        assert!(is_stopped(&text.skip_to(1 << 20).unwrap_err()));
     }
 }

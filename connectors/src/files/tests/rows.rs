@@ -85,7 +85,7 @@ fn a_row_without_an_end_costs_its_first_line() {
 /// How many bytes are looked at until all rows of a text are found.
 fn looked_bytes(folder: &TempDir, text: &str, bytes_max: usize) -> u64 {
     let path = put(folder, "looked.csv", text).path;
-    let stored = Stored::new(std::fs::File::open(path).unwrap(), Compression::Plain).unwrap();
+    let stored = Stored::new(std::fs::File::open(path).unwrap(), Compression::Plain, &Default::default()).unwrap();
     let mut text = Text::new(stored).unwrap();
     text.begin_rows(b',').unwrap();
     let (mut rows, mut bytes_wanted) = (Vec::new(), 1);

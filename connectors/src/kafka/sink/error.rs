@@ -5,6 +5,7 @@ use std::sync::Arc;
 use operators::time::Tick;
 
 use crate::kafka::request::RequestError;
+use crate::kafka::start::may_succeed;
 
 /// What went wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +153,11 @@ impl KafkaSinkError {
     /// Whether the same may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, KafkaSinkError::Request(error) if error.is_transient())
+    }
+
+    /// Whether a start at which this went wrong may go well if it is tried again.
+    pub(super) fn may_start(&self) -> bool {
+        matches!(self, KafkaSinkError::Request(error) if may_succeed(error))
     }
 
     pub(super) fn outbox(sink: &str, source: std::io::Error) -> Self {

@@ -7,11 +7,13 @@ use std::io::Write;
 
 use clap::Args;
 use connectors::data_folder::{DataFolder, DataFolderError};
+use connectors::http_client;
 use operators::timekeeper::read_bindings;
 
 use super::{DeadLettersError, Which, letters, logs_of, write};
 use crate::command_desk::{ASKED_BYTES_MAX, CommandDesk, check_bound};
 use crate::job::{ADDRESS, recorded_plans};
+use crate::terminal::visible;
 use dataflows::commands::{Command, Kind, LOCAL, Signature};
 use dataflows::dead_letters::DeadLetter;
 use dataflows::re_entry::ReEnter;
@@ -96,15 +98,18 @@ fn post(url: &str, giving: &Giving, asked: &str, output: &mut impl Write) -> Res
     // A name of its own, so that the process knows it again if it has to be asked twice.
     let id = id.clone().unwrap_or_else(|| format!("{:016x}", RandomState::new().hash_one(asked)));
     let url = format!("{}{}", url.trim_end_matches('/'), ReEnter::PATH);
-    let request = ureq::post(&url).query("id", &id).query("principal", principal).query("wait_ms", wait_ms.to_string());
-    let request = request.config().http_status_as_error(false).build();
+    let request = http_client::agent(&url)
+        .post(&url)
+        .query("id", &id)
+        .query("principal", principal)
+        .query("wait_ms", wait_ms.to_string());
     let unreachable = |source| DeadLettersError::Unreachable { url: url.clone(), source: Box::new(source) };
     let mut response = request.content_type("application/x-ndjson").send(asked).map_err(unreachable)?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
     let answer: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
     match status {
-        200 => write(output, &answer_as_text(&answer)),
+        200 => write(output, &visible(&answer_as_text(&answer))),
         202 => write(
             output,
             &format!(

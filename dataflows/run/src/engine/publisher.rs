@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
+use connectors::data_folder::DataFolderError;
 use operators::clock::Mark;
 use operators::index::ApplyError;
 use operators::outcome::Outcome;
@@ -78,6 +79,9 @@ pub enum PublishError {
     /// The data folder is full.
     #[error("{0}")]
     Full(String),
+    /// The data folder has gone, or is another process's.
+    #[error(transparent)]
+    Folder(#[from] DataFolderError),
 }
 
 pub(super) struct Publisher {

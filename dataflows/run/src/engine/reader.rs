@@ -32,14 +32,14 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn start<R: Record>(self, source: Box<dyn Source<Record = R>>, feed: Feed<R>) -> JoinHandle<()> {
-        spawn(&format!("reader-{}", self.partition.0), move || {
-            if let Err(error) = self.read(source, &feed) {
-                lock(&self.failure).get_or_insert(error.into());
-            }
+        spawn(&format!("reader-{}", self.partition.0), move || match self.read(source, &feed) {
+            Ok(()) | Err(SourceError::Stopped { .. }) => {}
+            Err(error) => drop(lock(&self.failure).get_or_insert(error.into())),
         })
     }
 
     fn read<R: Record>(&self, mut source: Box<dyn Source<Record = R>>, feed: &Feed<R>) -> Result<(), SourceError> {
+        source.stop_with(Arc::clone(&self.stop));
         source.seek(self.from)?;
         let mut is_stalled = false;
         while !self.stop.load(Ordering::Acquire) && feed.wait_for_room() {

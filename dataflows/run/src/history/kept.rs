@@ -36,6 +36,12 @@ impl Kept {
         Ok(Kept { shown: objects.shown().to_owned(), objects: Some(objects), below, names })
     }
 
+    /// What their names say, in the order of their ticks.
+    pub fn files(&self) -> Vec<FileName> {
+        let prefix = format!("{FOLDER}/");
+        self.names.iter().filter_map(|name| FileName::parse(name.strip_prefix(&prefix)?)).collect()
+    }
+
     /// The bytes of one of them.
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>, HistoryError> {
         Ok(self.objects.as_ref().map_or(Ok(Vec::new()), |objects| objects.get(name))?)

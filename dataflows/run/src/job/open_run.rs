@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use connectors::checkpoint_store::Store;
 use connectors::data_folder::DataFolder;
@@ -19,6 +20,7 @@ use crate::logs::Logs;
 use crate::outputs::change_files::ChangeFiles;
 use crate::outputs::{Output, kafka_sinks};
 use crate::recovery::{self, Chosen};
+use crate::run_end::RunEnd;
 use crate::terminal::say;
 use dataflows::configuration::{Change, Plan, Settings, compatible};
 use dataflows::digest::HashKey;
@@ -47,6 +49,7 @@ impl OpenRun {
         settings: &Settings,
         inputs_folder: &Path,
         wanted: Plan,
+        interrupted: &AtomicBool,
     ) -> Result<Self, RunError> {
         let local = &settings.local;
         let (folder, logs) = open_folder(options, settings, inputs_folder)?;
@@ -55,7 +58,7 @@ impl OpenRun {
         let commands = CommandDesk::open(&logs, &folder)?;
         remember(&folder, INPUTS, &std::fs::canonicalize(inputs_folder)?.to_string_lossy())?;
         let files = ChangeFiles::open(folder.disk(), &plan)?;
-        let sinks = kafka_sinks(settings, &plan, &folder.path().join(OUTBOX), inputs_folder)?;
+        let sinks = kafka_sinks(settings, &plan, &folder.path().join(OUTBOX), inputs_folder, interrupted)?;
         let minter = MinterOptions {
             tick_bytes: local.tick_bytes,
             tick_ms: local.tick_ms,
@@ -67,7 +70,8 @@ impl OpenRun {
         if options.once {
             timekeeper = timekeeper.until_all_read();
         }
-        let resumed = sinks.iter().map(|sink| sink.resumed()).fold(files.resumed(), u64::max);
+        let said = RunEnd::read(folder.path()).map_or(0, |end| end.ticks);
+        let resumed = sinks.iter().map(|sink| sink.resumed()).fold(files.resumed().max(said), u64::max);
         let durable = timekeeper.durable();
         let next = timekeeper.position_at(durable).expect("a log has a position at its end").next;
         check_bound(&plan, &next, commands.commands().end().unwrap_or(0), logs.commands_name())?;
@@ -130,11 +134,18 @@ fn open_folder(
         let (folder, _) = DataFolder::open(&settings.local.data_dir, false)?;
         logs.refuse_begun(folder.disk())?;
     }
-    let (folder, moved_to) = DataFolder::open(&settings.local.data_dir, options.fresh)?;
+    let (mut folder, moved_to) = DataFolder::open(&settings.local.data_dir, options.fresh)?;
     if let Some(moved_to) = moved_to {
         say(&format!("moved the former data folder to {}", moved_to.display()));
     }
     logs.settle(&folder)?;
+    folder.limit(settings.local.data_bytes_max)?;
+    if let Some(mode) = folder.open_to_others()? {
+        let path = folder.path().display();
+        say(&format!(
+            "WARNING: others can look into the data folder {path} (mode {mode:o}), which holds the records; chmod 700 {path}"
+        ));
+    }
     Ok((folder, logs))
 }
 

@@ -29,12 +29,13 @@ impl KafkaOutput {
         settings: &KafkaSinkSettings,
         delivery: &Delivery,
         plan: &Plan,
-        outboxes: &Path,
-        folder: &Path,
+        (outboxes, folder): (&Path, &Path),
+        interrupted: &AtomicBool,
     ) -> Result<Self, RunError> {
         let encoder = Encoder::new(settings, plan);
         let options = options_of(settings, delivery, &encoder);
-        let sink = KafkaSink::open(&connection(&delivery.kafka, folder)?, options, outboxes.join(&settings.name))?;
+        let (connection, outbox) = (connection(&delivery.kafka, folder)?, outboxes.join(&settings.name));
+        let sink = KafkaSink::open(&connection, options, outbox, interrupted)?;
         Ok(KafkaOutput { encoder, sink, name: settings.name.clone(), stop: Arc::default() })
     }
 }
@@ -94,6 +95,10 @@ struct WatchSink(Watch);
 impl WatchOutput for WatchSink {
     fn is_drained(&self) -> bool {
         self.0.is_drained()
+    }
+
+    fn sent(&self) -> (String, Tick) {
+        (self.0.name().to_owned(), self.0.durable())
     }
 
     fn failure(&self) -> Option<RunError> {

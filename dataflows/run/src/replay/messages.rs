@@ -15,12 +15,13 @@ use super::{Replay, Replayed, again};
 /// Messages with their ticks, by topic and partition, in order.
 pub type SinkMessages = BTreeMap<(String, u32), Vec<(Tick, Message)>>;
 
-/// The messages of a sink, by its name; none where the replay was interrupted. Every partition of its topics is listed.
+/// The messages of a sink, by its name, or why there is nothing to compare, in a line. Every partition of its topics is
+/// listed.
 pub fn messages_of(
     replay: &Replay<'_>,
     interrupted: &AtomicBool,
     sink: &str,
-) -> Result<Option<SinkMessages>, RunError> {
+) -> Result<Result<SinkMessages, String>, RunError> {
     let folder = replay.folder;
     let gathered = Arc::new(Mutex::new(SinkMessages::new()));
     let replayed = again(replay, interrupted, |recorded| {
@@ -39,7 +40,11 @@ pub fn messages_of(
         Ok((Box::new(Gather { encoder, gathered: Arc::clone(&gathered) }), None))
     })?;
     let gathered = std::mem::take(&mut *lock(&gathered));
-    Ok((replayed != Replayed::Interrupted).then_some(gathered))
+    Ok(match replayed {
+        Replayed::Ended { .. } => Ok(gathered),
+        Replayed::Nothing(missing) => Err(format!("{}: {}", missing.file, missing.what)),
+        Replayed::Interrupted => Err("interrupted; nothing was compared".to_owned()),
+    })
 }
 
 /// Keeps every message.

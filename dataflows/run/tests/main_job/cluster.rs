@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use crate::dead_letters::{self, MENDED, changes, health, listed, request};
-use crate::place::{CONFIGURATION, Place, Running, events, outputs, succeeds, told};
+use crate::place::{CONFIGURATION, Place, Running, events, outputs, refuses, succeeds, told};
 
 /// Free ports, taken one after the other by the cluster that is started next.
 fn free_ports(count: usize) -> Vec<u16> {
@@ -303,4 +303,17 @@ fn a_process_with_another_configuration_ends_and_the_right_one_is_waited_for() {
     let (code, said) = first.end();
     assert_eq!(code, Some(0), "{said}");
     succeeds(&place.aisle(&["replay", "aisle-data"]));
+}
+
+/// Process 0 looks whether its logs fit before it waits for anybody.
+#[test]
+fn a_cut_command_log_is_told_before_the_other_process_is_waited_for() {
+    let (place, _) = dead_letters::place();
+    write_hosts(&place);
+    succeeds(&place.run_once(&[]));
+    succeeds(&place.aisle(&["dead-letters", "re-enter", "aisle-data", "--partition", "facts/0"]));
+    succeeds(&place.run_once(&[]));
+    fs::write(place.path("aisle-data/commands.log"), "").unwrap();
+    let words = ["the command log (commands.log) ends at offset 0", "binds commands up to offset 1"];
+    refuses(&place.aisle(&process("0", &["--once"])), 1, &words);
 }

@@ -289,3 +289,20 @@ fn what_cannot_be_done_with_letters_is_told() {
     refuses(&place.run_once(&[]), 1, &["commands.log"]);
     refuses(&place.aisle(&["dead-letters", "list", "aisle-data"]), 1, &["commands.log"]);
 }
+
+/// What a record holds moves no cursor and sets no title.
+#[test]
+fn what_a_terminal_would_obey_is_shown() {
+    let (place, offset) = place();
+    let path = place.path("facts.ndjson");
+    let facts = fs::read_to_string(&path).unwrap();
+    fs::write(&path, facts.replacen("\"mended\"", "\"\u{1b}]0;a title\u{7}\u{9b}2J\"", 1)).unwrap();
+    succeeds(&place.run_once(&[]));
+    for what in [&["show", "aisle-data", "facts/0", &offset.to_string()][..], &["list", "aisle-data"]] {
+        let shown = place.aisle(&[&["dead-letters"], what].concat());
+        succeeds(&shown);
+        let text = told(&shown);
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{text:?}");
+        assert!(text.contains("\\u{1b}]0;a title\\u{7}\\u{9b}2J") || what[0] == "list", "{text}");
+    }
+}

@@ -111,10 +111,17 @@ fn a_replay_compares_history_that_is_elsewhere() {
     assert_ne!(configuration, elsewhere, "the configuration has a part for history");
     fs::write(place.path("aisle.toml"), elsewhere).unwrap();
     succeeds(&place.run_once(&[]));
+    let end = fs::read(place.path("aisle-data/run-end.json")).unwrap();
+    fs::remove_file(place.path("aisle-data/run-end.json")).unwrap();
     let output = place.aisle(&["replay", "aisle-data"]);
     succeeds(&output);
     assert!(told(&output).contains("its history was not compared, since none of it is in aisle-data/history"));
     assert!(!place.path("aisle-data/history").exists());
+    // A run that ended in order said where it is.
+    fs::write(place.path("aisle-data/run-end.json"), end).unwrap();
+    let output = place.aisle(&["replay", "aisle-data"]);
+    succeeds(&output);
+    assert!(!told(&output).contains("not compared"), "{}", told(&output));
     let with_it = ["replay", "aisle-data", "--configuration", "aisle.toml"];
     let output = place.aisle(&with_it);
     succeeds(&output);

@@ -1,6 +1,8 @@
 //! The binary, as its users run it: run, resume, replay, a cluster, and everything that can be wrong with what it is given.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so by stopping")]
 
+#[cfg(feature = "history")]
+mod audit;
 mod bad_input;
 mod bounded;
 mod cluster;

@@ -167,8 +167,8 @@ pub(crate) struct Running {
     told: String,
 }
 
-/// How long a line or an end is waited for before the test fails rather than hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a line or an end is waited for before the test fails rather than hangs: longer than a busy cluster may take to start.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Place {
     /// Starts the binary and goes on.

@@ -38,7 +38,11 @@ pub(super) struct WrittenTime {
 /// There is a tick every second anyway.
 const TICK_MS: RangeInclusive<i64> = 1..=1_000;
 const TICK_BYTES: RangeInclusive<i64> = 4_096..=1 << 30;
-const IN_FLIGHT: RangeInclusive<i64> = 1..=64;
+/// The most ticks that any run may have given and not yet durable in its outputs. An older build took no more, either, so what
+/// lies further back in a remap log is in every output of its run.
+pub const IN_FLIGHT_MAX: u64 = 64;
+
+const IN_FLIGHT: RangeInclusive<i64> = 1..=IN_FLIGHT_MAX as i64;
 const DURATION_MS: RangeInclusive<i64> = 0..=DURATION_MAX_MS;
 
 /// When ticks are minted, and what holds for sources that do not say otherwise.
