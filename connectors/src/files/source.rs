@@ -114,8 +114,7 @@ impl<D: Decode> FileSource<D> {
     /// Begins or goes on with the file that is to be read, at the present offset.
     fn open(&mut self) -> Result<Text, SourceError> {
         let file = &self.files[self.index];
-        let opened =
-            file.spec.open(!self.just_recorded, &self.stop).map_err(|error| file.unreachable(error))?;
+        let opened = file.spec.open(!self.just_recorded, &self.stop).map_err(|error| file.unreachable(error))?;
         let opened = opened.map_err(|difference| file.changed(difference))?;
         let (decoder, delimiter) = (&mut self.decoder, self.delimiter);
         let begin = || {

@@ -117,7 +117,7 @@ impl Measures {
         self.purchases.saturating_add(self.returns) <= SUMMED_MAX
     }
 
-    /// Adds `times` times other measures. Sums wrap, and are not shown where they might have: see [`Measures::cell`].
+    /// Adds `times` times other measures. Sums wrap, and are not shown where they might have.
     pub fn add(&mut self, other: &Measures, times: i64) {
         let (mine, others) = (self.columns(), other.columns());
         *self = Measures::of_columns(std::array::from_fn(|at| mine[at].wrapping_add(others[at].wrapping_mul(times))));

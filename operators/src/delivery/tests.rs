@@ -108,8 +108,8 @@ fn each_message_is_there_once() {
         assert_eq!(read_messages(&mut topic.sound_client()).unwrap(), expected, "seed {seed}");
         let progress = sound(&topic, "last").progress().clone();
         let chain = |topic: u16| {
-            let of_topic = expected.iter().cloned().filter(move |(_, message)| message.topic == topic);
-            of_topic.fold(Chain::default(), |chain, (tick, message)| chain.with(tick, &message))
+            let of_topic = expected.iter().filter(move |(_, message)| message.topic == topic);
+            of_topic.fold(Chain::default(), |chain, (tick, message)| chain.with(*tick, message))
         };
         assert_eq!(progress.topics[TOPICS[0]], chain(0), "seed {seed}");
         assert_eq!(progress.topics[TOPICS[1]], chain(1), "seed {seed}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::rows::{EVENTS, FACTS};
 use dataflows::catalog::{Catalog, Experiment, FactSourceSpec, Population, Tenant, Variant};
+use dataflows::digest::HashKey;
 use dataflows::names::TenantId;
 use operators::binding::Status;
 use operators::simulation::Random;
@@ -159,7 +160,9 @@ pub(super) fn catalog(random: &mut Random, tenants: u16) -> Catalog {
         source(100, false, true, 0),
     ];
     let specs = FACT_SOURCES.map(str::to_owned).into_iter().zip(specs);
-    Catalog::new((0..tenants).map(tenant).collect(), experiments, specs.collect())
+    // Two of three worlds place state by a key; no number is drawn for it.
+    let key = (experiments.len() % 3 > 0).then(|| HashKey::new(experiments.len() as u128));
+    Catalog::new((0..tenants).map(tenant).collect(), experiments, specs.collect()).hashed_by(key)
 }
 
 fn group_of(catalog: &Catalog, tenant: TenantId, events: bool) -> GroupId {
