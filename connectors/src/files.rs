@@ -113,21 +113,25 @@ pub enum FilesError {
 impl FileSpec {
     /// Records a file as it is now. Reads it once, whole.
     pub fn record(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
-        let path = path.into();
-        match Self::measure(&path) {
+        Self::record_until(path.into(), &AtomicBool::new(false))
+    }
+
+    fn record_until(path: PathBuf, stop: &AtomicBool) -> Result<Self, FilesError> {
+        match Self::measure(&path, stop) {
             Ok(Ok((size_bytes, sha256, compression))) => Ok(FileSpec { path, size_bytes, sha256, compression }),
             Ok(Err(kind)) => Err(FilesError::Irregular { path, kind }),
             Err(source) => Err(FilesError::Unreadable { path, source }),
         }
     }
 
-    /// The same of several files, in their order: as many at a time as there are processors.
-    pub fn record_all(paths: &[PathBuf]) -> Result<Vec<Self>, FilesError> {
+    /// The same of several files, in their order: as many at a time as there are processors. An error, once `stop` is set.
+    pub fn record_all(paths: &[PathBuf], stop: &AtomicBool) -> Result<Vec<Self>, FilesError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
         let next = AtomicUsize::new(0);
         let record = || {
             let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-            let of_thread = places.map_while(|place| Some((place, FileSpec::record(paths.get(place)?))));
+            let of_thread =
+                places.map_while(|place| Some((place, FileSpec::record_until(paths.get(place)?.clone(), stop))));
             of_thread.collect::<Vec<_>>()
         };
         let mut all: Vec<_> = std::thread::scope(|scope| {
@@ -159,12 +163,12 @@ impl FileSpec {
         Ok(Ok(first))
     }
 
-    fn measure(path: &Path) -> io::Result<Result<(u64, String, Compression), &'static str>> {
+    fn measure(path: &Path, stop: &AtomicBool) -> io::Result<Result<(u64, String, Compression), &'static str>> {
         let mut file = match open_regular(path)? {
             Ok(file) => file,
             Err(kind) => return Ok(Err(kind)),
         };
-        let (size_bytes, sha256, first) = digest(&mut file, &AtomicBool::new(false))?;
+        let (size_bytes, sha256, first) = digest(&mut file, stop)?;
         Ok(Ok((size_bytes, sha256, Compression::of(&first))))
     }
 

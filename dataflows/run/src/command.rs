@@ -228,7 +228,7 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
                 Ended::NotConserved | Ended::NothingTaken => ExitCode::from(3),
             })
         }
-        What::Check { configuration } => check::check(&configuration),
+        What::Check { configuration } => check::check(&configuration, interrupted),
         #[cfg(feature = "kafka")]
         What::Replay { folder, inputs, configuration, workers, sink: Some(sink), written } => {
             let workers = threads_of(workers, 1)?;
@@ -264,7 +264,8 @@ fn obey(what: What, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
             let settings = read_settings(&configuration)?;
             let folder = folder_of(&configuration);
             let brokers = Brokers::of_settings(&settings, &folder).map_err(RunError::from)?;
-            let plan = inputs::plan(&settings, &folder, Some(&brokers), 0, true).map_err(RunError::from)?.plan;
+            let begin = inputs::Begin { start_ms: 0, played: true, interrupted };
+            let plan = inputs::plan(&settings, &folder, Some(&brokers), begin).map_err(RunError::from)?.plan;
             print(&graph_text::draw(&graph_plan(&plan)));
             Ok(ExitCode::SUCCESS)
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use connectors::command_log::{CommandSource, Commands};
 use connectors::files::{FileSource, FileSpec, FilesError, expand};
@@ -41,6 +42,9 @@ pub enum InputsError {
     /// A file, while its event times were looked at.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Nobody wants to know any more.
+    #[error("interrupted")]
+    Interrupted,
     /// A record that no configuration makes.
     #[error("the recorded configuration does not say which columns the fields of source \"{source_name}\" are")]
     NoColumns {
@@ -94,6 +98,17 @@ pub struct Found {
     pub looked: Vec<Looked>,
 }
 
+/// How a run would begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// When: what lies further ahead is a dead letter.
+    pub start_ms: TimeMs,
+    /// Whether files are played as if they were topics: then they are judged as those are.
+    pub played: bool,
+    /// Ends the search once it is set.
+    pub interrupted: &'a AtomicBool,
+}
+
 /// Finds every source's files and records their sizes and hashes, unless they are `played` also the event times of their records,
 /// and every source's topic with its partitions. Reads each file twice, once to decode it, and asks the brokers, where
 /// they are given; otherwise topics have no partitions.
@@ -101,9 +116,9 @@ pub fn plan(
     settings: &Settings,
     folder: &Path,
     brokers: Option<&Brokers>,
-    start_ms: TimeMs,
-    played: bool,
+    begin: Begin<'_>,
 ) -> Result<Found, InputsError> {
+    let Begin { start_ms, played, interrupted } = begin;
     let mut paths = Vec::new();
     for input in &settings.inputs {
         paths.push(match input {
@@ -111,10 +126,11 @@ pub fn plan(
             SourceInput::Topic(_) => Vec::new(),
         });
     }
-    let specs = FileSpec::record_all(&paths.concat())?;
+    // Whatever ended a search that was interrupted, that is why.
+    let heard = |error: InputsError| if interrupted.load(Ordering::Acquire) { InputsError::Interrupted } else { error };
+    let specs = FileSpec::record_all(&paths.concat(), interrupted).map_err(|error| heard(error.into()))?;
     let counts: Vec<usize> = paths.iter().map(Vec::len).collect();
-    // A file that is played is judged as a topic would be.
-    let found = if played { Vec::new() } else { look(settings, &counts, &specs, start_ms)? };
+    let found = if played { Vec::new() } else { look(settings, &counts, &specs, begin).map_err(heard)? };
     let times = found.iter().map(|looked| Some(looked.times).filter(|times| !times.is_empty()));
     let mut recorded = specs.into_iter().zip(times.chain(std::iter::repeat(None)));
     let (mut by_source, mut looked) = (Vec::new(), Vec::new());
@@ -146,15 +162,16 @@ fn look(
     settings: &Settings,
     counts: &[usize],
     specs: &[FileSpec],
-    start_ms: TimeMs,
+    begin: Begin<'_>,
 ) -> Result<Vec<Looked>, InputsError> {
+    let start_ms = begin.start_ms;
     let catalog = Arc::new(settings.recorded.catalog());
     let (mut unread, mut specs) = (Vec::new(), specs.iter());
     for (source, count) in settings.recorded.sources.iter().zip(counts) {
         let names = names_of(&settings.recorded, source, &catalog);
         unread.extend(specs.by_ref().take(*count).map(|spec| Unread { source, names: names.clone(), spec, start_ms }));
     }
-    times::of_files(&unread)
+    times::of_files(&unread, begin.interrupted)
 }
 
 /// The names that the records of a source may have.
@@ -336,7 +353,8 @@ mod tests {
             "own.toml",
             crate::BUILT,
         );
-        let plan = plan(&settings.unwrap(), folder.path(), None, 0, false).unwrap().plan;
+        let begin = Begin { start_ms: 0, played: false, interrupted: &AtomicBool::new(false) };
+        let plan = plan(&settings.unwrap(), folder.path(), None, begin).unwrap().plan;
         let PartitionInput::Files(files) = &plan.partitions[0].input else { unreachable!("files") };
         assert_eq!((files[0].path.as_str(), files[0].size_bytes), ("a[1].ndjson", 3));
         // The bytes are looked at when they are read, so that each file is hashed once before and once then.

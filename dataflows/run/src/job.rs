@@ -19,6 +19,7 @@ use super::command_desk::Answered;
 use super::engine::{Cluster, Control, Engine, StartPoint, WallClock, Workers};
 use super::history::History;
 use super::http::{Published, serve};
+use super::inputs::InputsError;
 use super::memory::limit::MemoryLimit;
 use super::outputs::served::Served;
 use super::outputs::{Outputs, OutputsWatch};
@@ -116,8 +117,11 @@ fn run_as_found(options: &RunOptions, begins: bool, interrupted: &AtomicBool) ->
     let inputs_folder = folder_of(&options.configuration);
     let brokers = Brokers::of_settings(&settings, &inputs_folder)?;
     let registry = schema_lookup::registry(&settings, &inputs_folder, begins)?;
-    let found = inputs::plan(&settings, &inputs_folder, Some(&brokers), WallClock.now_ms(), options.speed.is_some())?;
-    let inputs::Found { plan: wanted, looked } = found;
+    let begin = inputs::Begin { start_ms: WallClock.now_ms(), played: options.speed.is_some(), interrupted };
+    let inputs::Found { plan: wanted, looked } = match inputs::plan(&settings, &inputs_folder, Some(&brokers), begin) {
+        Err(InputsError::Interrupted) => return Ok(Outcome::Ended(stopped())),
+        found => found?,
+    };
     let cluster = match options.workers.addresses.len() {
         0 | 1 => None,
         _ => Some(Cluster::listen(&options.workers, in_common(&wanted, &options.workers))?),

@@ -120,7 +120,8 @@ fn with_text(snapshot: Snapshot, wholes: &BTreeMap<String, Whole>) -> Snapshot {
 fn twenty_prefixes_of_the_samples_equal_a_batch_computation() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
     let settings = job::read_settings(&folder.join("aisle.toml")).unwrap();
-    let plan = inputs::plan(&settings, &folder, None, START_MS, false).unwrap().plan;
+    let begin = inputs::Begin { start_ms: START_MS, played: false, interrupted: &AtomicBool::new(false) };
+    let plan = inputs::plan(&settings, &folder, None, begin).unwrap().plan;
     let graph = job::graph_plan(&plan);
 
     let disk = MemoryDisk::new();

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 
@@ -144,11 +145,12 @@ fn files_that_are_recorded_at_once_are_what_each_is_alone() {
     let specs: Vec<FileSpec> =
         (0..20).map(|number| put(&folder, &number.to_string(), vec![b'a'; 20_000 * (20 - number)])).collect();
     let mut paths: Vec<PathBuf> = specs.iter().map(|spec| spec.path.clone()).collect();
-    assert_eq!(FileSpec::record_all(&paths).unwrap(), specs);
-    assert_eq!(FileSpec::record_all(&[]).unwrap(), []);
+    assert_eq!(FileSpec::record_all(&paths, &AtomicBool::new(false)).unwrap(), specs);
+    assert_eq!(FileSpec::record_all(&[], &AtomicBool::new(false)).unwrap(), []);
+    assert!(FileSpec::record_all(&paths, &AtomicBool::new(true)).is_err(), "nobody waits for that any more");
     paths[3] = folder.path().join("none");
     paths[7] = folder.path().join("nor this");
-    let Err(FilesError::Unreadable { path, .. }) = FileSpec::record_all(&paths) else {
+    let Err(FilesError::Unreadable { path, .. }) = FileSpec::record_all(&paths, &AtomicBool::new(false)) else {
         unreachable!("it is not there")
     };
     assert_eq!(path, paths[3], "the first one is told");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use connectors::files::FilesError;
 use operators::disk::Clock;
@@ -13,7 +14,7 @@ use crate::terminal::{print, say};
 use crate::{BUILT, inputs};
 
 /// Says what is wrong with a configuration or, where nothing is, what is in its files.
-pub(super) fn check(configuration: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn check(configuration: &Path, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
     let unreadable = |source| RunError::Unreadable { path: configuration.to_owned(), source };
     let text = std::fs::read_to_string(configuration).map_err(unreadable)?;
     let folder = folder_of(configuration);
@@ -31,7 +32,7 @@ pub(super) fn check(configuration: &Path) -> Result<ExitCode, Failure> {
     match found {
         Ok(()) => {
             print(&format!("{}: no mistakes\n", configuration.display()));
-            look_through(configuration, &folder)
+            look_through(configuration, &folder, interrupted)
         }
         Err(mistakes) => {
             let count = mistakes.len();
@@ -44,9 +45,10 @@ pub(super) fn check(configuration: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// Says what is in the files of a configuration that has no mistakes.
-fn look_through(configuration: &Path, folder: &Path) -> Result<ExitCode, Failure> {
+fn look_through(configuration: &Path, folder: &Path, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
     let settings = read_settings(configuration)?;
-    let found = inputs::plan(&settings, folder, None, WallClock.now_ms(), false).map_err(RunError::from)?;
+    let begin = inputs::Begin { start_ms: WallClock.now_ms(), played: false, interrupted };
+    let found = inputs::plan(&settings, folder, None, begin).map_err(RunError::from)?;
     let mut code = ExitCode::SUCCESS;
     for (source, looked) in found.plan.recorded.sources.iter().zip(&found.looked).filter(|(_, of)| of.records > 0) {
         print(&format!("source \"{}\": {}\n", source.name, looked.told(source.measured, source.lateness_ms)));

@@ -109,13 +109,15 @@ impl Looked {
     /// What looks as nobody would have meant it.
     pub fn doubts(&self, source: &str) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.future > 0 {
-            let by_s = self.future_by_ms / 1_000;
+        let is_offset = self.future > 0 && self.future_by_ms <= OFFSET_MAX_MS;
+        // A record or two with a clock of their own are dead letters like others.
+        if is_offset || self.future > self.records / 100 {
+            let by = duration(self.future_by_ms);
             let mut text = format!(
-                "{} of {} records of source \"{source}\" lie ahead of the clock, by up to {by_s} s, and become dead letters `future`",
+                "{} of {} records of source \"{source}\" lie ahead of the clock, by up to {by}, and become dead letters `future`",
                 self.future, self.records
             );
-            if self.future_by_ms <= OFFSET_MAX_MS {
+            if is_offset {
                 let quarters = (self.future_by_ms + QUARTER_HOUR_MS - 1) / QUARTER_HOUR_MS;
                 text.push_str(&format!(
                     "; local times of an offset of +{:02}:{:02} would look so: write them with their offset, or in UTC",
@@ -137,6 +139,15 @@ impl Looked {
             doubts.push(format!("none of the {} records of source \"{source}\" can be taken{reasons}", self.records));
         }
         doubts
+    }
+}
+
+/// How long that is, for a person.
+fn duration(duration_ms: i64) -> String {
+    match duration_ms / 60_000 {
+        minutes if minutes < 120 => format!("{} min", minutes.max(1)),
+        minutes if minutes < 48 * 60 => format!("{} h", minutes / 60),
+        minutes => format!("{} days", minutes / (24 * 60)),
     }
 }
 
@@ -176,7 +187,9 @@ mod tests {
             "{local:?}"
         );
         let far = looked(&[START_MS, START_MS + 300 * 86_400_000]).doubts("pos");
-        assert!(far[0].contains("future") && !far[0].contains("offset"), "{far:?}");
+        assert!(far[0].contains("by up to 300 days") && !far[0].contains("offset"), "{far:?}");
+        let one = [vec![START_MS; 999], vec![START_MS + 300 * 86_400_000]].concat();
+        assert!(looked(&one).doubts("pos").is_empty(), "one odd clock of a thousand is a dead letter");
         let seconds = looked(&[1_736_640_000]).doubts("web");
         assert!(seconds[0].contains("1970-01-21") && seconds[0].contains("seconds"), "{seconds:?}");
     }

@@ -5,7 +5,8 @@
 //! As many files are looked through at a time as there are processors.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use connectors::files::{FileSource, FileSpec};
@@ -56,17 +57,32 @@ impl Told {
     }
 }
 
-/// What is in each file, in their order.
-pub(super) fn of_files(files: &[Unread<'_>]) -> Result<Vec<Looked>, InputsError> {
+/// How often it is looked whether somebody interrupts.
+const HEAR_EVERY: Duration = Duration::from_millis(10);
+
+/// What is in each file, in their order. An error, once it is interrupted, also within an endless line.
+pub(super) fn of_files(files: &[Unread<'_>], interrupted: &AtomicBool) -> Result<Vec<Looked>, InputsError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let (next, bytes) = (AtomicUsize::new(0), files.iter().map(|file| file.spec.size_bytes).sum());
     let told = Told { began: Instant::now(), bytes, done_bytes: AtomicU64::new(0), told_s: AtomicU64::new(0) };
+    let (stop, left) = (Arc::<AtomicBool>::default(), AtomicUsize::new(files.len()));
+    let hear = || {
+        while left.load(Ordering::Acquire) > 0 && !stop.load(Ordering::Acquire) {
+            stop.store(interrupted.load(Ordering::Acquire), Ordering::Release);
+            std::thread::sleep(HEAR_EVERY);
+        }
+    };
     let look = || {
         let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let of_thread = places.map_while(|place| Some((place, of_file(files.get(place)?, &told))));
+        let of_thread = places.map_while(|place| {
+            let looked = of_file(files.get(place)?, &told, &stop);
+            left.fetch_sub(1, Ordering::AcqRel);
+            Some((place, looked))
+        });
         of_thread.collect::<Vec<_>>()
     };
     let mut all: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(hear);
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(look)).collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined.flat_map(|of_thread| of_thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
@@ -75,14 +91,15 @@ pub(super) fn of_files(files: &[Unread<'_>]) -> Result<Vec<Looked>, InputsError>
     all.into_iter().map(|(_, looked)| looked).collect()
 }
 
-fn of_file(file: &Unread<'_>, told: &Told) -> Result<Looked, InputsError> {
-    kinds::open(file.source.kind, Look { file, told })
+fn of_file(file: &Unread<'_>, told: &Told, stop: &Arc<AtomicBool>) -> Result<Looked, InputsError> {
+    kinds::open(file.source.kind, Look { file, told, stop })
 }
 
 /// Looks through a file once the type of its records is known.
 struct Look<'a> {
     file: &'a Unread<'a>,
     told: &'a Told,
+    stop: &'a Arc<AtomicBool>,
 }
 
 impl SourceDecoders for Look<'_> {
@@ -109,8 +126,12 @@ impl Look<'_> {
     fn through<D: Decode>(self, mut source: FileSource<D>) -> Result<Looked, InputsError> {
         let mut looked = Looked::default();
         let (start_ms, skew_max_ms) = (self.file.start_ms, self.file.source.skew_max_ms);
+        source.stop_with(Arc::clone(self.stop));
         source.seek(0)?;
         loop {
+            if self.stop.load(Ordering::Acquire) {
+                return Err(InputsError::Interrupted);
+            }
             match source.poll(POLL_BYTES)? {
                 Polled::Batch(batch) => {
                     for item in &batch.items {

@@ -166,7 +166,9 @@ impl From<InputsError> for RunError {
         match error {
             InputsError::Files(error) => error.into(),
             InputsError::Brokers(error) => error.into(),
-            error @ (InputsError::NoColumns { .. } | InputsError::Source(_)) => RunError::Inputs(error),
+            error @ (InputsError::NoColumns { .. } | InputsError::Source(_) | InputsError::Interrupted) => {
+                RunError::Inputs(error)
+            }
         }
     }
 }
