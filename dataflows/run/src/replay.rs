@@ -33,11 +33,13 @@ use super::schema_lookup::SchemaLookup;
 use super::terminal::{print, say};
 use compare::{Comparison, FolderFacts};
 use dataflows::configuration::{ArchiveSettings, Plan, Settings};
+use defects::defects_of;
 use missing::missing_of_empty_log;
 
 pub use missing::{Missing, Proof};
 
 mod compare;
+mod defects;
 #[cfg(feature = "kafka")]
 pub mod messages;
 mod missing;
@@ -66,6 +68,8 @@ pub enum Compared {
         byte: u64,
         /// The line that was written, and the line of the replay.
         lines: Box<[String; 2]>,
+        /// The defects of older builds that it may be.
+        defects: Vec<&'static str>,
     },
     /// It was interrupted.
     Interrupted,
@@ -84,9 +88,16 @@ impl Compared {
                 missing.iter().for_each(|Missing { file, what }| print(&format!("missing: {file}: {what}\n")));
                 ExitCode::from(3)
             }
-            Compared::Differs { file, byte, lines } => {
+            Compared::Differs { file, byte, lines, defects } => {
                 let [written, again] = lines.as_ref();
                 print(&format!("{file} differs at byte {byte}\n  written: {written}\n  replay:  {again}\n"));
+                if !defects.is_empty() {
+                    print(&format!(
+                        "An older build began this run. It may differ by a defect whose new reading holds for every folder \
+                         (docs/upgrading.md): {}.\n",
+                        defects.join("; ")
+                    ));
+                }
                 ExitCode::from(3)
             }
             Compared::Interrupted => {
@@ -122,13 +133,14 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
     let end = RunEnd::read(folder);
     let here = ArchiveSettings { to: HISTORY.to_owned(), endpoint: None, retention_ms: i64::MAX };
     let archive = archive_of(given.as_ref(), end.as_ref());
-    let (mut names, mut kept, mut found) = (Vec::new(), None, None);
+    let (mut names, mut kept, mut found, mut plan) = (Vec::new(), None, None, None);
     let replayed = again(replay, interrupted, |recorded| {
         if scratch.exists() {
             std::fs::remove_dir_all(&scratch)?;
         }
         let files = ChangeFiles::open(LocalDisk::new(&scratch), recorded.plan)?;
         names.extend(files.names());
+        plan = Some(recorded.plan.clone());
         let run = super::recovery::run_of(recorded.first);
         let checkpoint = checkpoint_of(given.as_ref(), folder, run)?;
         let proof = Proof::strongest(recorded.ticks, end.as_ref(), checkpoint);
@@ -154,7 +166,11 @@ pub fn replay(replay: &Replay<'_>, interrupted: &AtomicBool) -> Result<Compared,
         (Replayed::Ended { ticks: 0 }, _) | (_, None) => unreachable!("a log without ticks is told apart"),
         (Replayed::Ended { ticks }, Some(facts)) => {
             let comparison = Comparison { folder, scratch: &scratch, ticks, facts: &facts, end: end.as_ref() };
-            comparison.compare(&names, kept.as_ref(), archive.as_ref())?
+            let mut compared = comparison.compare(&names, kept.as_ref(), archive.as_ref())?;
+            if let (Compared::Differs { file, defects, .. }, Some(plan)) = (&mut compared, &plan) {
+                *defects = defects_of(plan, file);
+            }
+            compared
         }
     };
     std::fs::remove_dir_all(&scratch)

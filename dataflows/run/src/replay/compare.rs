@@ -124,7 +124,7 @@ fn difference(file: &str, written: &[u8], again: &[u8]) -> Option<Compared> {
     let differs = written[..upto].iter().zip(&again[..upto]).position(|(left, right)| left != right);
     let byte = differs.or_else(|| (written.len() != again.len()).then_some(upto))?;
     let lines = Box::new([line_at(written, byte), line_at(again, byte)]);
-    Some(Compared::Differs { file: file.to_owned(), byte: byte as u64, lines })
+    Some(Compared::Differs { file: file.to_owned(), byte: byte as u64, lines, defects: Vec::new() })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
