@@ -143,6 +143,11 @@ fn poison_duplicates_and_disorder_in_one_run() {
         rig.produced += 1;
     };
     let (events, facts) = (rig.events.clone(), rig.facts.clone());
+    // A source of which nothing can be taken would be an exit code of its own.
+    let fact = format!(
+        r#"{{"tenant":"north","id":"f","kind":"count","node":"n","sku":"k","quantity":1,"event_time_ms":{base_ms},"source":"pos"}}"#
+    );
+    send(&facts, 0, Some(fact.as_bytes()));
     for round in 0..9i64 {
         for number in 0..40i64 {
             // Disorder up to the lateness and far beyond it; every fifth record is sent again, to both partitions.
