@@ -29,13 +29,13 @@ const CHANGEABLE: [&str; 5] = ["lateness_ms", "measured", "hold_ms", "idle_ms", 
 /// When the run first started is no difference, so `wanted` may have any start; recorded again has to be the first one.
 pub fn compatible(current: &Plan, wanted: &Plan) -> Result<Change, Vec<String>> {
     let mut differences = Vec::new();
-    let joined = wanted.recorded.added_to(&current.recorded, Tick::MAX);
+    let joined = current.joined(wanted, Tick::MAX);
     compare("", Some(&unchangeable(&current.recorded)), Some(&unchangeable(&joined)), &mut differences);
     let files = wanted.recorded.sources.iter().zip(wanted.files_by_source());
-    let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), files)).collect();
+    let after: BTreeMap<&str, _> = files.map(|(source, files)| (source.name.as_str(), (source, files))).collect();
     for (source, before) in current.recorded.sources.iter().zip(current.files_by_source()) {
-        if let Some(after) = after.get(source.name.as_str()) {
-            compare_files(&source.name, &before, after, &mut differences);
+        if let Some((wanted, after)) = after.get(source.name.as_str()) {
+            compare_files(wanted, &before, after, &mut differences);
         }
     }
     for (place, source) in current.recorded.sources.iter().enumerate() {
@@ -154,7 +154,12 @@ fn compare_topics(
     }
 }
 
-fn compare_files(source: &str, before: &[Vec<FileRecord>], after: &[Vec<FileRecord>], differences: &mut Vec<String>) {
+fn compare_files(
+    SourceSettings { name: source, measured: is_measured, .. }: &SourceSettings,
+    before: &[Vec<FileRecord>],
+    after: &[Vec<FileRecord>],
+    differences: &mut Vec<String>,
+) {
     let count = differences.len();
     let by_path = |partitions: &[Vec<FileRecord>]| -> BTreeMap<String, FileRecord> {
         partitions.iter().flatten().map(|file| (file.path.clone(), file.clone())).collect()
@@ -176,12 +181,15 @@ fn compare_files(source: &str, before: &[Vec<FileRecord>], after: &[Vec<FileReco
     for path in new.keys().filter(|path| !old.contains_key(*path)) {
         differences.push(format!("source \"{source}\" did not have the file {path}"));
     }
-    let paths = |partitions: &[Vec<FileRecord>]| -> Vec<Vec<String>> {
-        partitions.iter().map(|files| files.iter().map(|file| file.path.clone()).collect()).collect()
-    };
-    // Files are divided by their times where these are known; what is divided by another rule stays as it was recorded.
+    // Where times are known the order follows from them, and from when they were looked at: a record that was ahead of the clock
+    // is not for ever. It was recorded, so only what no clock decides is compared.
     let are_timed = |partitions: &[Vec<FileRecord>]| partitions.iter().flatten().any(|file| file.times.is_some());
-    if differences.len() == count && are_timed(before) == are_timed(after) && paths(before) != paths(after) {
+    let differ = match (are_timed(before), are_timed(after)) {
+        (false, false) => before != after,
+        (true, true) => !is_measured && before.len() != after.len(),
+        _ => false,
+    };
+    if differences.len() == count && differ {
         differences.push(format!("the files of source \"{source}\" are divided into partitions differently"));
     }
 }

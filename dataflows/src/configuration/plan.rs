@@ -135,7 +135,23 @@ impl Plan {
                 added.push((partition.source, PartitionInput::Topic(record)));
             }
         }
-        Plan::new(wanted.recorded.added_to(&self.recorded, since), inputs, added, self.parameters.start_ms)
+        Plan::new(self.joined(wanted, since), inputs, added, self.parameters.start_ms)
+    }
+
+    /// The settings of this plan, recorded, as it goes on with those of `wanted`. Files stay divided as they were; where they
+    /// would be divided otherwise now, what follows from that of identities holds as it was recorded, too.
+    pub(super) fn joined(&self, wanted: &Plan, since: Tick) -> Recorded {
+        let mut joined = wanted.recorded.added_to(&self.recorded, since);
+        let (before, after) = (self.files_by_source(), wanted.files_by_source());
+        for (source, after) in joined.sources.iter_mut().zip(after) {
+            let known = self.recorded.sources.iter().zip(&before).find(|(known, _)| known.name == source.name);
+            if let Some((known, before)) = known
+                && before.len() != after.len()
+            {
+                source.identity_fixes_partition = known.identity_fixes_partition;
+            }
+        }
+        joined
     }
 
     /// This plan of a run that is about to begin, with the key of its hashes.

@@ -170,6 +170,12 @@ fn files_are_read_in_the_order_of_their_times_and_none_of_their_records_is_late(
     let now = plan_of(vec![vec![again("own-2.ndjson", far)], vec![again("own-1.ndjson", far)]]);
     assert_eq!(compatible(&before, &now), Ok(Change::None));
     assert_eq!(before.continued(&now, 3), before);
+    // What was ahead of the clock is not for ever: files that overlap by it now stay divided as they were.
+    let in_turn = plan_of(files.partitioned(vec![timed("a", 10..=19), timed("b", 20..=29)], 0, true));
+    let overlapping = plan_of(files.partitioned(vec![timed("a", 10..=25), timed("b", 20..=29)], 0, true));
+    assert_eq!((in_turn.partitions.len(), overlapping.partitions.len()), (1, 2));
+    assert_eq!(compatible(&in_turn, &overlapping), Ok(Change::None));
+    assert_eq!(in_turn.continued(&overlapping, 3), in_turn);
     // A run that measured goes on with what it measured, whatever the clock says by now.
     let later = plan_of(vec![vec![again("own-2.ndjson", far)], vec![again("own-1.ndjson", EventTimes::from(7))]]);
     assert_eq!(compatible(&now, &later), Ok(Change::None));

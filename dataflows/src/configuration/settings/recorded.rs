@@ -105,10 +105,6 @@ impl Recorded {
             let Some(known) = before.sources.iter().find(|known| known.name == source.name) else { continue };
             // What is measured is measured once: the files are those that there were.
             if source.measured {
-                // Files that were divided by another rule stay divided as they were, and what was promised of that holds.
-                if !known.measured {
-                    source.identity_fixes_partition = known.identity_fixes_partition;
-                }
                 (source.measured, source.lateness_ms) = (known.measured, known.lateness_ms);
             }
         }
